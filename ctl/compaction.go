@@ -1,0 +1,54 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package ctl
+
+import (
+	"fmt"
+	"strconv"
+
+	"github.com/urfave/cli/v2"
+	clientv3 "go.etcd.io/etcd/client/v3"
+)
+
+func compactionCommand() *cli.Command {
+	return &cli.Command{
+		Name:      "compaction",
+		Usage:     "forget the history before a revision",
+		ArgsUsage: "REVISION",
+		Description: `Keys keep their present values. What was overwritten or deleted before REVISION
+can no longer be read or watched, and its space is used again.
+
+Example:
+  cleatctl compaction 1200 --physical`,
+		Flags:  []cli.Flag{&cli.BoolFlag{Name: "physical", Usage: "wait until it is gone from the disk"}},
+		Action: compact,
+	}
+}
+
+func compact(c *cli.Context) error {
+	revision, err := strconv.ParseInt(c.Args().First(), 10, 64)
+	if err != nil || c.NArg() != 1 {
+		return misuse("compaction needs REVISION, a number")
+	}
+	way, err := chooseDoor(c)
+	if err != nil {
+		return err
+	}
+	connected, err := way.connect(c)
+	if err != nil {
+		return err
+	}
+	s := &session{Client: connected, c: c}
+	defer s.Close()
+	ctx, cancel := s.deadline()
+	defer cancel()
+	var options []clientv3.CompactOption
+	if c.Bool("physical") {
+		options = append(options, clientv3.WithCompactPhysical())
+	}
+	if _, err := s.Compact(ctx, revision, options...); err != nil {
+		return err
+	}
+	fmt.Fprintf(c.App.Writer, "compacted revision %d\n", revision)
+	return nil
+}

@@ -1,0 +1,100 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package ctl
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+
+	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+)
+
+// Exit codes, the same for every command.
+const (
+	exitDone    = 0
+	exitFailed  = 1
+	exitMisused = 2
+)
+
+// usageError is a command line that makes no sense. Nothing was sent.
+type usageError struct{ text string }
+
+func (e usageError) Error() string { return e.text }
+
+func misuse(format string, args ...any) error {
+	return usageError{fmt.Sprintf(format, args...)}
+}
+
+// report writes what went wrong, a line for each failure and each with what
+// to try next, and returns the exit code.
+func report(stderr io.Writer, err error) int {
+	if err == nil {
+		return exitDone
+	}
+	for _, each := range unjoin(err) {
+		text := each.Error()
+		if next := advice(each); next != "" {
+			text += ": " + next
+		}
+		fmt.Fprintf(stderr, "cleatctl: %s\n", strings.TrimSpace(text))
+	}
+	if errors.As(err, new(usageError)) {
+		return exitMisused
+	}
+	return exitFailed
+}
+
+func unjoin(err error) []error {
+	if joined, ok := err.(interface{ Unwrap() []error }); ok {
+		return joined.Unwrap()
+	}
+	return []error{err}
+}
+
+// advices pairs what a member answers with what to try next.
+var advices = []struct {
+	err  error
+	next string
+}{
+	{rpctypes.ErrCompacted, "choose a later --rev; cleatctl endpoint status -w fields shows the present revision"},
+	{rpctypes.ErrFutureRev, "leave --rev out for the present state; cleatctl endpoint status -w fields shows the present revision"},
+	{rpctypes.ErrLeaseNotFound, "it has expired or was revoked; cleatctl lease list shows those that live"},
+	{rpctypes.ErrLeaseExist, "grant another id, or none to have one chosen"},
+	{rpctypes.ErrLeaseTTLTooLarge, "a lease lives at most 9000000000 seconds"},
+	{rpctypes.ErrEmptyKey, "give a key that is not empty"},
+	{rpctypes.ErrKeyNotFound, "--ignore-value and --ignore-lease need a key that exists; put it with a value first"},
+	{rpctypes.ErrLeaseProvided, "leave out --lease or --ignore-lease"},
+	{rpctypes.ErrNoSpace, "delete and compact, or give the member a larger disk or quota; reads and deletes still work"},
+	{rpctypes.ErrTooManyOps, "split the transaction, or raise max-txn-ops on every member"},
+	{rpctypes.ErrRequestTooLarge, "send less at once, or raise max-request-bytes on every member"},
+	{rpctypes.ErrDuplicateKey, "a transaction may put a key once"},
+	{rpctypes.ErrPermissionDenied, "ask an administrator to grant this user the key or range"},
+	{rpctypes.ErrUserEmpty, "this member asks who you are: add --user NAME"},
+	{rpctypes.ErrAuthFailed, "check --user and --password"},
+	{rpctypes.ErrNoLeader, "most members must be up and reach one another; try again, or look at cleatctl endpoint health --cluster"},
+	{rpctypes.ErrTimeout, "it may or may not have happened; look before you repeat it"},
+	{context.DeadlineExceeded, "no answer in time; check that the member runs (cleatctl status, systemctl status cleatd), or raise --command-timeout"},
+}
+
+// advice is what to try next, or nothing when the failure says it already.
+func advice(err error) string {
+	for _, known := range advices {
+		if errors.Is(err, known.err) {
+			return known.next
+		}
+	}
+	switch status.Code(err) {
+	case codes.DeadlineExceeded:
+		return advice(context.DeadlineExceeded)
+	case codes.Unimplemented:
+		return "this member does not know the call: is it an older version, or not a cleat member?"
+	case codes.Unavailable:
+		return "check the address and that the member runs; a cleat member's network door also asks for --cacert, --cert and --key"
+	}
+	return ""
+}

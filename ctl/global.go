@@ -1,0 +1,87 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package ctl
+
+import (
+	"os"
+	"strings"
+	"time"
+
+	"github.com/urfave/cli/v2"
+)
+
+// Where each global flag's value came from, the weakest first. It decides
+// which door is meant when --socket and --endpoints are both set.
+type source int
+
+const (
+	fromDefault     source = iota
+	fromEtcd               // ETCDCTL_*
+	fromEnvironment        // CLEATCTL_*
+	fromLine
+)
+
+const sourcesKey = "sources"
+
+// globalFlags can stand anywhere on the line. Their names and defaults are
+// etcdctl's; --socket is ours.
+func globalFlags() []cli.Flag {
+	return []cli.Flag{
+		&cli.StringFlag{Name: "socket", Usage: "reach the member by this Unix `PATH`", DefaultText: socketPaths()[0]},
+		&cli.StringSliceFlag{Name: "endpoints", Usage: "reach members over the network at these `HOST:PORT`s"},
+		&cli.StringFlag{Name: "cacert", Usage: "check the member's certificate against this CA bundle `FILE`"},
+		&cli.StringFlag{Name: "cert", Usage: "show the member this certificate `FILE`"},
+		&cli.StringFlag{Name: "key", Usage: "the certificate's key `FILE`"},
+		&cli.StringFlag{Name: "user", Usage: "act as `NAME[:PASSWORD]`"},
+		&cli.StringFlag{Name: "password", Usage: "the user's `PASSWORD`"},
+		&cli.DurationFlag{Name: "dial-timeout", Value: 2 * time.Second, Usage: "`TIME` to connect"},
+		&cli.DurationFlag{Name: "command-timeout", Value: 5 * time.Second, Usage: "`TIME` for a short command"},
+		&cli.DurationFlag{Name: "keepalive-time", Value: 2 * time.Second, Usage: "`TIME` between pings"},
+		&cli.DurationFlag{Name: "keepalive-timeout", Value: 6 * time.Second, Usage: "`TIME` to wait for a ping's answer"},
+		&cli.StringFlag{Name: "write-out", Aliases: []string{"w"}, Value: "simple", Usage: "print in this `FORM`: simple, fields, json, table or protobuf"},
+		&cli.BoolFlag{Name: "hex", Usage: "print keys and values in hexadecimal"},
+		&cli.BoolFlag{Name: "debug", Usage: "tell on stderr what the client does"},
+	}
+}
+
+// applyEnvironment fills each global flag that is not on the line from
+// CLEATCTL_NAME or else, for scripts that come from etcd, ETCDCTL_NAME. An
+// empty variable counts as none.
+func applyEnvironment(c *cli.Context) error {
+	sources := map[string]source{}
+	for _, flag := range c.App.Flags {
+		name := flag.Names()[0]
+		if c.IsSet(name) {
+			sources[name] = fromLine
+			continue
+		}
+		value, variable, from := environment(name)
+		if from == fromDefault {
+			continue
+		}
+		if err := c.Set(name, value); err != nil {
+			return misuse("%s=%q is no value for --%s: %v", variable, value, name, err)
+		}
+		sources[name] = from
+	}
+	c.App.Metadata[sourcesKey] = sources
+	return nil
+}
+
+func environment(name string) (value, variable string, from source) {
+	suffix := strings.ToUpper(strings.ReplaceAll(name, "-", "_"))
+	for _, known := range []struct {
+		prefix string
+		from   source
+	}{{"CLEATCTL_", fromEnvironment}, {"ETCDCTL_", fromEtcd}} {
+		if value := os.Getenv(known.prefix + suffix); value != "" {
+			return value, known.prefix + suffix, known.from
+		}
+	}
+	return "", "", fromDefault
+}
+
+func sourceOf(c *cli.Context, name string) source {
+	sources, _ := c.App.Metadata[sourcesKey].(map[string]source)
+	return sources[name]
+}

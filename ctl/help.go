@@ -1,0 +1,53 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package ctl
+
+// Help fits on one screen and shows an example; a command's page leaves out
+// the flags that all commands take.
+
+const appHelp = `cleatctl - {{.Usage}}
+
+Usage:
+  cleatctl COMMAND [FLAGS] [ARGUMENTS]    flags can stand anywhere; after -- all are arguments
+
+Commands:
+{{range .VisibleCommands}}  {{.Name}}{{"\t"}}{{.Usage}}
+{{end}}
+Flags of every command, also as CLEATCTL_NAME or ETCDCTL_NAME in the environment:
+{{range .VisibleFlags}}  {{.}}
+{{end}}
+Examples:
+  cleatctl put foo bar
+  cleatctl get foo --endpoints=10.0.0.1:2379 --cacert=ca.crt --cert=alice.crt --key=alice.key
+
+More about a command: cleatctl COMMAND --help
+`
+
+const commandHelp = `{{.HelpName}} - {{.Usage}}
+
+Usage:
+  {{.HelpName}}{{if .VisibleFlags}} [FLAGS]{{end}}{{if .ArgsUsage}} {{.ArgsUsage}}{{end}}
+{{if .Description}}
+{{.Description}}
+{{end}}
+Flags:
+{{range .VisibleFlags}}  {{.}}
+{{end}}
+Flags of every command: cleatctl --help
+`
+
+const groupHelp = `{{.HelpName}} - {{.Usage}}
+
+Usage:
+  {{.HelpName}} COMMAND [FLAGS] [ARGUMENTS]
+
+Commands:
+{{range .VisibleCommands}}  {{.Name}}{{"\t"}}{{.Usage}}
+{{end}}
+{{.Description}}
+
+Flags:
+{{range .VisibleFlags}}  {{.}}
+{{end}}
+More about a command: {{.HelpName}} COMMAND --help
+`

@@ -1,0 +1,84 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package ctl
+
+import (
+	"context"
+	"os"
+	"strings"
+
+	"github.com/urfave/cli/v2"
+	clientv3 "go.etcd.io/etcd/client/v3"
+	"go.uber.org/zap"
+	"go.uber.org/zap/zapcore"
+	"golang.org/x/term"
+)
+
+// session is what an action works with: a client and a printer.
+type session struct {
+	*clientv3.Client
+	out *printer
+
+	c *cli.Context
+}
+
+// open checks the form of the output, so that nothing is changed whose result
+// cannot be shown, and connects.
+func open(c *cli.Context, forms ...string) (*session, error) {
+	out, err := newPrinter(c, forms...)
+	if err != nil {
+		return nil, err
+	}
+	way, err := chooseDoor(c)
+	if err != nil {
+		return nil, err
+	}
+	connected, err := way.connect(c)
+	if err != nil {
+		return nil, err
+	}
+	return &session{Client: connected, out: out, c: c}, nil
+}
+
+// Close ends the connection. What it could fail with no longer matters.
+func (s *session) Close() { _ = s.Client.Close() }
+
+// deadline is the context of one short call.
+func (s *session) deadline() (context.Context, context.CancelFunc) {
+	return context.WithTimeout(s.c.Context, s.c.Duration("command-timeout"))
+}
+
+// credentials asks for a password only where a person can answer.
+func credentials(c *cli.Context) (name, password string, err error) {
+	name, password = c.String("user"), c.String("password")
+	if name == "" {
+		if sourceOf(c, "password") == fromLine {
+			return "", "", misuse("--password needs --user NAME")
+		}
+		return "", "", nil
+	}
+	if password != "" {
+		return name, password, nil
+	}
+	if name, password, ok := strings.Cut(name, ":"); ok {
+		return name, password, nil
+	}
+	input, ok := c.App.Reader.(*os.File)
+	if !ok || !term.IsTerminal(int(input.Fd())) {
+		return "", "", misuse("--user %s needs --password, or --user %s:PASSWORD", name, name)
+	}
+	_, _ = c.App.ErrWriter.Write([]byte("Password: "))
+	typed, err := term.ReadPassword(int(input.Fd()))
+	_, _ = c.App.ErrWriter.Write([]byte("\n"))
+	return name, string(typed), err
+}
+
+// clientLogger is silent unless --debug: what matters of a failed call is in
+// its error, and scripts read stderr.
+func clientLogger(c *cli.Context) *zap.Logger {
+	if !c.Bool("debug") {
+		return zap.NewNop()
+	}
+	encoder := zapcore.NewConsoleEncoder(zap.NewDevelopmentEncoderConfig())
+	return zap.New(zapcore.NewCore(encoder, zapcore.AddSync(c.App.ErrWriter), zap.DebugLevel)).Named("client")
+}
