@@ -75,7 +75,7 @@ func arrange(app *cli.App, args []string) ([]string, error) {
 		line.flags = []givenFlag{{"help", "true"}}
 	}
 	levels, words := resolve(app, line.words)
-	placed, err := place(levels, line.flags)
+	placed, err := assign(levels, line.flags)
 	if err != nil {
 		return nil, err
 	}
@@ -157,9 +157,9 @@ func resolve(app *cli.App, words []string) ([]level, []string) {
 	return levels, words
 }
 
-// place lays each flag at the deepest level that has it; help belongs to the
+// assign lays each flag at the deepest level that has it; help belongs to the
 // deepest level of all.
-func place(levels []level, flags []givenFlag) ([]string, error) {
+func assign(levels []level, flags []givenFlag) ([]string, error) {
 	at := make([][]string, len(levels))
 	for _, flag := range flags {
 		depth := len(levels) - 1

@@ -3,7 +3,7 @@
 package ctl
 
 import (
-	"fmt"
+	"context"
 	"strconv"
 
 	"github.com/urfave/cli/v2"
@@ -30,25 +30,14 @@ func compact(c *cli.Context) error {
 	if err != nil || c.NArg() != 1 {
 		return misuse("compaction needs REVISION, a number")
 	}
-	way, err := chooseDoor(c)
-	if err != nil {
-		return err
-	}
-	connected, err := way.connect(c)
-	if err != nil {
-		return err
-	}
-	s := &session{Client: connected, c: c}
-	defer s.Close()
-	ctx, cancel := s.deadline()
-	defer cancel()
 	var options []clientv3.CompactOption
 	if c.Bool("physical") {
 		options = append(options, clientv3.WithCompactPhysical())
 	}
-	if _, err := s.Compact(ctx, revision, options...); err != nil {
-		return err
-	}
-	fmt.Fprintf(c.App.Writer, "compacted revision %d\n", revision)
-	return nil
+	return short(c, anyForm, func(ctx context.Context, s *session) error {
+		if _, err := s.Compact(ctx, revision, options...); err != nil {
+			return err
+		}
+		return s.out.say("compacted revision %d", revision)
+	})
 }

@@ -53,10 +53,11 @@ func newApp(stdin io.Reader, stdout, stderr io.Writer) *cli.App {
 		Action:                unknownCommand,
 		Commands: []*cli.Command{
 			putCommand(), getCommand(), delCommand(), txnCommand(), watchCommand(),
-			leaseCommand(), compactionCommand(),
-			versionCommand(), completionCommand(),
+			leaseCommand(), compactionCommand(), endpointCommand(),
+			certCommand(), statusCommand(), versionCommand(), completionCommand(),
 		},
 	}
+	hideFalse(app.Flags)
 	for _, command := range app.Commands {
 		finish(command)
 	}
@@ -68,6 +69,7 @@ func newApp(stdin io.Reader, stdout, stderr io.Writer) *cli.App {
 func finish(command *cli.Command) {
 	command.HideHelpCommand = true
 	command.CustomHelpTemplate = commandHelp
+	hideFalse(command.Flags)
 	command.OnUsageError = func(_ *cli.Context, err error, _ bool) error { return misuse("%v", err) }
 	if len(command.Subcommands) > 0 {
 		command.Action = unknownCommand
@@ -75,6 +77,15 @@ func finish(command *cli.Command) {
 	}
 	for _, sub := range command.Subcommands {
 		finish(sub)
+	}
+}
+
+// hideFalse keeps help from saying of every switch that it is off.
+func hideFalse(flags []cli.Flag) {
+	for _, f := range flags {
+		if sw, ok := f.(*cli.BoolFlag); ok {
+			sw.DisableDefaultText = true
+		}
 	}
 }
 

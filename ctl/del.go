@@ -3,6 +3,7 @@
 package ctl
 
 import (
+	"context"
 	"fmt"
 	"time"
 
@@ -38,23 +39,18 @@ func del(c *cli.Context) error {
 	if err != nil {
 		return err
 	}
-	s, err := open(c, simpleForm, fieldsForm, jsonForm, protobufForm)
-	if err != nil {
-		return err
-	}
-	defer s.Close()
 	if c.NArg() == 2 && !c.Bool("range") {
 		fmt.Fprintf(c.App.ErrWriter, "cleatctl: deletes the keys from %q up to %q in 2 seconds: interrupt to keep them, or give --range to delete without this delay\n",
 			c.Args().Get(0), c.Args().Get(1))
 		<-time.After(2 * time.Second)
 	}
-	ctx, cancel := s.deadline()
-	defer cancel()
-	reply, err := s.Do(ctx, op)
-	if err != nil {
-		return err
-	}
-	return s.out.print(delAnswer((*pb.DeleteRangeResponse)(reply.Del())))
+	return short(c, keyForms, func(ctx context.Context, s *session) error {
+		reply, err := s.Do(ctx, op)
+		if err != nil {
+			return err
+		}
+		return s.out.print(delAnswer((*pb.DeleteRangeResponse)(reply.Del())))
+	})
 }
 
 func delOp(c *cli.Context) (clientv3.Op, error) {

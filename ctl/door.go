@@ -7,15 +7,14 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"net"
 	"os"
 	"path/filepath"
 	"strings"
-	"syscall"
 
 	"github.com/urfave/cli/v2"
 	clientv3 "go.etcd.io/etcd/client/v3"
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/connectivity"
 
 	"github.com/cleatd/cleat/client"
 )
@@ -41,6 +40,19 @@ func chooseDoor(c *cli.Context) (door, error) {
 	if network > socket {
 		return networkDoor(c, files)
 	}
+	return socketDoor(c, files)
+}
+
+// chooseSocket is the way for what only the socket answers. Endpoints in the
+// environment are meant for other commands.
+func chooseSocket(c *cli.Context) (door, error) {
+	if sourceOf(c, "endpoints") == fromLine {
+		return door{}, misuse("%s speaks to the socket only: run it on a member, without --endpoints", called(c))
+	}
+	return socketDoor(c, client.Config{})
+}
+
+func socketDoor(c *cli.Context, files client.Config) (door, error) {
 	for _, name := range []string{"cacert", "cert", "key"} {
 		if sourceOf(c, name) == fromLine && !c.Bool("cluster") {
 			return door{}, misuse("--%s needs --endpoints HOST:PORT: the socket takes no certificate", name)
@@ -48,9 +60,11 @@ func chooseDoor(c *cli.Context) (door, error) {
 	}
 	path := c.String("socket")
 	if path == "" {
-		if path, err = findSocket(socketPaths()); err != nil {
+		found, err := findSocket(socketPaths())
+		if err != nil {
 			return door{}, err
 		}
+		path = found
 	}
 	return door{socket: path, endpoints: []string{socketURL(path)}, files: files}, nil
 }
@@ -64,6 +78,9 @@ func networkDoor(c *cli.Context, files client.Config) (door, error) {
 	}
 	if len(endpoints) == 0 {
 		return door{}, misuse("--endpoints is empty: give HOST:PORT, or leave it out to use the socket")
+	}
+	if path, ok := strings.CutPrefix(endpoints[0], "unix://"); ok && len(endpoints) == 1 {
+		return door{socket: path, endpoints: endpoints, files: files}, nil
 	}
 	return door{endpoints: endpoints, files: files}, nil
 }
@@ -108,18 +125,41 @@ func socketURL(path string) string {
 	return "unix://" + path
 }
 
-// connect opens a client. A socket is dialled at once, because etcd's client
-// would try a missing one until the command's time is up.
+// connect opens a client and waits for it to reach a member, for etcd's client
+// would only say after the command's time that the time is up.
 func (d door) connect(c *cli.Context) (*clientv3.Client, error) {
 	config, err := d.config(c)
 	if err != nil {
 		return nil, err
 	}
 	opened, err := clientv3.New(config)
+	if errors.Is(err, context.DeadlineExceeded) {
+		return nil, d.explain(c, err)
+	}
 	if err != nil {
-		return nil, fmt.Errorf("connect to %s: %w", strings.Join(d.endpoints, ", "), err)
+		return nil, err
+	}
+	ctx, cancel := context.WithTimeout(c.Context, config.DialTimeout)
+	defer cancel()
+	if err := reach(ctx, opened.ActiveConnection()); err != nil {
+		_ = opened.Close()
+		return nil, d.explain(c, err)
 	}
 	return opened, nil
+}
+
+// reach returns when the connection is ready, or with ctx's error.
+func reach(ctx context.Context, conn *grpc.ClientConn) error {
+	for {
+		state := conn.GetState()
+		if state == connectivity.Ready {
+			return nil
+		}
+		conn.Connect()
+		if !conn.WaitForStateChange(ctx, state) {
+			return ctx.Err()
+		}
+	}
 }
 
 func (d door) config(c *cli.Context) (clientv3.Config, error) {
@@ -154,36 +194,4 @@ func (d door) config(c *cli.Context) (clientv3.Config, error) {
 // plain tells an address whose scheme excludes TLS.
 func plain(endpoint string) bool {
 	return strings.HasPrefix(endpoint, "http://") || strings.HasPrefix(endpoint, "unix:")
-}
-
-// dialSocket connects now, to tell at once what is wrong, and returns a dialer
-// that hands out this connection first and dials again after.
-func dialSocket(path string, c *cli.Context) (func(context.Context, string) (net.Conn, error), error) {
-	first, err := net.DialTimeout("unix", path, c.Duration("dial-timeout"))
-	if err != nil {
-		return nil, explainSocket(path, err)
-	}
-	ready := make(chan net.Conn, 1)
-	ready <- first
-	return func(ctx context.Context, _ string) (net.Conn, error) {
-		select {
-		case conn := <-ready:
-			return conn, nil
-		default:
-			return new(net.Dialer).DialContext(ctx, "unix", path)
-		}
-	}, nil
-}
-
-// explainSocket says what keeps a person from a socket, and the way in.
-func explainSocket(path string, err error) error {
-	switch {
-	case errors.Is(err, fs.ErrPermission):
-		return fmt.Errorf("permission denied on %s: run as root or join group cleat: usermod -aG cleat $USER, then log in again", path)
-	case errors.Is(err, fs.ErrNotExist):
-		return fmt.Errorf("there is no socket %s: start the member with systemctl start cleatd, or name its socket with --socket", path)
-	case errors.Is(err, syscall.ECONNREFUSED):
-		return fmt.Errorf("nobody listens on %s: the member is down: systemctl start cleatd, and journalctl -u cleatd tells why it stopped", path)
-	}
-	return fmt.Errorf("connect to %s: %w", path, err)
 }

@@ -49,11 +49,17 @@ func report(stderr io.Writer, err error) int {
 	return exitFailed
 }
 
+// unjoin is the failures that errors.Join put together, at any depth.
 func unjoin(err error) []error {
-	if joined, ok := err.(interface{ Unwrap() []error }); ok {
-		return joined.Unwrap()
+	joined, ok := err.(interface{ Unwrap() []error })
+	if !ok {
+		return []error{err}
 	}
-	return []error{err}
+	var all []error
+	for _, each := range joined.Unwrap() {
+		all = append(all, unjoin(each)...)
+	}
+	return all
 }
 
 // advices pairs what a member answers with what to try next.

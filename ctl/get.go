@@ -34,9 +34,9 @@ func getFlags() []cli.Flag {
 		&cli.BoolFlag{Name: "from-key", Usage: "all keys from KEY on"},
 		&cli.Int64Flag{Name: "limit", Usage: "at most `N` keys"},
 		&cli.Int64Flag{Name: "rev", Usage: "as of revision `REV`"},
-		&cli.StringFlag{Name: "consistency", Value: "l", Usage: "`l`inearizable, or s for this member's present state"},
-		&cli.StringFlag{Name: "order", Usage: "`ASCEND` or DESCEND"},
-		&cli.StringFlag{Name: "sort-by", Usage: "`KEY`, VERSION, CREATE, MODIFY or VALUE"},
+		&cli.StringFlag{Name: "consistency", Value: "l", Usage: "`HOW`: l for linearizable, s for this member's present state"},
+		&cli.StringFlag{Name: "order", Usage: "sort in this `ORDER`: ASCEND or DESCEND"},
+		&cli.StringFlag{Name: "sort-by", Usage: "sort by this `PART`: KEY, VERSION, CREATE, MODIFY or VALUE"},
 		&cli.BoolFlag{Name: "keys-only", Usage: "leave the values out"},
 		&cli.BoolFlag{Name: "count-only", Usage: "only the count; not with -w simple"},
 		&cli.BoolFlag{Name: "print-value-only", Usage: "print values without keys; only with -w simple"},
@@ -60,19 +60,14 @@ func get(c *cli.Context) error {
 	if c.Bool("print-value-only") && form != simpleForm {
 		return misuse("--print-value-only needs -w simple")
 	}
-	s, err := open(c, simpleForm, fieldsForm, jsonForm, protobufForm)
-	if err != nil {
-		return err
-	}
-	defer s.Close()
-	s.out.valueOnly = c.Bool("print-value-only")
-	ctx, cancel := s.deadline()
-	defer cancel()
-	reply, err := s.fetch(ctx, op, c.Bool("stream"))
-	if err != nil {
-		return err
-	}
-	return s.out.print(getAnswer(reply))
+	return short(c, keyForms, func(ctx context.Context, s *session) error {
+		s.out.valueOnly = c.Bool("print-value-only")
+		reply, err := s.fetch(ctx, op, c.Bool("stream"))
+		if err != nil {
+			return err
+		}
+		return s.out.print(getAnswer(reply))
+	})
 }
 
 func (s *session) fetch(ctx context.Context, op clientv3.Op, stream bool) (*pb.RangeResponse, error) {

@@ -2,6 +2,17 @@
 
 package ctl
 
+import (
+	"strings"
+
+	"github.com/urfave/cli/v2"
+)
+
+// called is the command's name as it is typed behind the program's.
+func called(c *cli.Context) string {
+	return strings.TrimPrefix(c.Command.HelpName, c.App.Name+" ")
+}
+
 // Help fits on one screen and shows an example; a command's page leaves out
 // the flags that all commands take.
 

@@ -15,7 +15,7 @@ import (
 // watchInteractively starts a watch for each line that asks for one. All
 // share one connection, and the end of the input ends them.
 func watchInteractively(c *cli.Context) error {
-	s, err := open(c, simpleForm, fieldsForm, jsonForm, protobufForm)
+	s, err := open(c, keyForms, chooseDoor)
 	if err != nil {
 		return err
 	}

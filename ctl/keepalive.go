@@ -3,6 +3,8 @@
 package ctl
 
 import (
+	"context"
+
 	"github.com/urfave/cli/v2"
 	clientv3 "go.etcd.io/etcd/client/v3"
 )
@@ -28,25 +30,21 @@ func leaseKeepAlive(c *cli.Context) error {
 	if err != nil {
 		return err
 	}
-	s, err := open(c, leaseForms...)
+	if c.Bool("once") {
+		return short(c, keyForms, func(ctx context.Context, s *session) error {
+			reply, err := s.KeepAliveOnce(ctx, id)
+			if err != nil {
+				return err
+			}
+			return s.out.print(keepAliveAnswer(reply))
+		})
+	}
+	s, err := open(c, keyForms, chooseDoor)
 	if err != nil {
 		return err
 	}
 	defer s.Close()
-	if c.Bool("once") {
-		return s.renewOnce(id)
-	}
 	return s.renew(id)
-}
-
-func (s *session) renewOnce(id clientv3.LeaseID) error {
-	ctx, cancel := s.deadline()
-	defer cancel()
-	reply, err := s.KeepAliveOnce(ctx, id)
-	if err != nil {
-		return err
-	}
-	return s.out.print(keepAliveAnswer(reply))
 }
 
 func (s *session) renew(id clientv3.LeaseID) error {

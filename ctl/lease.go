@@ -3,6 +3,7 @@
 package ctl
 
 import (
+	"context"
 	"fmt"
 	"strconv"
 
@@ -10,8 +11,6 @@ import (
 	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
 	clientv3 "go.etcd.io/etcd/client/v3"
 )
-
-var leaseForms = []string{simpleForm, fieldsForm, jsonForm, protobufForm}
 
 func leaseCommand() *cli.Command {
 	return &cli.Command{
@@ -45,22 +44,17 @@ func leaseGrant(c *cli.Context) error {
 	if err != nil || c.NArg() != 1 {
 		return misuse("lease grant needs TTL, a number of seconds")
 	}
-	s, err := open(c, leaseForms...)
-	if err != nil {
-		return err
-	}
-	defer s.Close()
-	ctx, cancel := s.deadline()
-	defer cancel()
-	reply, err := s.Grant(ctx, ttl)
-	if err != nil {
-		return fmt.Errorf("grant a lease: %w", err)
-	}
-	return s.out.print(answer{
-		json:    reply,
-		message: reply.ResponseHeader, // the header alone, as etcdctl
-		simple:  func(p *printer) { p.linef("lease %016x granted with TTL(%ds)", reply.ID, reply.TTL) },
-		fields:  func(p *printer) { p.leaseTTL(reply.ResponseHeader, reply.ID, reply.TTL) },
+	return short(c, keyForms, func(ctx context.Context, s *session) error {
+		reply, err := s.Grant(ctx, ttl)
+		if err != nil {
+			return fmt.Errorf("grant a lease: %w", err)
+		}
+		return s.out.print(answer{
+			json:    reply,
+			message: reply.ResponseHeader, // the header alone, as etcdctl
+			simple:  func(p *printer) { p.linef("lease %016x granted with TTL(%ds)", reply.ID, reply.TTL) },
+			fields:  func(p *printer) { p.leaseTTL(reply.ResponseHeader, reply.ID, reply.TTL) },
+		})
 	})
 }
 
@@ -87,29 +81,24 @@ func leaseRevoke(c *cli.Context) error {
 	if err != nil {
 		return err
 	}
-	s, err := open(c, leaseForms...)
-	if err != nil {
-		return err
-	}
-	defer s.Close()
-	ctx, cancel := s.deadline()
-	defer cancel()
-	reply, err := s.Revoke(ctx, id)
-	if err != nil {
-		return fmt.Errorf("revoke lease %016x: %w", uint64(id), err)
-	}
-	message := (*pb.LeaseRevokeResponse)(reply)
-	return s.out.print(answer{
-		json:    message,
-		message: message,
-		simple:  func(p *printer) { p.linef("lease %016x revoked", id) },
-		fields:  func(p *printer) { p.header(message.GetHeader()) },
+	return short(c, keyForms, func(ctx context.Context, s *session) error {
+		reply, err := s.Revoke(ctx, id)
+		if err != nil {
+			return fmt.Errorf("revoke lease %016x: %w", uint64(id), err)
+		}
+		message := (*pb.LeaseRevokeResponse)(reply)
+		return s.out.print(answer{
+			json:    message,
+			message: message,
+			simple:  func(p *printer) { p.linef("lease %016x revoked", id) },
+			fields:  func(p *printer) { p.header(message.GetHeader()) },
+		})
 	})
 }
 
 func leaseArgument(c *cli.Context) (clientv3.LeaseID, error) {
 	if c.NArg() != 1 {
-		return 0, misuse("%s needs one lease ID, as lease grant and lease list print it", c.Command.HelpName)
+		return 0, misuse("%s needs one lease ID, as lease grant and lease list print it", called(c))
 	}
 	return leaseID(c.Args().First())
 }
@@ -131,22 +120,17 @@ func leaseTimeToLive(c *cli.Context) error {
 	if err != nil {
 		return err
 	}
-	s, err := open(c, leaseForms...)
-	if err != nil {
-		return err
-	}
-	defer s.Close()
-	ctx, cancel := s.deadline()
-	defer cancel()
-	var options []clientv3.LeaseOption
-	if c.Bool("keys") {
-		options = append(options, clientv3.WithAttachedKeys())
-	}
-	reply, err := s.TimeToLive(ctx, id, options...)
-	if err != nil {
-		return err
-	}
-	return s.out.print(timeToLiveAnswer(reply, c.Bool("keys")))
+	return short(c, keyForms, func(ctx context.Context, s *session) error {
+		var options []clientv3.LeaseOption
+		if c.Bool("keys") {
+			options = append(options, clientv3.WithAttachedKeys())
+		}
+		reply, err := s.TimeToLive(ctx, id, options...)
+		if err != nil {
+			return err
+		}
+		return s.out.print(timeToLiveAnswer(reply, c.Bool("keys")))
+	})
 }
 
 func timeToLiveAnswer(r *clientv3.LeaseTimeToLiveResponse, keys bool) answer {
@@ -188,31 +172,26 @@ func leaseList(c *cli.Context) error {
 	if c.NArg() > 0 {
 		return misuse("lease list takes no argument")
 	}
-	s, err := open(c, leaseForms...)
-	if err != nil {
-		return err
-	}
-	defer s.Close()
-	ctx, cancel := s.deadline()
-	defer cancel()
-	reply, err := s.Leases(ctx)
-	if err != nil {
-		return err
-	}
-	return s.out.print(answer{
-		json:    reply,
-		message: reply.ResponseHeader,
-		simple: func(p *printer) {
-			p.linef("found %d leases", len(reply.Leases))
-			for _, lease := range reply.Leases {
-				p.linef("%016x", lease.ID)
-			}
-		},
-		fields: func(p *printer) {
-			p.header(reply.ResponseHeader)
-			for _, lease := range reply.Leases {
-				p.linef(`"ID" : %s`, p.lease(int64(lease.ID)))
-			}
-		},
+	return short(c, keyForms, func(ctx context.Context, s *session) error {
+		reply, err := s.Leases(ctx)
+		if err != nil {
+			return err
+		}
+		return s.out.print(answer{
+			json:    reply,
+			message: reply.ResponseHeader,
+			simple: func(p *printer) {
+				p.linef("found %d leases", len(reply.Leases))
+				for _, lease := range reply.Leases {
+					p.linef("%016x", lease.ID)
+				}
+			},
+			fields: func(p *printer) {
+				p.header(reply.ResponseHeader)
+				for _, lease := range reply.Leases {
+					p.linef(`"ID" : %s`, p.lease(int64(lease.ID)))
+				}
+			},
+		})
 	})
 }

@@ -26,6 +26,14 @@ const (
 	protobufForm = "protobuf"
 )
 
+// The forms that kinds of commands offer. A line that is not an answer is the
+// same in any form.
+var (
+	keyForms      = []string{simpleForm, fieldsForm, jsonForm, protobufForm}
+	endpointForms = []string{simpleForm, fieldsForm, jsonForm, tableForm}
+	anyForm       []string
+)
+
 // answer is one result in every form that its command offers; the others are
 // left nil. It is built before it is written: writing starts with nothing left
 // to fail but the terminal.
@@ -48,10 +56,10 @@ type printer struct {
 }
 
 // newPrinter refuses a form that the command does not offer.
-func newPrinter(c *cli.Context, forms ...string) (*printer, error) {
+func newPrinter(c *cli.Context, forms []string) (*printer, error) {
 	form := c.String("write-out")
-	if !slices.Contains(forms, form) {
-		return nil, misuse("-w %s is no form of %s: use one of %s", form, c.Command.HelpName, strings.Join(forms, ", "))
+	if forms != nil && !slices.Contains(forms, form) {
+		return nil, misuse("-w %s is no form of %s: use one of %s", form, called(c), strings.Join(forms, ", "))
 	}
 	return &printer{form: form, hex: c.Bool("hex"), out: bufio.NewWriter(c.App.Writer)}, nil
 }

@@ -3,6 +3,7 @@
 package ctl
 
 import (
+	"context"
 	"io"
 	"strconv"
 
@@ -39,18 +40,13 @@ func put(c *cli.Context) error {
 	if err != nil {
 		return err
 	}
-	s, err := open(c, simpleForm, fieldsForm, jsonForm, protobufForm)
-	if err != nil {
-		return err
-	}
-	defer s.Close()
-	ctx, cancel := s.deadline()
-	defer cancel()
-	reply, err := s.Do(ctx, op)
-	if err != nil {
-		return err
-	}
-	return s.out.print(putAnswer((*pb.PutResponse)(reply.Put())))
+	return short(c, keyForms, func(ctx context.Context, s *session) error {
+		reply, err := s.Do(ctx, op)
+		if err != nil {
+			return err
+		}
+		return s.out.print(putAnswer((*pb.PutResponse)(reply.Put())))
+	})
 }
 
 // putOp reads a missing value from input; nil means that there is none.

@@ -24,12 +24,12 @@ type session struct {
 
 // open checks the form of the output, so that nothing is changed whose result
 // cannot be shown, and connects.
-func open(c *cli.Context, forms ...string) (*session, error) {
-	out, err := newPrinter(c, forms...)
+func open(c *cli.Context, forms []string, choose func(*cli.Context) (door, error)) (*session, error) {
+	out, err := newPrinter(c, forms)
 	if err != nil {
 		return nil, err
 	}
-	way, err := chooseDoor(c)
+	way, err := choose(c)
 	if err != nil {
 		return nil, err
 	}
@@ -43,9 +43,25 @@ func open(c *cli.Context, forms ...string) (*session, error) {
 // Close ends the connection. What it could fail with no longer matters.
 func (s *session) Close() { _ = s.Client.Close() }
 
-// deadline is the context of one short call.
-func (s *session) deadline() (context.Context, context.CancelFunc) {
-	return context.WithTimeout(s.c.Context, s.c.Duration("command-timeout"))
+// short opens a session for one call, which must end within the command's time.
+func short(c *cli.Context, forms []string, call func(context.Context, *session) error) error {
+	return through(c, forms, chooseDoor, call)
+}
+
+// onSocket is short for what members answer on the socket only.
+func onSocket(c *cli.Context, forms []string, call func(context.Context, *session) error) error {
+	return through(c, forms, chooseSocket, call)
+}
+
+func through(c *cli.Context, forms []string, choose func(*cli.Context) (door, error), call func(context.Context, *session) error) error {
+	s, err := open(c, forms, choose)
+	if err != nil {
+		return err
+	}
+	defer s.Close()
+	ctx, cancel := context.WithTimeout(c.Context, c.Duration("command-timeout"))
+	defer cancel()
+	return call(ctx, s)
 }
 
 // credentials asks for a password only where a person can answer.

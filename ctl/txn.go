@@ -4,6 +4,7 @@ package ctl
 
 import (
 	"bufio"
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -42,11 +43,6 @@ func txn(c *cli.Context) error {
 	if c.NArg() > 0 {
 		return misuse("txn takes no argument: it reads the transaction from standard input")
 	}
-	s, err := open(c, simpleForm, fieldsForm, jsonForm, protobufForm)
-	if err != nil {
-		return err
-	}
-	defer s.Close()
 	script := &txnScript{c: c, input: bufio.NewReader(c.App.Reader)}
 	conditions := readList(script, "compares:", readCondition)
 	then := readList(script, "success requests (get, put, del):", script.operation)
@@ -54,13 +50,13 @@ func txn(c *cli.Context) error {
 	if script.err != nil {
 		return script.err
 	}
-	ctx, cancel := s.deadline()
-	defer cancel()
-	reply, err := s.Txn(ctx).If(conditions...).Then(then...).Else(otherwise...).Commit()
-	if err != nil {
-		return err
-	}
-	return s.out.print(txnAnswer((*pb.TxnResponse)(reply)))
+	return short(c, keyForms, func(ctx context.Context, s *session) error {
+		reply, err := s.Txn(ctx).If(conditions...).Then(then...).Else(otherwise...).Commit()
+		if err != nil {
+			return err
+		}
+		return s.out.print(txnAnswer((*pb.TxnResponse)(reply)))
+	})
 }
 
 // txnScript reads the lists of a transaction. Its first error stays and ends

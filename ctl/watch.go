@@ -60,7 +60,7 @@ func watch(c *cli.Context) error {
 	if err != nil {
 		return err
 	}
-	s, err := open(c, simpleForm, fieldsForm, jsonForm, protobufForm)
+	s, err := open(c, keyForms, chooseDoor)
 	if err != nil {
 		return err
 	}
