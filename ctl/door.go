@@ -33,6 +33,9 @@ func chooseDoor(c *cli.Context) (door, error) {
 	if socket == network && socket != fromDefault {
 		return door{}, misuse("--socket and --endpoints exclude each other: give one of them")
 	}
+	if c.String("user") == "" && sourceOf(c, "password") == fromLine {
+		return door{}, misuse("--password needs --user NAME")
+	}
 	files, err := tlsFiles(c)
 	if err != nil {
 		return door{}, err

@@ -67,13 +67,7 @@ func through(c *cli.Context, forms []string, choose func(*cli.Context) (door, er
 // credentials asks for a password only where a person can answer.
 func credentials(c *cli.Context) (name, password string, err error) {
 	name, password = c.String("user"), c.String("password")
-	if name == "" {
-		if sourceOf(c, "password") == fromLine {
-			return "", "", misuse("--password needs --user NAME")
-		}
-		return "", "", nil
-	}
-	if password != "" {
+	if name == "" || password != "" {
 		return name, password, nil
 	}
 	if name, password, ok := strings.Cut(name, ":"); ok {

@@ -1,0 +1,273 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package ctl
+
+import (
+	"bytes"
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/urfave/cli/v2"
+)
+
+// leaves are the commands that do something, with the words that name them.
+func leaves(commands []*cli.Command, words ...string) map[string]*cli.Command {
+	found := map[string]*cli.Command{}
+	for _, command := range commands {
+		path := append(slices.Clip(words), command.Name)
+		if len(command.Subcommands) == 0 {
+			found[strings.Join(path, " ")] = command
+		}
+		for name, leaf := range leaves(command.Subcommands, path...) {
+			found[name] = leaf
+		}
+	}
+	return found
+}
+
+func sorted(found map[string]*cli.Command) []string {
+	var names []string
+	for name := range found {
+		names = append(names, name)
+	}
+	slices.Sort(names)
+	return names
+}
+
+// typed is what a person means, whatever the order it is typed in.
+type typed struct {
+	command string
+	flags   map[string]string
+	args    []string
+	rest    []string // behind the separator
+	split   bool
+}
+
+// Flags may be typed anywhere and in each spelling; the command gets the same
+// flags and the same arguments in the same order.
+func TestFlagsMeanTheSameInAnyOrder(t *testing.T) {
+	for seed := range uint64(3000) {
+		random := rand.New(rand.NewPCG(seed, 1))
+		want := invent(random)
+		line := spell(random, want)
+		if got := run(t, line); got != describe(want) {
+			t.Fatalf("seed %d: cleatctl %q\n got %s\nwant %s", seed, line, got, describe(want))
+		}
+	}
+}
+
+func invent(random *rand.Rand) typed {
+	app := newApp(nil, io.Discard, io.Discard)
+	all := leaves(app.Commands)
+	names := sorted(all)
+	want := typed{command: names[random.IntN(len(names))], flags: map[string]string{}}
+	for _, flag := range append(slices.Clone(all[want.command].Flags), app.Flags...) {
+		if random.IntN(3) == 0 {
+			want.flags[flag.Names()[0]] = value(random, flag)
+		}
+	}
+	for range random.IntN(4) {
+		want.args = append(want.args, []string{"foo", "", "-", "get", "help", "prefix", "a=b"}[random.IntN(7)])
+	}
+	if want.split = random.IntN(2) == 0; want.split {
+		for range random.IntN(4) {
+			want.rest = append(want.rest, []string{"-1", "--prefix", "--", "-w", "plain", "--nonsense=1"}[random.IntN(6)])
+		}
+	}
+	return want
+}
+
+func value(random *rand.Rand, flag cli.Flag) string {
+	switch flag.(type) {
+	case *cli.BoolFlag:
+		return fmt.Sprint(random.IntN(3) > 0)
+	case *cli.Int64Flag:
+		return fmt.Sprint(random.IntN(100) - 50)
+	case *cli.DurationFlag:
+		return fmt.Sprintf("%ds", random.IntN(60))
+	}
+	return []string{"x", "-y", "--prefix", "a=b", "get"}[random.IntN(5)]
+}
+
+// spell writes the command's words and the arguments in their order and the
+// flags anywhere among them.
+func spell(random *rand.Rand, want typed) []string {
+	chunks := [][]string{}
+	for _, word := range append(strings.Fields(want.command), want.args...) {
+		chunks = append(chunks, []string{word})
+	}
+	for name, value := range want.flags {
+		at := random.IntN(len(chunks) + 1)
+		chunks = slices.Insert(chunks, at, spellFlag(random, name, value))
+	}
+	line := slices.Concat(chunks...)
+	if want.split {
+		line = append(append(line, separator), want.rest...)
+	}
+	return line
+}
+
+func spellFlag(random *rand.Rand, name, value string) []string {
+	short := map[string]string{"write-out": "-w", "interactive": "-i"}[name]
+	spellings := [][]string{{"--" + name + "=" + value}}
+	switch isSwitch := value == "true" || value == "false"; {
+	case value == "true":
+		spellings = append(spellings, []string{"--" + name})
+		if short != "" {
+			spellings = append(spellings, []string{short})
+		}
+	case !isSwitch:
+		spellings = append(spellings, []string{"--" + name, value})
+		if short != "" {
+			spellings = append(spellings, []string{short, value}, []string{short + "=" + value}, []string{short + value})
+		}
+	}
+	return spellings[random.IntN(len(spellings))]
+}
+
+// run gives the line to the real commands, whose actions only tell what they got.
+func run(t *testing.T, line []string) string {
+	t.Helper()
+	app := newApp(nil, io.Discard, io.Discard)
+	var got string
+	for name, leaf := range leaves(app.Commands) {
+		leaf.Action = func(c *cli.Context) error {
+			seen := typed{command: name, flags: map[string]string{}, args: c.Args().Slice()}
+			for _, flag := range append(slices.Clone(leaf.Flags), app.Flags...) {
+				if name := flag.Names()[0]; c.IsSet(name) {
+					seen.flags[name] = shown(c, name)
+				}
+			}
+			got = describe(seen)
+			return nil
+		}
+	}
+	arranged, err := arrange(app, append([]string{"cleatctl"}, line...))
+	if err != nil {
+		t.Fatalf("cleatctl %q: %v", line, err)
+	}
+	if err := app.Run(arranged); err != nil {
+		t.Fatalf("cleatctl %q, arranged as %q: %v", line, arranged, err)
+	}
+	return got
+}
+
+func shown(c *cli.Context, name string) string {
+	if name == "endpoints" {
+		return strings.Join(c.StringSlice(name), ",")
+	}
+	return fmt.Sprint(c.Value(name))
+}
+
+func describe(s typed) string {
+	args := s.args
+	if s.split && s.command == "watch" {
+		args = append(slices.Clip(args), separator)
+	}
+	return fmt.Sprintf("%s %v %q", s.command, s.flags, append(slices.Clip(args), s.rest...))
+}
+
+func FuzzArrangeNeverPanicsAndHasNothingLeftToDo(f *testing.F) {
+	f.Add("get\x00foo\x00--prefix\x00-wjson")
+	f.Add("--\x00get\x00-")
+	f.Add("-w\x00=\x00-=")
+	f.Fuzz(func(t *testing.T, joined string) {
+		app := newApp(nil, io.Discard, io.Discard)
+		once, err := arrange(app, append([]string{"cleatctl"}, strings.Split(joined, "\x00")...))
+		if err != nil || slices.Contains(once, "watch") {
+			return // watch keeps its separator as an argument
+		}
+		twice, err := arrange(app, once)
+		if err != nil || !slices.Equal(once, twice) {
+			t.Fatalf("%q arranged again is %q, %v", once, twice, err)
+		}
+	})
+}
+
+// sift decides about values before it knows the command, so a name must mean
+// the same kind of flag everywhere.
+func TestAFlagNameIsOneKindOfFlagEverywhere(t *testing.T) {
+	app := newApp(nil, io.Discard, io.Discard)
+	kinds := map[string]string{}
+	check := func(where string, flags []cli.Flag) {
+		for _, flag := range flags {
+			for _, name := range flag.Names() {
+				kind := fmt.Sprintf("%s %v", flag.Names()[0], takesValue(flag))
+				if before, ok := kinds[name]; ok && before != kind {
+					t.Errorf("--%s of %s is %s, elsewhere %s", name, where, kind, before)
+				}
+				kinds[name] = kind
+			}
+		}
+	}
+	check("cleatctl", append(app.Flags, cli.HelpFlag, cli.VersionFlag))
+	for name, leaf := range leaves(app.Commands) {
+		check(name, leaf.Flags)
+	}
+}
+
+func TestMisuseIsRefusedWithCodeTwoAndNothingOnStdout(t *testing.T) {
+	for _, c := range []struct{ line, want string }{
+		{"nosuch", `there is no command "nosuch"`},
+		{"lease nosuch", `there is no command "nosuch"`},
+		{"get", "get needs KEY"},
+		{"get a b c", "get needs KEY"},
+		{"get a --nope", "unknown flag --nope"},
+		{"get a --physical", `flag --physical is not one of "get`},
+		{"get a -x", "unknown flag -x"},
+		{"get a --rev", "flag --rev needs a value"},
+		{"get a --rev x", `invalid value "x"`},
+		{"get a --prefix --from-key", "exclude each other"},
+		{"get a b --prefix", "give KEY alone"},
+		{"get a --keys-only --count-only", "exclude each other"},
+		{"get a --count-only", "--count-only needs -w fields"},
+		{"get a --print-value-only -w json", "--print-value-only needs -w simple"},
+		{"get a --order up", "--order is ASCEND or DESCEND"},
+		{"get a --sort-by size", "--sort-by is KEY"},
+		{"get a --consistency x", "--consistency is l or s"},
+		{"get a --min-mod-rev 5 --max-mod-rev 4", "--min-mod-rev 5 is above --max-mod-rev 4"},
+		{"get a -w yaml", "-w yaml is no form of get"},
+		{"get a -w table", "-w table is no form of get"},
+		{"put", "put needs KEY and VALUE"},
+		{"put a", "put needs KEY and VALUE"}, // stdin is empty
+		{"put a b c", "put needs KEY and VALUE"},
+		{"put a b --ignore-value", "give KEY alone"},
+		{"put a b --lease zz", `"zz" is no lease id`},
+		{"del", "del needs KEY"},
+		{"txn x", "txn takes no argument"},
+		{"watch", "watch needs KEY"},
+		{"watch --", "watch needs a COMMAND"},
+		{"watch a b c", "watch needs KEY"},
+		{"watch a b --prefix", "give KEY alone"},
+		{"lease grant", "lease grant needs TTL"},
+		{"lease grant x", "lease grant needs TTL"},
+		{"lease revoke", "lease revoke needs one lease ID"},
+		{"lease keep-alive xyz", `"xyz" is no lease id`},
+		{"compaction", "compaction needs REVISION"},
+		{"endpoint health -w protobuf", "-w protobuf is no form of endpoint health"},
+		{"cert issue", "cert issue needs NAME"},
+		{"cert issue ../a", "cert issue needs NAME"},
+		{"cert issue a --ttl=-1s", "is in the past"},
+		{"cert issue a --endpoints h:1", "speaks to the socket only"},
+		{"status x", "status takes no argument"},
+		{"completion ksh", "completion needs the shell's name"},
+		{"get a --socket /x --endpoints h:1", "--socket and --endpoints exclude each other"},
+		{"get a --endpoints=,", "--endpoints is empty"},
+		{"get a --endpoints h:1 --cert c", "--cert needs --key"},
+		{"get a --endpoints h:1 --key k", "--key needs --cert"},
+		{"get a --cacert c", "--cacert needs --endpoints"},
+		{"get a --password p", "--password needs --user"},
+	} {
+		t.Run(c.line, func(t *testing.T) {
+			var stdout, stderr bytes.Buffer
+			code := Main(append([]string{"cleatctl"}, strings.Fields(c.line)...), strings.NewReader(""), &stdout, &stderr)
+			if code != exitMisused || stdout.Len() > 0 || !strings.Contains(stderr.String(), c.want) || !strings.HasPrefix(stderr.String(), "cleatctl: ") {
+				t.Fatalf("exit code %d, stdout %q, stderr %q; want 2, none, and %q", code, &stdout, &stderr, c.want)
+			}
+		})
+	}
+}
