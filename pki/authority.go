@@ -1,0 +1,178 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package pki
+
+import (
+	"context"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"os"
+	"sync/atomic"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+)
+
+const (
+	clusterKeyFile = "cluster.key"
+	identityFile   = "member.pem"
+)
+
+// Config is what an Authority is given.
+type Config struct {
+	Dir       string // of cluster.key and member.pem; made with mode 0700
+	ClusterID uint64
+	MemberID  uint64
+	Name      string   // this member's, beside localhost, 127.0.0.1 and ::1
+	Hosts     []string // further names and addresses that others reach it by
+
+	MemberTTL time.Duration // 0: DefaultMemberTTL
+	ClientTTL time.Duration // 0: DefaultClientTTL; of certificates issued without a life
+
+	Ledger     Ledger
+	Logger     *slog.Logger          // nil: none
+	Registerer prometheus.Registerer // nil: none
+}
+
+// Authority is the cluster's CA as this member has it, and this member's
+// identity. It is safe for concurrent use.
+type Authority struct {
+	config  Config
+	hosts   []string // checked, each once
+	log     *slog.Logger
+	metrics metrics
+	issuer  *issuer
+
+	// current is what handshakes use; never nil after Open. Written by Open, by
+	// Run and by Reload.
+	current atomic.Pointer[identity]
+}
+
+// Certificate is one of the certificates that this member stands on.
+type Certificate struct {
+	Kind string // "root", "intermediate" or "member"
+	*x509.Certificate
+}
+
+// Open makes the CA if the ledger has none, and this member's key and
+// certificate if it has none that it can serve with: it is missing, damaged,
+// expired, or names other hosts. The error is ErrClusterKey if the cluster has
+// a CA that this member cannot open, ErrName for a bad name or host, ErrTTL for
+// a bad life, ErrFormat for a CA of a newer version.
+func Open(ctx context.Context, c Config) (*Authority, error) {
+	if c.Logger == nil {
+		c.Logger = slog.New(slog.DiscardHandler)
+	}
+	hosts, err := checkHosts(append([]string{c.Name, "localhost", "127.0.0.1", "::1"}, c.Hosts...))
+	if err != nil {
+		return nil, err
+	}
+	if c.MemberTTL, err = checkTTL(c.MemberTTL, DefaultMemberTTL); err != nil {
+		return nil, fmt.Errorf("members: %w", err)
+	}
+	if c.ClientTTL, err = checkTTL(c.ClientTTL, DefaultClientTTL); err != nil {
+		return nil, fmt.Errorf("clients: %w", err)
+	}
+	if err := os.MkdirAll(c.Dir, 0o700); err != nil {
+		return nil, err
+	}
+	a := &Authority{config: c, hosts: hosts, log: c.Logger}
+	if a.issuer, err = openCA(ctx, c); err != nil {
+		return nil, err
+	}
+	a.metrics = newMetrics(c.Registerer)
+	if err := a.openIdentity(ctx); err != nil {
+		return nil, err
+	}
+	for _, cert := range a.Certificates() {
+		a.metrics.expires(cert.Kind, cert.Certificate)
+	}
+	return a, nil
+}
+
+func (a *Authority) openIdentity(ctx context.Context) error {
+	id, err := a.load()
+	if err == nil {
+		a.install(id)
+		return nil
+	}
+	reason := err.Error()
+	if errors.Is(err, fs.ErrNotExist) {
+		reason = "there is none"
+	}
+	if err := a.renew(ctx); err != nil {
+		return err
+	}
+	a.logIdentity("certificate made", "because", reason)
+	return nil
+}
+
+// install makes handshakes use the identity from now on.
+func (a *Authority) install(id *identity) {
+	a.current.Store(id)
+	a.metrics.expires("member", id.certificate.Leaf)
+}
+
+func (a *Authority) logIdentity(what string, more ...any) {
+	id := a.current.Load()
+	leaf := id.certificate.Leaf
+	a.log.Info(what, append([]any{"serial", leaf.SerialNumber.String(), "not_after", leaf.NotAfter, "renew_at", id.renew}, more...)...)
+}
+
+// Issue signs a certificate for the key of the request and records it. The
+// chain is the certificate, then the intermediate. ttl 0 is the default. It
+// refuses with ErrRequest, ErrKey, ErrName, ErrTTL or ErrProfile; any other
+// error is the ledger's, and then the certificate may have been recorded though
+// nobody has it.
+func (a *Authority) Issue(ctx context.Context, csr *x509.CertificateRequest, p Profile, ttl time.Duration) ([]*x509.Certificate, error) {
+	s, err := checkRequest(csr, p)
+	if err != nil {
+		return nil, err
+	}
+	if ttl, err = checkTTL(ttl, a.config.ClientTTL); err != nil {
+		return nil, err
+	}
+	chain, err := a.issuer.sign(ctx, csr, p, s, ttl)
+	if err != nil {
+		return nil, fmt.Errorf("sign a %s certificate: %w", p, err)
+	}
+	a.metrics.issued.WithLabelValues(string(p)).Inc()
+	a.log.Info("certificate issued", "profile", string(p), "name", s.name,
+		"serial", chain[0].SerialNumber.String(), "not_after", chain[0].NotAfter)
+	return chain, nil
+}
+
+// Bundle returns the roots in PEM: what a client must trust.
+func (a *Authority) Bundle() []byte { return append([]byte(nil), a.issuer.bundle...) }
+
+// Certificates returns the certificates that this member stands on now.
+func (a *Authority) Certificates() []Certificate {
+	return []Certificate{
+		{"root", a.issuer.root},
+		{"intermediate", a.issuer.intermediate},
+		{"member", a.current.Load().certificate.Leaf},
+	}
+}
+
+// Reload reads this member's key and certificate from its file again and
+// serves with them, if they are good; otherwise it changes nothing and the
+// error says what is wrong with the file.
+func (a *Authority) Reload() error {
+	before := a.current.Load()
+	id, err := a.load()
+	if err != nil {
+		return fmt.Errorf("reload %s: %w", a.identityPath(), err)
+	}
+	if id.certificate.Leaf.Equal(before.certificate.Leaf) {
+		return nil
+	}
+	if !a.current.CompareAndSwap(before, id) {
+		return nil // renewed meanwhile: what we read is already old
+	}
+	a.metrics.expires("member", id.certificate.Leaf)
+	a.logIdentity("certificate reloaded")
+	return nil
+}

@@ -1,0 +1,31 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// Package pki is the cluster's certificate authority and this member's identity
+// in it. Nobody makes certificates by hand: the first member makes a root and an
+// intermediate, every member makes and renews its own certificate, and remote
+// clients are given theirs.
+//
+// Where things are kept:
+//
+//	the ledger (replicated)       the CA's certificates; its private keys, sealed
+//	                              with the cluster key; every certificate issued
+//	Dir/cluster.key  (0600)       the cluster key, which is never replicated
+//	Dir/member.pem   (0600)       this member's key and certificate; disposable,
+//	                              since a member that can unseal the CA's key can
+//	                              always issue itself another
+//
+// The one invariant: a private key of the CA leaves this process only sealed,
+// and the cluster key is durable in Dir before anything sealed with it is in the
+// ledger. So a crash at any moment of the first start leaves either no CA or one
+// that this member can open.
+//
+// A certificate is signed by smallstep's authority, under one of three profiles:
+// peer, client and server. No profile's certificate does another's work: what a
+// door accepts is decided by its extended key usage and by the member's URI
+// (verify.go).
+//
+// The neighbours: daemon lends the replicated state as a [Ledger] and hands the
+// [Authority.ClientDoor] to api, which counts refusals by their Reason;
+// admin/server calls [Authority.Issue]. This is the only package, with pki/ca,
+// that knows smallstep.
+package pki

@@ -1,0 +1,147 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package pki
+
+import (
+	"context"
+	"crypto"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/tls"
+	"crypto/x509"
+	"crypto/x509/pkix"
+	"encoding/pem"
+	"errors"
+	"fmt"
+	randv2 "math/rand/v2"
+	"net/url"
+	"os"
+	"path/filepath"
+	"slices"
+	"time"
+)
+
+// identity is this member's key and certificate, and when to renew it. It
+// never changes.
+type identity struct {
+	certificate tls.Certificate
+	renew       time.Time
+}
+
+func newIdentity(key crypto.Signer, chain []*x509.Certificate) *identity {
+	id := &identity{certificate: tls.Certificate{PrivateKey: key, Leaf: chain[0]}}
+	for _, c := range chain {
+		id.certificate.Certificate = append(id.certificate.Certificate, c.Raw)
+	}
+	id.renew = renewalTime(chain[0])
+	return id
+}
+
+// renewalTime is a random moment between 50 and 80 % of the certificate's
+// life: members that were started together do not renew together, and a fifth
+// of the life is left for trying again.
+func renewalTime(leaf *x509.Certificate) time.Time {
+	life := leaf.NotAfter.Sub(issuedAt(leaf))
+	return issuedAt(leaf).Add(life/2 + randv2.N(max(life*3/10, 1)))
+}
+
+// issuedAt undoes the backdating.
+func issuedAt(leaf *x509.Certificate) time.Time { return leaf.NotBefore.Add(backdate) }
+
+// memberURI is what makes a certificate a member's.
+func memberURI(cluster, member uint64) *url.URL {
+	return &url.URL{Scheme: "spiffe", Host: hexID(cluster), Path: "/member/" + hexID(member)}
+}
+
+// self is what this member's certificate says.
+func (a *Authority) self() subject {
+	return subject{
+		name: memberPrefix + hexID(a.config.MemberID),
+		sans: append(slices.Clone(a.hosts), memberURI(a.config.ClusterID, a.config.MemberID).String()),
+	}
+}
+
+// renew makes a new key and certificate for this member and serves with them
+// from the next handshake on. It is called by one goroutine at a time.
+func (a *Authority) renew(ctx context.Context) error {
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		return err
+	}
+	s := a.self()
+	der, err := x509.CreateCertificateRequest(rand.Reader, &x509.CertificateRequest{Subject: pkix.Name{CommonName: s.name}}, key)
+	if err != nil {
+		return err
+	}
+	csr, err := x509.ParseCertificateRequest(der)
+	if err != nil {
+		return err
+	}
+	ttl := min(a.config.MemberTTL, time.Until(a.issuer.intermediate.NotAfter)-time.Second)
+	chain, err := a.issuer.sign(ctx, csr, Peer, s, ttl)
+	if err != nil {
+		return fmt.Errorf("sign this member's certificate: %w", err)
+	}
+	a.metrics.issued.WithLabelValues(string(Peer)).Inc()
+	if err := a.save(key, chain); err != nil {
+		return fmt.Errorf("keep this member's certificate: %w", err)
+	}
+	a.install(newIdentity(key, chain))
+	return nil
+}
+
+// save writes key and chain as one file, so that no crash parts them.
+func (a *Authority) save(key crypto.Signer, chain []*x509.Certificate) error {
+	der, err := x509.MarshalPKCS8PrivateKey(key)
+	if err != nil {
+		return err
+	}
+	text := pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der})
+	return writeFile(a.identityPath(), append(text, encodePEM(chain...)...))
+}
+
+func (a *Authority) identityPath() string { return filepath.Join(a.config.Dir, identityFile) }
+
+// load reads what save wrote and checks that this member can serve with it
+// now. The error says why not.
+func (a *Authority) load() (*identity, error) {
+	text, err := os.ReadFile(a.identityPath())
+	if err != nil {
+		return nil, err
+	}
+	pair, err := tls.X509KeyPair(text, text)
+	if err != nil {
+		return nil, err
+	}
+	chain, err := decodePEM(text)
+	if err != nil {
+		return nil, err
+	}
+	key, ok := pair.PrivateKey.(crypto.Signer)
+	if !ok {
+		return nil, errors.New("its key cannot sign")
+	}
+	return newIdentity(key, chain), a.checkIdentity(chain[0])
+}
+
+// checkIdentity says why this member should not serve with the certificate.
+func (a *Authority) checkIdentity(leaf *x509.Certificate) error {
+	if err := a.verify(leaf, x509.ExtKeyUsageServerAuth, x509.ExtKeyUsageClientAuth); err != nil {
+		return err
+	}
+	want := a.self()
+	got := slices.Clone(leaf.DNSNames)
+	for _, ip := range leaf.IPAddresses {
+		got = append(got, ip.String())
+	}
+	for _, uri := range leaf.URIs {
+		got = append(got, uri.String())
+	}
+	slices.Sort(got)
+	slices.Sort(want.sans)
+	if leaf.Subject.CommonName != want.name || !slices.Equal(got, want.sans) {
+		return fmt.Errorf("it is for %q, this member is %q", got, want.sans)
+	}
+	return nil
+}

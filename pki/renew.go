@@ -1,0 +1,83 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package pki
+
+import (
+	"context"
+	"log/slog"
+	"math/rand/v2"
+	"time"
+)
+
+const (
+	// checkEvery bounds one wait: timers stand still while a machine sleeps, and
+	// know nothing of a clock that is set.
+	checkEvery = time.Minute
+
+	leastRetry = 10 * time.Millisecond // with a life of a second
+	firstRetry = 5 * time.Second
+	lastRetry  = 10 * time.Minute
+)
+
+// Run renews this member's certificate for as long as ctx lives; it is started
+// once. A renewal that fails is tried again, ever more slowly, past the
+// certificate's end if need be. It returns nil.
+func (a *Authority) Run(ctx context.Context) error {
+	for a.await(ctx, func() time.Time { return a.current.Load().renew }) && a.renewUntilDone(ctx) {
+	}
+	return nil
+}
+
+// await returns true when the moment has come, false when ctx is done. The
+// moment is asked for again at every check, since a reload moves it.
+func (a *Authority) await(ctx context.Context, moment func() time.Time) bool {
+	timer := time.NewTimer(0)
+	defer timer.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return false
+		case <-timer.C:
+		}
+		left := time.Until(moment())
+		if left <= 0 {
+			return true
+		}
+		timer.Reset(min(left, checkEvery))
+	}
+}
+
+// renewUntilDone returns false when ctx is done first.
+func (a *Authority) renewUntilDone(ctx context.Context) bool {
+	leaf := a.current.Load().certificate.Leaf
+	life := leaf.NotAfter.Sub(issuedAt(leaf))
+	delay := max(min(firstRetry, life/100), leastRetry)
+	for {
+		err := a.renew(ctx)
+		if err == nil {
+			a.metrics.renewals.WithLabelValues("ok").Inc()
+			a.logIdentity("certificate renewed")
+			return true
+		}
+		if ctx.Err() != nil {
+			return false
+		}
+		a.metrics.renewals.WithLabelValues("failed").Inc()
+		retry := time.Now().Add(delay/2 + rand.N(delay))
+		a.log.Log(ctx, levelOf(time.Until(leaf.NotAfter)), "certificate not renewed",
+			"err", err, "not_after", leaf.NotAfter, "retry_at", retry)
+		if !a.await(ctx, func() time.Time { return retry }) {
+			return false
+		}
+		delay = min(2*delay, lastRetry, max(life/10, delay))
+	}
+}
+
+// levelOf a failed renewal: while time is left someone should look, after that
+// nobody can connect.
+func levelOf(left time.Duration) slog.Level {
+	if left <= 0 {
+		return slog.LevelError
+	}
+	return slog.LevelWarn
+}
