@@ -1,0 +1,45 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// Package session runs what a person would type, through the built programs:
+// the scripts in testdata with cleatctl, with etcdctl 3.7 and with the etcdctl
+// 3.4 that Debian ships, against cleatd over its socket and over mTLS, and
+// against real etcd, which is what says that the scripts themselves are true.
+// Beside that it compares, byte for byte, what cleatctl and etcdctl print.
+//
+// A program that is missing fails the test, with the command that brings it.
+package session
+
+import (
+	"flag"
+	"os"
+	"path/filepath"
+	"testing"
+)
+
+// letter plays the scenes with lives of 10 and 60 seconds instead of 3.
+var letter = flag.Bool("letter", false, "use the long lease lives of the described session")
+
+// The programs, from the top of the checkout.
+const (
+	cleatd    = "bin/cleatd"
+	cleatctl  = "bin/cleatctl"
+	etcd      = ".build/peers/server"
+	etcdctl   = ".build/peers/etcdctl"
+	debianCtl = "/usr/bin/etcdctl"
+)
+
+// program returns the path of a built program.
+func program(t testing.TB, name string) string {
+	t.Helper()
+	path := name
+	if !filepath.IsAbs(name) {
+		path, _ = filepath.Abs(filepath.Join("..", "..", name))
+	}
+	if _, err := os.Stat(path); err != nil {
+		t.Fatalf("%v: bring it with %s", err, map[string]string{
+			cleatd: "make build", cleatctl: "make build", etcd: "make peers", etcdctl: "make peers",
+			debianCtl: "apt-get install etcd-client",
+		}[name])
+	}
+	return path
+}

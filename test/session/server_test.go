@@ -1,0 +1,144 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package session
+
+import (
+	"bufio"
+	"bytes"
+	"fmt"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+)
+
+// patience is how long anything may take before it counts as failed; a loaded
+// machine needs it, a quiet one never waits.
+const patience = 60 * time.Second
+
+// eventually polls until try succeeds and shows its last error when it never does.
+func eventually(t testing.TB, what string, try func() error) {
+	t.Helper()
+	deadline := time.Now().Add(patience)
+	err := try()
+	for ; err != nil; err = try() {
+		if time.Now().After(deadline) {
+			t.Fatalf("%s: %v", what, err)
+		}
+		<-time.After(20 * time.Millisecond)
+	}
+}
+
+// output keeps what a process said.
+type output struct {
+	mu   sync.Mutex
+	text bytes.Buffer // under mu
+}
+
+func (o *output) Write(p []byte) (int, error) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.text.Write(p)
+}
+
+func (o *output) String() string {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.text.String()
+}
+
+// start runs a program until the test ends.
+func start(t testing.TB, path string, args ...string) *output {
+	t.Helper()
+	said := &output{}
+	command := exec.Command(path, args...)
+	command.Stdout, command.Stderr = said, said
+	if err := command.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		_ = command.Process.Signal(syscall.SIGTERM)
+		err := command.Wait()
+		if t.Failed() {
+			t.Logf("%s ended with %v and said:\n%s", filepath.Base(path), err, said)
+		}
+	})
+	return said
+}
+
+// startEtcd runs a real etcd and returns its address.
+func startEtcd(t testing.TB) string {
+	t.Helper()
+	client, peer := "http://"+freeAddress(t), "http://"+freeAddress(t)
+	start(t, program(t, etcd), "--data-dir", t.TempDir(), "--log-level=panic",
+		"--listen-client-urls", client, "--advertise-client-urls", client,
+		"--listen-peer-urls", peer, "--initial-advertise-peer-urls", peer, "--initial-cluster", "default="+peer)
+	address := strings.TrimPrefix(client, "http://")
+	eventually(t, "etcd becomes healthy", func() error {
+		out, err := exec.Command(program(t, etcdctl), "--endpoints="+address, "endpoint", "health").CombinedOutput()
+		if err != nil {
+			return fmt.Errorf("%w: %s", err, out)
+		}
+		return nil
+	})
+	return address
+}
+
+// freeAddress is one that was free a moment ago: etcd cannot tell which port
+// it chose itself.
+func freeAddress(t testing.TB) string {
+	t.Helper()
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer listener.Close()
+	return listener.Addr().String()
+}
+
+// member is a running cleatd.
+type member struct{ socket, client string }
+
+var readyLine = regexp.MustCompile(`msg="?ready"? .*socket=(\S+) client=(\S+)`)
+
+// startCleatd runs a member on an empty data directory.
+func startCleatd(t testing.TB) member {
+	t.Helper()
+	// Not below t.TempDir, whose long names a socket's path has no room for.
+	dir, err := os.MkdirTemp("", "cleat")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = os.RemoveAll(dir) })
+	said := start(t, program(t, cleatd), "--name=one", "--data-dir="+filepath.Join(dir, "data"), "--socket="+filepath.Join(dir, "cleat.sock"),
+		"--listen-client=127.0.0.1:0", "--listen-peer=127.0.0.1:0", "--listen-ca=127.0.0.1:0")
+	var m member
+	eventually(t, "cleatd becomes ready", func() error {
+		lines := bufio.NewScanner(strings.NewReader(said.String()))
+		for lines.Scan() {
+			if found := readyLine.FindStringSubmatch(lines.Text()); found != nil {
+				m = member{socket: found[1], client: found[2]}
+				return nil
+			}
+		}
+		return fmt.Errorf("no ready line yet in:\n%s", said)
+	})
+	return m
+}
+
+// issue makes the files of a remote client and returns the flags to use them.
+func (m member) issue(t testing.TB) []string {
+	t.Helper()
+	dir := filepath.Join(t.TempDir(), "alice")
+	out, err := exec.Command(program(t, cleatctl), "--socket", m.socket, "cert", "issue", "alice", "--out", dir).CombinedOutput()
+	if err != nil {
+		t.Fatalf("cert issue: %v: %s", err, out)
+	}
+	return []string{"--cacert=" + dir + "/ca.crt", "--cert=" + dir + "/alice.crt", "--key=" + dir + "/alice.key"}
+}
