@@ -80,6 +80,13 @@ func startEtcd(t testing.TB) string {
 		"--listen-client-urls", client, "--advertise-client-urls", client,
 		"--listen-peer-urls", peer, "--initial-advertise-peer-urls", peer, "--initial-cluster", "default="+peer)
 	address := strings.TrimPrefix(client, "http://")
+	healthy(t, address)
+	return address
+}
+
+// healthy waits until etcd answers.
+func healthy(t testing.TB, address string) {
+	t.Helper()
 	eventually(t, "etcd becomes healthy", func() error {
 		out, err := exec.Command(program(t, etcdctl), "--endpoints="+address, "endpoint", "health").CombinedOutput()
 		if err != nil {
@@ -87,7 +94,6 @@ func startEtcd(t testing.TB) string {
 		}
 		return nil
 	})
-	return address
 }
 
 // freeAddress is one that was free a moment ago: etcd cannot tell which port
