@@ -1,0 +1,181 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package raft
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"sync"
+	"sync/atomic"
+
+	hraft "github.com/hashicorp/raft"
+)
+
+// applier stands between hraft and the machine. hraft calls ApplyBatch and
+// Snapshot on one goroutine, and Persist on another.
+type applier struct {
+	machine  Machine
+	line     *line
+	failed   func() error // why the node has failed, or nil
+	fail     func(error)
+	progress *progress
+
+	// held is what the machine held when it was opened: entries at or below
+	// are not applied again.
+	held uint64
+
+	// Buffers of one ApplyBatch, kept for the next.
+	entries  []Entry
+	commands [][]byte
+	arrivals []arrival
+}
+
+// arrival is a local group whose entry is being applied: its commands are
+// those from first on.
+type arrival struct {
+	group *group
+	first int
+	term  uint64
+}
+
+// ApplyBatch passes committed entries to the machine and answers the callers
+// who wait for them. hraft's own answers carry nothing.
+func (a *applier) ApplyBatch(logs []*hraft.Log) []any {
+	answers := make([]any, len(logs))
+	if a.failed() != nil {
+		return answers
+	}
+	if err := a.collect(logs); err != nil {
+		a.fail(err)
+		return answers
+	}
+	var results [][]byte
+	if len(a.entries) > 0 {
+		results = a.machine.Apply(a.entries)
+	}
+	if len(results) != len(a.commands) {
+		a.fail(fmt.Errorf("apply entries %d to %d: the machine answered %d of %d commands",
+			logs[0].Index, logs[len(logs)-1].Index, len(results), len(a.commands)))
+		return answers
+	}
+	if a.failed() != nil {
+		return answers
+	}
+	a.progress.advance(logs[len(logs)-1].Index)
+	for _, v := range a.arrivals {
+		a.line.answer(v.group, results[v.first:], v.term)
+	}
+	return answers
+}
+
+// collect decodes entries that the machine does not hold yet.
+func (a *applier) collect(logs []*hraft.Log) error {
+	clear(a.entries)
+	clear(a.commands)
+	clear(a.arrivals)
+	a.entries, a.commands, a.arrivals = a.entries[:0], a.commands[:0], a.arrivals[:0]
+	for _, l := range logs {
+		if l.Type != hraft.LogCommand || l.Index <= a.held {
+			continue
+		}
+		first := len(a.commands)
+		var err error
+		if a.commands, err = appendGroup(a.commands, l.Data); err != nil {
+			return fmt.Errorf("apply entry %d: %w", l.Index, err)
+		}
+		if g := a.line.arrive(l.Data); g != nil {
+			a.arrivals = append(a.arrivals, arrival{g, first, l.Term})
+		}
+		if commands := a.commands[first:]; len(commands) > 0 {
+			a.entries = append(a.entries, Entry{Index: l.Index, Term: l.Term, Commands: commands})
+		}
+	}
+	return nil
+}
+
+// Apply is what hraft would call if there were no ApplyBatch.
+func (a *applier) Apply(l *hraft.Log) any { return a.ApplyBatch([]*hraft.Log{l})[0] }
+
+// Snapshot captures nothing: the state is in the machine, and the label gets
+// its index from hraft.
+func (a *applier) Snapshot() (hraft.FSMSnapshot, error) { return (*snapshot)(a), a.failed() }
+
+// Restore would replace the state by another member's. One member never asks
+// for it: labels hold no state.
+func (a *applier) Restore(r io.ReadCloser) error {
+	return errors.Join(errors.New("raft: a label holds no state to restore"), r.Close())
+}
+
+type snapshot applier
+
+// Persist makes the machine durable up to the label's index, and only then
+// lets the label be seen.
+func (s *snapshot) Persist(to hraft.SnapshotSink) error {
+	label := to.(*sink)
+	if err := s.machine.Persist(label.meta.Index); err != nil {
+		err = fmt.Errorf("make the state durable up to entry %d: %w", label.meta.Index, err)
+		s.fail(err)
+		return err
+	}
+	label.durable = true
+	return label.Close()
+}
+
+func (s *snapshot) Release() {}
+
+// progress is how far entries have been applied. It counts what reached the
+// machine's goroutine, barriers and configurations too; hraft's AppliedIndex
+// counts what was queued for it.
+type progress struct {
+	applied atomic.Uint64
+	waits   atomic.Int32 // waiters, so that advance takes no lock without any
+
+	mu      sync.Mutex
+	waiters []waiter
+}
+
+type waiter struct {
+	index uint64
+	done  chan struct{}
+}
+
+// advance is called by the machine's goroutine alone. Entries that the machine
+// held at start come by again and move nothing.
+func (p *progress) advance(index uint64) {
+	if index <= p.applied.Load() {
+		return
+	}
+	p.applied.Store(index)
+	if p.waits.Load() == 0 {
+		return
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	kept := p.waiters[:0]
+	for _, w := range p.waiters {
+		if w.index > index {
+			kept = append(kept, w)
+			continue
+		}
+		close(w.done)
+	}
+	clear(p.waiters[len(kept):])
+	p.waiters = kept
+	p.waits.Store(int32(len(kept)))
+}
+
+// reached is closed when index has been applied. A waiter may stop listening.
+func (p *progress) reached(index uint64) <-chan struct{} {
+	w := waiter{index, make(chan struct{})}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.waits.Store(int32(len(p.waiters) + 1))
+	if p.applied.Load() >= index {
+		p.waits.Store(int32(len(p.waiters)))
+		close(w.done)
+		return w.done
+	}
+	p.waiters = append(p.waiters, w)
+	return w.done
+}

@@ -1,0 +1,119 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package raft
+
+import (
+	"fmt"
+	"log/slog"
+	"math"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	hraft "github.com/hashicorp/raft"
+)
+
+// Kinds of logs, for Config.Log.
+const (
+	logWAL    = "wal"
+	logBoltDB = "boltdb"
+)
+
+const (
+	defaultElectionTimeout = 500 * time.Millisecond
+	defaultSnapshotBytes   = 32 << 20
+
+	// maxGroupBytes closes a group of commands, maxCommandBytes is the largest
+	// single command. hraft counts entries where followers care for bytes:
+	// maxAppendEntries full groups stay under 64 MiB, and one entry stays under
+	// the 64 MiB that raft-wal takes as a record.
+	maxGroupBytes    = 1 << 20
+	maxCommandBytes  = 32 << 20
+	maxAppendEntries = 48
+
+	// commitTimeout is how long a follower may not know of a commit: hraft's
+	// default of 50 ms is the delay of a lone write there. One member has no
+	// followers and pays nothing for it.
+	commitTimeout = 2 * time.Millisecond
+)
+
+// Config is what a [Node] is made of.
+type Config struct {
+	Dir    string // for raft alone; made if missing
+	Member uint64 // this member's id, never zero
+	Log    string // "wal" (also when empty) or "boltdb"
+
+	// Bootstrap makes a cluster of this member alone if Dir holds nothing yet.
+	Bootstrap bool
+
+	// ElectionTimeout is how long a leader may be silent before another is
+	// elected; 500 ms if zero.
+	ElectionTimeout time.Duration
+	// SnapshotBytes is how much log is written before the state is made
+	// durable and the log's head is cut off; 32 MiB if zero. It bounds what is
+	// read again at start.
+	SnapshotBytes int64
+
+	Logger     *slog.Logger          // required
+	Registerer prometheus.Registerer // nil: no metrics
+
+	// Fatal is told once, on a goroutine of its own, why this member can go on
+	// no longer: a write of the log, the vote or a label failed, or the machine
+	// did. From then on nothing is acknowledged. It may call Shutdown.
+	Fatal func(error)
+}
+
+func (c *Config) complete() error {
+	if c.Log == "" {
+		c.Log = logWAL
+	}
+	if c.ElectionTimeout == 0 {
+		c.ElectionTimeout = defaultElectionTimeout
+	}
+	if c.SnapshotBytes == 0 {
+		c.SnapshotBytes = defaultSnapshotBytes
+	}
+	if c.Fatal == nil {
+		c.Fatal = func(error) {}
+	}
+	switch {
+	case c.Dir == "":
+		return fmt.Errorf("raft: Config.Dir is empty")
+	case c.Member == 0:
+		return fmt.Errorf("raft: Config.Member is zero")
+	case c.Log != logWAL && c.Log != logBoltDB:
+		return fmt.Errorf("raft: Config.Log is %q, want %q or %q", c.Log, logWAL, logBoltDB)
+	case c.ElectionTimeout < 10*time.Millisecond:
+		return fmt.Errorf("raft: Config.ElectionTimeout is %s, want at least 10ms", c.ElectionTimeout)
+	case c.SnapshotBytes < 0:
+		return fmt.Errorf("raft: Config.SnapshotBytes is %d, want at least 0", c.SnapshotBytes)
+	case c.Logger == nil:
+		return fmt.Errorf("raft: Config.Logger is nil")
+	}
+	return nil
+}
+
+// hraftConfig is the configuration while nothing has elected a leader yet: the
+// timeouts are a hair longer than they will be, because hraft holds an
+// election at once when they are shortened (see Node.elect).
+func (c *Config) hraftConfig() *hraft.Config {
+	h := hraft.DefaultConfig()
+	h.LocalID = serverID(c.Member)
+	h.HeartbeatTimeout = c.ElectionTimeout + time.Millisecond
+	h.ElectionTimeout = c.ElectionTimeout + time.Millisecond
+	h.LeaderLeaseTimeout = c.ElectionTimeout
+	h.CommitTimeout = commitTimeout
+	h.MaxAppendEntries = maxAppendEntries
+	h.ShutdownOnRemove = false
+	h.NoLegacyTelemetry = true
+	// Labels move by bytes, not by entries: hraft's own trigger is off.
+	h.SnapshotThreshold = math.MaxUint64
+	h.SnapshotInterval = 100 * 365 * 24 * time.Hour
+	h.Logger = hclogTo(c.Logger)
+	return h
+}
+
+// serverID is how hraft knows a member, and in one process its address too.
+func serverID(member uint64) hraft.ServerID {
+	return hraft.ServerID(fmt.Sprintf("%016x", member))
+}

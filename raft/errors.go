@@ -1,0 +1,38 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package raft
+
+import (
+	"errors"
+	"fmt"
+
+	hraft "github.com/hashicorp/raft"
+)
+
+var (
+	// ErrNoLeader: the request was not carried out, because no leader is known.
+	ErrNoLeader = errors.New("raft: no leader")
+	// ErrUnknown: the command may have been carried out, or may still be. The
+	// caller must find out by reading; repeating it may do it twice.
+	ErrUnknown = errors.New("raft: outcome unknown")
+	// ErrTooLarge: the command exceeds what the log takes. It was not carried out.
+	ErrTooLarge = errors.New("raft: command too large")
+	// ErrStopped: the node is stopping or has failed. The request was not
+	// carried out.
+	ErrStopped = errors.New("raft: stopped")
+)
+
+// outcomeOf says what hraft's verdict on a proposed entry means to the caller.
+// What hraft took and then lost sight of is unknown. What it refused before it
+// wrote is not done. Any other error comes from the log's disk, where the
+// entry may lie all the same: unknown too.
+func outcomeOf(err error) error {
+	switch {
+	case errors.Is(err, hraft.ErrNotLeader),
+		errors.Is(err, hraft.ErrLeadershipTransferInProgress),
+		errors.Is(err, hraft.ErrEnqueueTimeout):
+		return fmt.Errorf("%w: %w", ErrNoLeader, err)
+	default:
+		return fmt.Errorf("%w: %w", ErrUnknown, err)
+	}
+}

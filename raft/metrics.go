@@ -1,0 +1,110 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package raft
+
+import (
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+)
+
+// metrics are named as etcd's where they mean the same.
+type metrics struct {
+	fsync   prometheus.Histogram
+	written prometheus.Counter
+	leaders prometheus.Counter
+	refused prometheus.Counter
+	labels  prometheus.Counter
+	groups  prometheus.Histogram
+
+	all        []prometheus.Collector
+	registerer prometheus.Registerer // nil until register succeeded
+}
+
+func newMetrics(n *Node) *metrics {
+	m := &metrics{
+		fsync: prometheus.NewHistogram(prometheus.HistogramOpts{
+			Name:    "etcd_disk_wal_fsync_duration_seconds",
+			Help:    "Time of a write to the raft log, with its fsync.",
+			Buckets: prometheus.ExponentialBuckets(0.0001, 2, 17),
+		}),
+		written: counter("etcd_disk_wal_write_bytes_total", "Bytes written to the raft log."),
+		leaders: counter("etcd_server_leader_changes_seen_total", "Leaders that this member has seen come."),
+		refused: counter("etcd_server_proposals_failed_total", "Proposals that ended with an error."),
+		labels:  counter("cleat_raft_labels_total", "Times the state was made durable and the raft log cut."),
+		groups: prometheus.NewHistogram(prometheus.HistogramOpts{
+			Name:    "cleat_raft_group_commands",
+			Help:    "Commands in one entry of the raft log.",
+			Buckets: prometheus.ExponentialBuckets(1, 2, 12),
+		}),
+	}
+	m.all = append([]prometheus.Collector{m.fsync, m.written, m.leaders, m.refused, m.labels, m.groups}, n.gauges()...)
+	return m
+}
+
+func (n *Node) gauges() []prometheus.Collector {
+	return []prometheus.Collector{
+		gauge("etcd_server_has_leader", "1 if a leader is known.", func() float64 { return claim(n.Status().Leader != 0) }),
+		gauge("etcd_server_is_leader", "1 if this member leads.", func() float64 {
+			l, _ := n.reign.current()
+			return claim(l != nil)
+		}),
+		gauge("etcd_server_proposals_committed_total", "Index of the newest committed entry.",
+			func() float64 { return float64(n.raft.CommitIndex()) }),
+		gauge("etcd_server_proposals_applied_total", "Index of the newest applied entry.",
+			func() float64 { return float64(n.progress.applied.Load()) }),
+		gauge("etcd_server_proposals_pending", "Proposals that wait for an answer.",
+			func() float64 { return float64(n.line.pending()) }),
+		gauge("cleat_raft_log_bytes", "Bytes written to the raft log since the newest label.",
+			func() float64 { return float64(n.disk.sinceLabel()) }),
+		gauge("cleat_raft_log_write_seconds", "Age of the write to the raft log that is running; 0 if none is.",
+			func() float64 { return n.disk.writeAge().Seconds() }),
+	}
+}
+
+func counter(name, help string) prometheus.Counter {
+	return prometheus.NewCounter(prometheus.CounterOpts{Name: name, Help: help})
+}
+
+func gauge(name, help string, value func() float64) prometheus.Collector {
+	return prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: name, Help: help}, value)
+}
+
+func claim(holds bool) float64 {
+	if holds {
+		return 1
+	}
+	return 0
+}
+
+func (m *metrics) wrote(took time.Duration, bytes int64) {
+	m.fsync.Observe(took.Seconds())
+	m.written.Add(float64(bytes))
+}
+
+func (m *metrics) register(r prometheus.Registerer) error {
+	if r == nil {
+		return nil
+	}
+	var errs []error
+	for _, c := range m.all {
+		errs = append(errs, r.Register(c))
+	}
+	m.registerer = r
+	if err := errors.Join(errs...); err != nil {
+		m.unregister()
+		return fmt.Errorf("raft: register metrics: %w", err)
+	}
+	return nil
+}
+
+func (m *metrics) unregister() {
+	if m.registerer == nil {
+		return
+	}
+	for _, c := range m.all {
+		m.registerer.Unregister(c)
+	}
+}

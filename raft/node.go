@@ -1,0 +1,262 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package raft
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"strconv"
+	"sync"
+	"sync/atomic"
+
+	hraft "github.com/hashicorp/raft"
+)
+
+// Node is this member's part in the agreement. All methods may be called
+// concurrently.
+type Node struct {
+	config  Config
+	machine Machine
+	metrics *metrics
+
+	raft     *hraft.Raft
+	disk     *disk
+	labels   *labels
+	closers  []io.Closer // what Open opened, oldest first
+	applier  *applier
+	progress *progress
+
+	line      *line
+	submitted chan submission // to collect
+	reign     *reign
+	rounds    *rounds
+	alone     func() bool // soleVoter
+
+	elections chan bool              // hraft tells: this member leads, or no longer
+	leaders   chan hraft.Observation // hraft tells: there is another leader
+	crowded   chan struct{}          // holds one: the log has grown enough for a label
+
+	opened   bool                  // Open is past its checks: failures are Config.Fatal's too
+	failure  atomic.Pointer[error] // why nothing is acknowledged any more
+	stopping chan struct{}         // closed by the first of fail and Shutdown
+	stopOnce sync.Once
+	finished chan struct{} // closed by Shutdown when hraft is done
+	stopped  chan struct{} // closed by Shutdown when all is done
+	shutdown sync.Once
+	stopErr  error // what Shutdown returns; valid once stopped is closed
+
+	questions sync.WaitGroup // the goroutine that asks the other members
+	work      sync.WaitGroup // all other goroutines that start began
+}
+
+// Open starts the member from Config.Dir. It refuses, naming the file and the
+// numbers, what it could only start by losing something: damage, a log of the
+// other kind, a log or a vote that is missing, a machine that is older than
+// the label or newer than the log.
+//
+// A member that is the only voter holds an election at once; Sync returns when
+// it leads and its state is as new as its log.
+func Open(config Config, machine Machine) (_ *Node, err error) {
+	if err := config.complete(); err != nil {
+		return nil, err
+	}
+	n := &Node{
+		config: config, machine: machine,
+		line: newLine(), submitted: make(chan submission, 16),
+		reign: newReign(), rounds: newRounds(), progress: &progress{},
+		elections: make(chan bool, 16), leaders: make(chan hraft.Observation, 16),
+		crowded:  make(chan struct{}, 1),
+		stopping: make(chan struct{}), finished: make(chan struct{}), stopped: make(chan struct{}),
+	}
+	n.alone = n.soleVoter
+	n.metrics = newMetrics(n)
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, n.closeFiles())
+		}
+	}()
+	stable, err := n.openFiles()
+	if err != nil {
+		return nil, err
+	}
+	if err := n.openRaft(stable); err != nil {
+		return nil, err
+	}
+	if err := n.metrics.register(config.Registerer); err != nil {
+		return nil, errors.Join(err, n.raft.Shutdown().Error())
+	}
+	n.start()
+	return n, nil
+}
+
+// openFiles opens the stores and checks that they belong together.
+func (n *Node) openFiles() (*votes, error) {
+	c := &n.config
+	if err := os.MkdirAll(c.Dir, 0o700); err != nil {
+		return nil, fmt.Errorf("raft: make directory: %w", err)
+	}
+	if err := refuseOther(c); err != nil {
+		return nil, err
+	}
+	held := n.machine.AppliedIndex()
+	if err := refuseMissing(c, held); err != nil {
+		return nil, err
+	}
+	stable, err := openStable(c)
+	if err != nil {
+		return nil, err
+	}
+	n.closers = append(n.closers, stable)
+	log, err := openLog(c)
+	if err != nil {
+		return nil, err
+	}
+	n.closers = append(n.closers, log)
+	if n.labels, err = openLabels(labelsPath(c), n.fail); err != nil {
+		return nil, err
+	}
+	n.disk = &disk{store: log, files: logFiles{logPath(c)}, watch: n.metrics, fail: n.fail, grew: n.grown}
+	v := &votes{StableStore: stable, path: stablePath(c), fail: n.fail}
+	return v, checkTogether(c, n.disk, v, n.labels, held)
+}
+
+func (n *Node) openRaft(stable *votes) error {
+	held := n.machine.AppliedIndex()
+	n.progress.applied.Store(held)
+	n.applier = &applier{
+		machine: n.machine, line: n.line, progress: n.progress, held: held,
+		failed: n.failed, fail: n.fail,
+	}
+	h := n.config.hraftConfig()
+	h.NotifyCh = n.elections
+	// checkTogether has refused a machine that is older than the newest label,
+	// so there is never a state to restore from it.
+	h.NoSnapshotRestoreOnStart = true
+	transport := openTransport(&n.config)
+	if n.config.Bootstrap {
+		if err := bootstrap(h, n.disk, stable, n.labels, transport); err != nil {
+			return err
+		}
+	}
+	n.opened = true // before hraft's goroutines begin
+	r, err := hraft.NewRaft(h, n.applier, n.disk, stable, n.labels, transport)
+	if err != nil {
+		return fmt.Errorf("raft: start: %w", err)
+	}
+	n.raft = r
+	return n.checkMembership()
+}
+
+// checkMembership refuses a log that is another member's.
+func (n *Node) checkMembership() error {
+	servers := n.raft.GetConfiguration().Configuration().Servers
+	if len(servers) == 0 {
+		return nil
+	}
+	for _, s := range servers {
+		if s.ID == serverID(n.config.Member) {
+			return nil
+		}
+	}
+	return errors.Join(
+		fmt.Errorf("raft: the log in %s is of a cluster of which member %s is not a part", n.config.Dir, serverID(n.config.Member)),
+		n.raft.Shutdown().Error())
+}
+
+func (n *Node) start() {
+	isLeader := func(o *hraft.Observation) bool { _, ok := o.Data.(hraft.LeaderObservation); return ok }
+	n.raft.RegisterObserver(hraft.NewObserver(n.leaders, false, isLeader))
+	n.work.Go(n.follow)
+	n.work.Go(n.collect)
+	n.work.Go(n.submitWaiting)
+	n.work.Go(n.label)
+	n.questions.Go(func() {
+		n.rounds.run(n.stopping, n.raft.CommitIndex, func() error { return n.raft.VerifyLeader().Error() })
+	})
+	n.elect()
+}
+
+// elect sets the timeouts to what was configured. They were longer until now,
+// and hraft's main loop answers a shorter one by looking for a leader at once:
+// the only voter elects itself without waiting for one or two of them. A
+// member of several would only disturb the others.
+func (n *Node) elect() {
+	reload := n.raft.ReloadableConfig()
+	reload.ElectionTimeout = n.config.ElectionTimeout
+	reload.HeartbeatTimeout = n.config.ElectionTimeout
+	if !n.alone() {
+		return
+	}
+	if err := n.raft.ReloadConfig(reload); err != nil {
+		n.config.Logger.Warn("raft: first election not hastened", "err", err)
+	}
+}
+
+// fail ends this member's part: nothing is acknowledged from here on. The
+// first reason counts.
+func (n *Node) fail(err error) {
+	if !n.failure.CompareAndSwap(nil, &err) {
+		return
+	}
+	n.stopOnce.Do(func() { close(n.stopping) })
+	n.line.abandon(n.stopReason())
+	if !n.opened {
+		return // Open returns it
+	}
+	n.config.Logger.Error("raft: member stops", "err", err)
+	// Not joined: it may call Shutdown, which waits for everything that is.
+	go n.config.Fatal(err)
+}
+
+func (n *Node) failed() error {
+	if err := n.failure.Load(); err != nil {
+		return *err
+	}
+	return nil
+}
+
+// stopReason is what callers get who come too late.
+func (n *Node) stopReason() error {
+	if err := n.failed(); err != nil {
+		return fmt.Errorf("%w: %w", ErrStopped, err)
+	}
+	return ErrStopped
+}
+
+// Status is a member's view of the agreement at one moment.
+type Status struct {
+	Member, Leader  uint64 // Leader is zero when none is known
+	Term            uint64
+	Commit, Applied uint64 // indexes; Applied is at least the machine's
+	First, Last     uint64 // of the log
+	Learner         bool   // takes part without a vote
+}
+
+// Status never waits.
+func (n *Node) Status() Status {
+	_, leader := n.raft.LeaderWithID()
+	s := Status{
+		Member: n.config.Member, Leader: memberOf(leader), Term: n.raft.CurrentTerm(),
+		Commit: n.raft.CommitIndex(), Applied: n.progress.applied.Load(), Last: n.raft.LastIndex(),
+	}
+	if first, err := n.disk.FirstIndex(); err == nil { // a closed log has none
+		s.First = first
+	}
+	for _, v := range n.raft.GetConfiguration().Configuration().Servers {
+		if v.ID == serverID(n.config.Member) {
+			s.Learner = v.Suffrage != hraft.Voter
+		}
+	}
+	return s
+}
+
+// memberOf is serverID's inverse; zero for no member.
+func memberOf(id hraft.ServerID) uint64 {
+	member, err := strconv.ParseUint(string(id), 16, 64)
+	if err != nil {
+		return 0
+	}
+	return member
+}
