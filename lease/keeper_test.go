@@ -1,0 +1,450 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package lease
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"maps"
+	"slices"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+)
+
+// member is a replicated table with its keeper. What the keeper proposes is
+// applied at once, unless a test says otherwise.
+type member struct {
+	t       testing.TB
+	disk    *disk
+	metrics *prometheus.Registry // anew with each restart
+	table   *Table
+	keeper  *Keeper
+
+	mu          sync.Mutex // one command at a time; guards all below
+	expired     map[int64]time.Time
+	checkpoints []map[int64]int64
+	fault       error         // a proposal fails with it
+	hold        chan struct{} // a proposal waits until it is closed
+	held        int           // proposals that wait
+}
+
+func newMember(t testing.TB) *member {
+	m := &member{t: t, disk: newDisk(), expired: make(map[int64]time.Time)}
+	m.open()
+	return m
+}
+
+// open is what a restart does.
+func (m *member) open() {
+	m.t.Helper()
+	m.table = load(m.t, m.disk)
+	m.metrics = prometheus.NewRegistry()
+	m.keeper = NewKeeper(m.table, KeeperOptions{
+		Expire:     m.expire,
+		Checkpoint: m.checkpoint,
+		Logger:     slog.New(slog.NewTextHandler(m.t.Output(), nil)),
+		Registerer: m.metrics,
+	})
+}
+
+// lead runs the keeper until the function that it returns is called.
+func (m *member) lead() (stop func()) {
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan error)
+	go func() { done <- m.keeper.Run(ctx) }()
+	synctest.Wait()
+	return func() {
+		cancel()
+		if err := <-done; !errors.Is(err, context.Canceled) {
+			m.t.Errorf("run ended with %v", err)
+		}
+	}
+}
+
+func (m *member) propose(ctx context.Context) error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.hold == nil {
+		return m.fault
+	}
+	hold := m.hold
+	m.held++
+	m.mu.Unlock()
+	select {
+	case <-hold:
+	case <-ctx.Done():
+	}
+	m.mu.Lock()
+	m.held--
+	return errors.Join(m.fault, ctx.Err())
+}
+
+func (m *member) expire(ctx context.Context, ids []int64) error {
+	if err := m.propose(ctx); err != nil {
+		return err
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for _, id := range ids {
+		if _, err := m.table.Revoke(m.disk, id); err != nil {
+			continue // revoked by its owner meanwhile
+		}
+		m.expired[id] = time.Now()
+	}
+	return nil
+}
+
+func (m *member) checkpoint(ctx context.Context, remaining map[int64]int64) error {
+	if err := m.propose(ctx); err != nil {
+		return err
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.checkpoints = append(m.checkpoints, maps.Clone(remaining))
+	for id, left := range remaining {
+		if err := m.table.Checkpoint(m.disk, id, left); err != nil && !errors.Is(err, ErrNotFound) {
+			return err
+		}
+	}
+	return nil
+}
+
+func (m *member) grant(id, ttl int64) {
+	m.t.Helper()
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	must(m.t, m.table.Grant(m.disk, id, ttl))
+}
+
+func (m *member) revoke(id int64) {
+	m.t.Helper()
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	_, err := m.table.Revoke(m.disk, id)
+	must(m.t, err)
+}
+
+func (m *member) renew(id int64) (int64, error) { return m.keeper.Renew(context.Background(), id) }
+
+func (m *member) setFault(err error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.fault = err
+}
+
+// holdProposals makes proposals wait until release is called.
+func (m *member) holdProposals() (release func()) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	hold := make(chan struct{})
+	m.hold = hold
+	return func() {
+		m.mu.Lock()
+		m.hold = nil
+		m.mu.Unlock()
+		close(hold)
+	}
+}
+
+func (m *member) wantAlive(id int64, alive bool) {
+	m.t.Helper()
+	synctest.Wait()
+	if _, known := m.table.Lookup(id); known != alive {
+		m.t.Fatalf("lease %d alive: %v, want %v", id, known, alive)
+	}
+}
+
+// story runs a test in a bubble where time stands still until all wait.
+func story(t *testing.T, tell func(t *testing.T, m *member)) {
+	t.Helper()
+	synctest.Test(t, func(t *testing.T) { tell(t, newMember(t)) })
+}
+
+const tick = time.Nanosecond
+
+func TestLeaseEndsAtItsTimeNotBefore(t *testing.T) {
+	story(t, func(t *testing.T, m *member) {
+		defer m.lead()()
+		m.grant(1, 10)
+		m.grant(2, 3)
+		time.Sleep(3*time.Second - tick)
+		m.wantAlive(2, true)
+		time.Sleep(tick)
+		m.wantAlive(2, false)
+		time.Sleep(7*time.Second - tick)
+		m.wantAlive(1, true)
+		time.Sleep(tick)
+		m.wantAlive(1, false)
+		if n := counted(t, m.metrics, "etcd_debugging_server_lease_expired_total"); n != 2 {
+			t.Errorf("%v leases counted as expired, want 2", n)
+		}
+	})
+}
+
+func TestRenewedLeaseLivesItsWholeTimeAgain(t *testing.T) {
+	story(t, func(t *testing.T, m *member) {
+		defer m.lead()()
+		m.grant(1, 10)
+		for range 5 {
+			time.Sleep(9 * time.Second)
+			if ttl, err := m.renew(1); ttl != 10 || err != nil {
+				t.Fatalf("renewed with %d, %v", ttl, err)
+			}
+			if left, err := m.keeper.Remaining(1); left != 10*time.Second || err != nil {
+				t.Fatalf("%v left, %v", left, err)
+			}
+		}
+		time.Sleep(10*time.Second - tick)
+		m.wantAlive(1, true)
+		time.Sleep(tick)
+		m.wantAlive(1, false)
+		if n := counted(t, m.metrics, "etcd_debugging_lease_renewed_total"); n != 5 {
+			t.Errorf("%v renewals counted, want 5", n)
+		}
+	})
+}
+
+func TestGrantIsKnownAtOnce(t *testing.T) {
+	story(t, func(t *testing.T, m *member) {
+		defer m.lead()()
+		m.grant(1, 10)
+		if _, err := m.renew(1); err != nil {
+			t.Error(err)
+		}
+		m.revoke(1)
+		_, err := m.renew(1)
+		wantErr(t, err, ErrNotFound)
+		_, err = m.keeper.Remaining(1)
+		wantErr(t, err, ErrNotFound)
+	})
+}
+
+func TestLeaseGrantedAgainHasItsOwnTime(t *testing.T) {
+	story(t, func(t *testing.T, m *member) {
+		defer m.lead()()
+		m.grant(1, 10)
+		time.Sleep(9 * time.Second)
+		m.revoke(1)
+		m.grant(1, 20)
+		time.Sleep(20*time.Second - tick)
+		m.wantAlive(1, true)
+		time.Sleep(tick)
+		m.wantAlive(1, false)
+	})
+}
+
+func TestExpiryInFlightRefusesRenewal(t *testing.T) {
+	story(t, func(t *testing.T, m *member) {
+		defer m.lead()()
+		m.grant(1, 10)
+		release := m.holdProposals()
+		time.Sleep(10 * time.Second)
+		m.wantAlive(1, true)
+		refused := make(chan error)
+		go func() { _, err := m.renew(1); refused <- err }()
+		time.Sleep(time.Second)
+		if left, err := m.keeper.Remaining(1); left != 0 || err != nil {
+			t.Errorf("%v left, %v; want none", left, err)
+		}
+		select {
+		case err := <-refused:
+			t.Errorf("told %v while the lease was in the table", err)
+		default:
+		}
+		release()
+		wantErr(t, <-refused, ErrNotFound)
+		m.wantAlive(1, false)
+	})
+}
+
+func TestRefusedRenewalWaitsNoLongerThanItsContext(t *testing.T) {
+	story(t, func(t *testing.T, m *member) {
+		defer m.lead()()
+		m.grant(1, 10)
+		defer m.holdProposals()()
+		time.Sleep(10 * time.Second)
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		_, err := m.keeper.Renew(ctx, 1)
+		wantErr(t, err, context.DeadlineExceeded)
+	})
+}
+
+func TestExpiryIsRetriedUntilTheLeaseIsGone(t *testing.T) {
+	story(t, func(t *testing.T, m *member) {
+		defer m.lead()()
+		for id := range int64(3 * expireBatch) {
+			m.grant(id+1, 10)
+		}
+		m.setFault(errors.New("no quorum"))
+		time.Sleep(time.Minute)
+		m.wantAlive(1, true)
+		m.setFault(nil)
+		time.Sleep(maxBackOff)
+		m.wantAlive(1, false)
+		if m.table.Len() != 0 {
+			t.Errorf("%d leases left", m.table.Len())
+		}
+	})
+}
+
+func TestShortLeaseRestartsWithItsWholeTime(t *testing.T) {
+	story(t, func(t *testing.T, m *member) {
+		m.grant(1, 60)
+		stop := m.lead()
+		time.Sleep(50 * time.Second)
+		stop()
+		_, err := m.renew(1)
+		wantErr(t, err, ErrNotLeading)
+		_, err = m.keeper.Remaining(1)
+		wantErr(t, err, ErrNotLeading)
+		time.Sleep(time.Hour) // nobody measures
+
+		m.open()
+		defer m.lead()()
+		time.Sleep(60*time.Second - tick)
+		m.wantAlive(1, true)
+		time.Sleep(tick)
+		m.wantAlive(1, false)
+	})
+}
+
+func TestLongLeaseRestartsFromItsCheckpoint(t *testing.T) {
+	story(t, func(t *testing.T, m *member) {
+		m.grant(1, 3600)
+		m.grant(2, 300)
+		stop := m.lead()
+		time.Sleep(14 * time.Minute)
+		stop()
+		if want := []map[int64]int64{{1: 3300}, {1: 3000}}; !slices.EqualFunc(m.checkpoints, want, maps.Equal) {
+			t.Fatalf("checkpoints %v, want %v", m.checkpoints, want)
+		}
+		m.open()
+		defer m.lead()()
+		time.Sleep(3000*time.Second - tick)
+		m.wantAlive(1, true)
+		time.Sleep(tick)
+		m.wantAlive(1, false)
+	})
+}
+
+func TestLeaseRenewedSinceItsCheckpointRestartsWithItsWholeTime(t *testing.T) {
+	story(t, func(t *testing.T, m *member) {
+		m.grant(1, 3600)
+		stop := m.lead()
+		time.Sleep(11 * time.Minute)
+		for range 3 {
+			_, err := m.renew(1)
+			must(t, err)
+			time.Sleep(time.Minute)
+		}
+		stop()
+		want := []map[int64]int64{{1: 3300}, {1: 3000}, {1: 3600}}
+		if !slices.EqualFunc(m.checkpoints, want, maps.Equal) {
+			t.Fatalf("checkpoints %v, want %v", m.checkpoints, want)
+		}
+		m.open()
+		defer m.lead()()
+		if left, err := m.keeper.Remaining(1); left != time.Hour || err != nil {
+			t.Errorf("%v left, %v; want an hour", left, err)
+		}
+	})
+}
+
+func TestRenewalIsRecordedAfterTheCheckpointInFlight(t *testing.T) {
+	story(t, func(t *testing.T, m *member) {
+		m.grant(1, 3600)
+		stop := m.lead()
+		release := m.holdProposals()
+		time.Sleep(5*time.Minute + time.Second)
+		renewed := make(chan error)
+		go func() { _, err := m.renew(1); renewed <- err }()
+		synctest.Wait()
+		if m.held != 1 {
+			t.Errorf("%d proposals at once, want the checkpoint alone", m.held)
+		}
+		release()
+		must(t, <-renewed)
+		stop()
+		if want := []map[int64]int64{{1: 3300}, {1: 3600}}; !slices.EqualFunc(m.checkpoints, want, maps.Equal) {
+			t.Errorf("checkpoints %v, want %v", m.checkpoints, want)
+		}
+	})
+}
+
+func TestRenewalThatCannotBeRecordedIsNotPromised(t *testing.T) {
+	story(t, func(t *testing.T, m *member) {
+		m.grant(1, 3600)
+		defer m.lead()()
+		time.Sleep(6 * time.Minute)
+		fault := errors.New("no quorum")
+		m.setFault(fault)
+		_, err := m.renew(1)
+		wantErr(t, err, fault)
+		m.setFault(nil)
+		_, err = m.renew(1)
+		must(t, err)
+		if last := m.checkpoints[len(m.checkpoints)-1]; last[1] != 3600 {
+			t.Errorf("last checkpoint %v, want the whole time", last)
+		}
+	})
+}
+
+func TestLostLeadershipEndsWaiting(t *testing.T) {
+	story(t, func(t *testing.T, m *member) {
+		m.grant(1, 10)
+		stop := m.lead()
+		m.holdProposals()
+		time.Sleep(10 * time.Second)
+		refused := make(chan error)
+		go func() { _, err := m.renew(1); refused <- err }()
+		synctest.Wait()
+		stop()
+		wantErr(t, <-refused, ErrNotLeading)
+		m.wantAlive(1, true)
+	})
+}
+
+func TestRenewalAtAnotherLeaderCountsHere(t *testing.T) {
+	story(t, func(t *testing.T, m *member) {
+		m.grant(1, 10)
+		defer m.lead()()
+		time.Sleep(9 * time.Second)
+		m.mu.Lock()
+		must(t, m.table.Checkpoint(m.disk, 1, 10))
+		m.mu.Unlock()
+		synctest.Wait()
+		time.Sleep(10*time.Second - tick)
+		m.wantAlive(1, true)
+		time.Sleep(tick)
+		m.wantAlive(1, false)
+	})
+}
+
+func TestLongestLeaseDoesNotOverflow(t *testing.T) {
+	story(t, func(t *testing.T, m *member) {
+		time.Sleep(20 * 365 * 24 * time.Hour)
+		defer m.lead()()
+		m.grant(1, MaxTTL)
+		time.Sleep(6 * time.Minute)
+		m.wantAlive(1, true)
+		if _, err := m.renew(1); err != nil {
+			t.Error(err)
+		}
+		if left, _ := m.keeper.Remaining(1); left < 270*365*24*time.Hour {
+			t.Errorf("%v left", left)
+		}
+	})
+}
+
+func TestKeeperRunsOnce(t *testing.T) {
+	story(t, func(t *testing.T, m *member) {
+		defer m.lead()()
+		wantErr(t, m.keeper.Run(t.Context()), errRunning)
+	})
+}
