@@ -4,6 +4,7 @@ package ctl
 
 import (
 	"fmt"
+	"strings"
 
 	"github.com/urfave/cli/v2"
 )
@@ -58,6 +59,7 @@ func completion(c *cli.Context) error {
 		script = zshCompletion
 	case "fish":
 		script, err = c.App.ToFishCompletion()
+		script = strings.ReplaceAll(script, "`", "") // the library leaves the marks of flags' values in
 	default:
 		return misuse("completion needs the shell's name: bash, zsh or fish")
 	}

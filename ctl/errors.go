@@ -84,7 +84,7 @@ var advices = []struct {
 	{rpctypes.ErrAuthFailed, "check --user and --password"},
 	{rpctypes.ErrNoLeader, "most members must be up and reach one another; try again, or look at cleatctl endpoint health --cluster"},
 	{rpctypes.ErrTimeout, "it may or may not have happened; look before you repeat it"},
-	{context.DeadlineExceeded, "no answer in time; check that the member runs (cleatctl status, systemctl status cleatd), or raise --command-timeout"},
+	{context.DeadlineExceeded, "no answer in time, so a change may or may not have been made; check that the member runs (cleatctl status, systemctl status cleatd), or raise --command-timeout"},
 }
 
 // advice is what to try next, or nothing when the failure says it already.
