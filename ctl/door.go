@@ -166,7 +166,7 @@ func reach(ctx context.Context, conn *grpc.ClientConn) error {
 }
 
 func (d door) config(c *cli.Context) (clientv3.Config, error) {
-	name, password, err := credentials(c)
+	name, password, err := userAndPassword(c)
 	if err != nil {
 		return clientv3.Config{}, err
 	}

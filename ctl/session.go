@@ -64,8 +64,8 @@ func through(c *cli.Context, forms []string, choose func(*cli.Context) (door, er
 	return call(ctx, s)
 }
 
-// credentials asks for a password only where a person can answer.
-func credentials(c *cli.Context) (name, password string, err error) {
+// userAndPassword asks for a password only where a person can answer.
+func userAndPassword(c *cli.Context) (name, password string, err error) {
 	name, password = c.String("user"), c.String("password")
 	if name == "" || password != "" {
 		return name, password, nil
