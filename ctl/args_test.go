@@ -85,7 +85,7 @@ func value(random *rand.Rand, flag cli.Flag) string {
 	switch flag.(type) {
 	case *cli.BoolFlag:
 		return fmt.Sprint(random.IntN(3) > 0)
-	case *cli.Int64Flag:
+	case *cli.Int64Flag, *cli.IntFlag:
 		return fmt.Sprint(random.IntN(100) - 50)
 	case *cli.DurationFlag:
 		return fmt.Sprintf("%ds", random.IntN(60))

@@ -175,6 +175,8 @@ func (d door) config(c *cli.Context) (clientv3.Config, error) {
 		DialTimeout:          c.Duration("dial-timeout"),
 		DialKeepAliveTime:    c.Duration("keepalive-time"),
 		DialKeepAliveTimeout: c.Duration("keepalive-timeout"),
+		MaxCallSendMsgSize:   c.Int("max-request-bytes"),
+		MaxCallRecvMsgSize:   c.Int("max-recv-bytes"),
 		Username:             name,
 		Password:             password,
 		Logger:               clientLogger(c),

@@ -37,7 +37,7 @@ func report(stderr io.Writer, err error) int {
 		return exitDone
 	}
 	for _, each := range unjoin(err) {
-		text := each.Error()
+		text := withoutCode(each.Error())
 		if next := advice(each); next != "" {
 			text += ": " + next
 		}
@@ -47,6 +47,16 @@ func report(stderr io.Writer, err error) int {
 		return exitMisused
 	}
 	return exitFailed
+}
+
+// withoutCode leaves out gRPC's name of an error's kind, which says nothing to
+// a person that its description does not.
+func withoutCode(text string) string {
+	before, after, found := strings.Cut(text, "rpc error: code = ")
+	if _, description, ok := strings.Cut(after, " desc = "); found && ok {
+		return before + description
+	}
+	return text
 }
 
 // unjoin is the failures that errors.Join put together, at any depth.
@@ -67,8 +77,8 @@ var advices = []struct {
 	err  error
 	next string
 }{
-	{rpctypes.ErrCompacted, "choose a later --rev; cleatctl endpoint status -w fields shows the present revision"},
-	{rpctypes.ErrFutureRev, "leave --rev out for the present state; cleatctl endpoint status -w fields shows the present revision"},
+	{rpctypes.ErrCompacted, "history up to there is gone for good; cleatctl endpoint status -w fields shows the present revision"},
+	{rpctypes.ErrFutureRev, "the store has not come that far; cleatctl endpoint status -w fields shows the present revision"},
 	{rpctypes.ErrLeaseNotFound, "it has expired or was revoked; cleatctl lease list shows those that live"},
 	{rpctypes.ErrLeaseExist, "grant another id, or none to have one chosen"},
 	{rpctypes.ErrLeaseTTLTooLarge, "a lease lives at most 9000000000 seconds"},
@@ -97,6 +107,8 @@ func advice(err error) string {
 	switch status.Code(err) {
 	case codes.DeadlineExceeded:
 		return advice(context.DeadlineExceeded)
+	case codes.ResourceExhausted:
+		return "send less at once, or raise --max-request-bytes here and max-request-bytes on every member"
 	case codes.Unimplemented:
 		return "this member does not know the call: is it an older version, or not a cleat member?"
 	case codes.Unavailable:

@@ -38,6 +38,8 @@ func globalFlags() []cli.Flag {
 		&cli.DurationFlag{Name: "command-timeout", Value: 5 * time.Second, Usage: "give up a short command after `TIME`"},
 		&cli.DurationFlag{Name: "keepalive-time", Value: 2 * time.Second, Usage: "ping the member each `TIME`"},
 		&cli.DurationFlag{Name: "keepalive-timeout", Value: 6 * time.Second, Usage: "wait `TIME` for a ping's answer"},
+		&cli.IntFlag{Name: "max-request-bytes", DefaultText: "2 MiB", Usage: "send requests of at most `N` bytes"},
+		&cli.IntFlag{Name: "max-recv-bytes", DefaultText: "no limit", Usage: "take answers of at most `N` bytes"},
 		&cli.StringFlag{Name: "write-out", Aliases: []string{"w"}, Value: "simple", Usage: "print in this `FORM`: simple, fields, json, table or protobuf"},
 		&cli.BoolFlag{Name: "hex", Usage: "print keys and values in hexadecimal"},
 		&cli.BoolFlag{Name: "debug", Usage: "tell on stderr what the client does"},
