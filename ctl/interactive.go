@@ -4,6 +4,7 @@ package ctl
 
 import (
 	"bufio"
+	"errors"
 	"fmt"
 	"io"
 	"sync"
@@ -25,21 +26,16 @@ func watchInteractively(c *cli.Context) error {
 	input := bufio.NewReader(c.App.Reader)
 	for {
 		line, err := input.ReadString('\n')
+		if errors.Is(err, io.EOF) {
+			return errors.New("read watch request line: end of input, which ends the watches")
+		}
 		if err != nil {
-			return fmt.Errorf("read watch request line: %w", endOfInput(err))
+			return fmt.Errorf("read watch request line: %w", err)
 		}
 		if err := s.obey(line, &running); err != nil {
 			fmt.Fprintf(c.App.ErrWriter, "cleatctl: %v\n", err)
 		}
 	}
-}
-
-// endOfInput keeps io.EOF from being taken for a failure of the machine.
-func endOfInput(err error) error {
-	if err == io.EOF {
-		return fmt.Errorf("end of input, which ends the watches")
-	}
-	return err
 }
 
 // obey does what one line says. Its error is told and the next line read.
