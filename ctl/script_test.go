@@ -4,13 +4,27 @@ package ctl
 
 import (
 	"os"
+	"strings"
 	"testing"
 
 	"github.com/rogpeppe/go-internal/testscript"
 )
 
+// alone runs the tests without what the caller's environment tells clients.
+type alone struct{ *testing.M }
+
+func (a alone) Run() int {
+	for _, variable := range os.Environ() {
+		if strings.HasPrefix(variable, "ETCDCTL_") || strings.HasPrefix(variable, "CLEATCTL_") {
+			name, _, _ := strings.Cut(variable, "=")
+			_ = os.Unsetenv(name)
+		}
+	}
+	return a.M.Run()
+}
+
 func TestMain(m *testing.M) {
-	testscript.Main(m, map[string]func(){
+	testscript.Main(alone{m}, map[string]func(){
 		"cleatctl": func() { os.Exit(Main(os.Args, os.Stdin, os.Stdout, os.Stderr)) },
 	})
 }

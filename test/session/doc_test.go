@@ -13,6 +13,7 @@ import (
 	"flag"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 )
 
@@ -27,6 +28,17 @@ const (
 	etcdctl   = ".build/peers/etcdctl"
 	debianCtl = "/usr/bin/etcdctl"
 )
+
+// The clients take nothing from the environment of whoever runs the tests.
+func TestMain(m *testing.M) {
+	for _, variable := range os.Environ() {
+		if strings.HasPrefix(variable, "ETCDCTL_") || strings.HasPrefix(variable, "CLEATCTL_") {
+			name, _, _ := strings.Cut(variable, "=")
+			_ = os.Unsetenv(name)
+		}
+	}
+	os.Exit(m.Run())
+}
 
 // program returns the path of a built program.
 func program(t testing.TB, name string) string {
