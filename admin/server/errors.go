@@ -1,0 +1,49 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package server
+
+import (
+	"context"
+	"errors"
+
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+
+	"github.com/cleatd/cleat/pki"
+	"github.com/cleatd/cleat/raft"
+)
+
+var errNotRoot = errors.New("only root may do this: call as root, as the daemon's user, or as a member of the socket's group")
+
+// faults says with which code a caller is told. Unavailable is only for what
+// did not happen, so that trying again is safe.
+var faults = []struct {
+	cause error
+	code  codes.Code
+}{
+	{errNotRoot, codes.PermissionDenied},
+	{pki.ErrRequest, codes.InvalidArgument},
+	{pki.ErrKey, codes.InvalidArgument},
+	{pki.ErrName, codes.InvalidArgument},
+	{pki.ErrTTL, codes.InvalidArgument},
+	{pki.ErrProfile, codes.InvalidArgument},
+	{pki.ErrClusterKey, codes.FailedPrecondition},
+	{raft.ErrNoLeader, codes.Unavailable},
+	{raft.ErrStopped, codes.Unavailable},
+	{raft.ErrUnknown, codes.Unknown},
+	{raft.ErrTooLarge, codes.ResourceExhausted},
+	{context.Canceled, codes.Canceled},
+	{context.DeadlineExceeded, codes.DeadlineExceeded},
+}
+
+// fault translates an error for the caller. What it does not know is a bug or a
+// broken disk, and is logged.
+func (s *Server) fault(call string, err error) error {
+	for _, f := range faults {
+		if errors.Is(err, f.cause) {
+			return status.Error(f.code, err.Error())
+		}
+	}
+	s.log.Error("request met an unknown fault", "rpc", call, "err", err)
+	return status.Error(codes.Internal, err.Error())
+}

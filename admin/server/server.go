@@ -1,0 +1,142 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package server
+
+import (
+	"context"
+	"crypto/x509"
+	"fmt"
+	"log/slog"
+	"math"
+	"time"
+
+	"google.golang.org/grpc"
+	"google.golang.org/protobuf/types/known/timestamppb"
+
+	"github.com/cleatd/cleat/admin"
+	"github.com/cleatd/cleat/pki"
+	"github.com/cleatd/cleat/raft"
+)
+
+// maxRequestBytes bounds a signing request; RSA of 8192 bits with a hundred
+// names has 10 KiB.
+const maxRequestBytes = 64 << 10
+
+// Node is what Status tells of agreement.
+type Node interface{ Status() raft.Status }
+
+// Store is what Status tells of the data.
+type Store interface {
+	Size() (total, inUse int64)
+	Revision() int64
+	Compacted() int64
+}
+
+// Config is what a Server is given; all of it is required but Logger.
+type Config struct {
+	Authority *pki.Authority
+	Node      Node
+	Store     Store
+	Doors     func() *admin.Doors // the addresses that are really listened on
+	Space     func() *admin.Space
+	Root      func(context.Context) bool // whether the caller is root
+
+	ClusterID, MemberID uint64
+	Name, Version       string
+	Logger              *slog.Logger // nil: none
+}
+
+// Server implements admin.AdminServer. It is safe for concurrent use.
+type Server struct {
+	admin.UnimplementedAdminServer
+
+	config  Config
+	log     *slog.Logger
+	started time.Time
+}
+
+// New returns a server that counts its age from now.
+func New(c Config) *Server {
+	if c.Logger == nil {
+		c.Logger = slog.New(slog.DiscardHandler)
+	}
+	return &Server{config: c, log: c.Logger, started: time.Now()}
+}
+
+// Register adds the service to a door, which must be the Unix socket's.
+func (s *Server) Register(r grpc.ServiceRegistrar) { admin.RegisterAdminServer(r, s) }
+
+// IssueCertificate signs a certificate for the caller's key.
+func (s *Server) IssueCertificate(ctx context.Context, r *admin.IssueCertificateRequest) (*admin.IssueCertificateResponse, error) {
+	if !s.config.Root(ctx) {
+		return nil, s.fault("IssueCertificate", errNotRoot)
+	}
+	chain, err := s.issue(ctx, r)
+	if err != nil {
+		return nil, s.fault("IssueCertificate", err)
+	}
+	return &admin.IssueCertificateResponse{
+		ChainPem:  pki.EncodePEM(chain...),
+		BundlePem: s.config.Authority.Bundle(),
+		NotAfter:  timestamppb.New(chain[0].NotAfter),
+		Serial:    chain[0].SerialNumber.String(),
+	}, nil
+}
+
+func (s *Server) issue(ctx context.Context, r *admin.IssueCertificateRequest) ([]*x509.Certificate, error) {
+	profile, err := pki.ParseProfile(r.Profile)
+	if err != nil {
+		return nil, err
+	}
+	if len(r.Csr) > maxRequestBytes {
+		return nil, fmt.Errorf("%w: it has %d bytes, at most %d are read", pki.ErrRequest, len(r.Csr), maxRequestBytes)
+	}
+	csr, err := x509.ParseCertificateRequest(r.Csr)
+	if err != nil {
+		return nil, fmt.Errorf("%w: %w", pki.ErrRequest, err)
+	}
+	if r.TtlSeconds > math.MaxInt64/int64(time.Second) || r.TtlSeconds < 0 {
+		return nil, fmt.Errorf("%w: %d seconds", pki.ErrTTL, r.TtlSeconds)
+	}
+	return s.config.Authority.Issue(ctx, csr, profile, time.Duration(r.TtlSeconds)*time.Second)
+}
+
+// Status tells what this member is and how it is doing. It never waits for
+// other members.
+func (s *Server) Status(ctx context.Context, _ *admin.StatusRequest) (*admin.StatusResponse, error) {
+	if !s.config.Root(ctx) {
+		return nil, s.fault("Status", errNotRoot)
+	}
+	c := s.config
+	agreed := c.Node.Status()
+	total, inUse := c.Store.Size()
+	return &admin.StatusResponse{
+		Version:      c.Version,
+		ClusterId:    c.ClusterID,
+		MemberId:     c.MemberID,
+		Name:         c.Name,
+		Doors:        c.Doors(),
+		Certificates: certificates(c.Authority),
+		Raft: &admin.Raft{
+			Leader: agreed.Leader, Term: agreed.Term, Applied: agreed.Applied, Commit: agreed.Commit, Learner: agreed.Learner,
+		},
+		Database: &admin.Database{
+			Size: total, SizeInUse: inUse, Revision: c.Store.Revision(), Compacted: c.Store.Compacted(),
+		},
+		Space:   c.Space(),
+		Started: timestamppb.New(s.started),
+	}, nil
+}
+
+func certificates(a *pki.Authority) []*admin.Certificate {
+	var out []*admin.Certificate
+	for _, c := range a.Certificates() {
+		out = append(out, &admin.Certificate{
+			Kind:      c.Kind,
+			NotBefore: timestamppb.New(c.NotBefore),
+			NotAfter:  timestamppb.New(c.NotAfter),
+			Serial:    c.SerialNumber.String(),
+		})
+	}
+	return out
+}
