@@ -51,7 +51,9 @@ func accept(t testing.TB, server, client *tls.Config) (serverErr, clientErr erro
 // clientConfig trusts a's roots and always presents the certificate, whatever
 // the server asks for.
 func clientConfig(a *Authority, pair *tls.Certificate) *tls.Config {
-	c := &tls.Config{RootCAs: a.issuer.roots, ServerName: "localhost"}
+	roots := x509.NewCertPool()
+	roots.AppendCertsFromPEM(a.Bundle())
+	c := &tls.Config{RootCAs: roots, ServerName: "localhost"}
 	if pair != nil {
 		c.GetClientCertificate = func(*tls.CertificateRequestInfo) (*tls.Certificate, error) { return pair, nil }
 	}
@@ -171,42 +173,15 @@ func TestARenewalDropsNoConnectionAndServesTheNextHandshake(t *testing.T) {
 	a := open(t, testConfig(t))
 	alice := issue(t, a, Client, named("alice"))
 	door := a.ClientDoor()
-	left, right := net.Pipe()
-	server, client := tls.Server(left, door), tls.Client(right, clientConfig(a, &alice))
-	echoed := make(chan error, 1)
-	go func() {
-		buf := make([]byte, 4)
-		for range 2 {
-			if _, err := server.Read(buf); err != nil {
-				echoed <- err
-				return
-			}
-			if _, err := server.Write(buf); err != nil {
-				echoed <- err
-				return
-			}
-		}
-		echoed <- nil
-	}()
-	ask := func() {
-		t.Helper()
-		if _, err := client.Write([]byte("ping")); err != nil {
-			t.Fatal(err)
-		}
-		if _, err := client.Read(make([]byte, 4)); err != nil {
-			t.Fatal(err)
-		}
-	}
+	client := dialPipe(t, a, &alice)
+	defer client.Close()
 
-	ask()
+	ping(t, client)
 	before := leafOf(a)
 	if err := a.renew(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	ask()
-	if err := <-echoed; err != nil {
-		t.Fatal(err)
-	}
+	ping(t, client)
 	if !client.ConnectionState().PeerCertificates[0].Equal(before) {
 		t.Error("the first connection did not see the first certificate")
 	}
@@ -221,5 +196,44 @@ func TestARenewalDropsNoConnectionAndServesTheNextHandshake(t *testing.T) {
 	}
 	if before.PublicKey.(*ecdsa.PublicKey).Equal(seen.PublicKey) {
 		t.Error("the renewed certificate has the old key")
+	}
+}
+
+// smallstep's authority would renew and rekey whatever it signed once. Here a
+// renewal is an act of the member or of an administrator.
+func TestTheAuthorityRenewsAndSignsNothingByItself(t *testing.T) {
+	a := open(t, testConfig(t))
+	alice := issue(t, a, Client, named("alice"))
+	if _, err := a.issuer.authority.RenewContext(t.Context(), alice.Leaf, nil); err == nil {
+		t.Error("a certificate was renewed")
+	}
+	if _, err := a.issuer.authority.RenewContext(t.Context(), alice.Leaf, newKey(t).Public()); err == nil {
+		t.Error("a certificate was given another key")
+	}
+	p := profileProvisioner{Client}
+	_, signErr := p.AuthorizeSign(t.Context(), "token")
+	_, idErr := p.GetTokenID("token")
+	_, sshSignErr := p.AuthorizeSSHSign(t.Context(), "token")
+	_, sshRenewErr := p.AuthorizeSSHRenew(t.Context(), "token")
+	_, _, sshRekeyErr := p.AuthorizeSSHRekey(t.Context(), "token")
+	for name, err := range map[string]error{
+		"sign": signErr, "token id": idErr, "ssh sign": sshSignErr, "ssh renew": sshRenewErr, "ssh rekey": sshRekeyErr,
+		"revoke": p.AuthorizeRevoke(t.Context(), "token"), "ssh revoke": p.AuthorizeSSHRevoke(t.Context(), "token"),
+	} {
+		if !errors.Is(err, ErrProfile) {
+			t.Errorf("%s: %v, want ErrProfile", name, err)
+		}
+	}
+}
+
+// BenchmarkVerify is what the door's own check costs a handshake.
+func BenchmarkVerify(b *testing.B) {
+	a := open(b, testConfig(b))
+	alice := issue(b, a, Client, named("alice"))
+	state := tls.ConnectionState{PeerCertificates: []*x509.Certificate{alice.Leaf}}
+	for b.Loop() {
+		if err := a.verifyClient(state); err != nil {
+			b.Fatal(err)
+		}
 	}
 }

@@ -98,7 +98,7 @@ func (a *Authority) save(key crypto.Signer, chain []*x509.Certificate) error {
 		return err
 	}
 	text := pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der})
-	return writeFile(a.identityPath(), append(text, encodePEM(chain...)...))
+	return writeFile(a.identityPath(), append(text, EncodePEM(chain...)...))
 }
 
 func (a *Authority) identityPath() string { return filepath.Join(a.config.Dir, identityFile) }

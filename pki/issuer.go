@@ -22,8 +22,7 @@ import (
 type issuer struct {
 	root         *x509.Certificate
 	intermediate *x509.Certificate
-	roots        *x509.CertPool
-	middle       *x509.CertPool // what may stand between a leaf and a root
+	anchor       *x509.CertPool // the intermediate: nothing else signs what our doors accept
 	bundle       []byte         // the roots in PEM
 	authority    *authority.Authority
 }
@@ -35,7 +34,7 @@ type subject struct {
 }
 
 func newIssuer(l Ledger, record caRecord, signer crypto.Signer) (*issuer, error) {
-	i := &issuer{roots: x509.NewCertPool(), middle: x509.NewCertPool()}
+	i := &issuer{anchor: x509.NewCertPool()}
 	var err error
 	if i.root, err = x509.ParseCertificate(record.Root); err != nil {
 		return nil, fmt.Errorf("root certificate in the ledger: %w", err)
@@ -46,9 +45,11 @@ func newIssuer(l Ledger, record caRecord, signer crypto.Signer) (*issuer, error)
 	if !matches(i.intermediate, signer) {
 		return nil, fmt.Errorf("%w: the intermediate key is not of the intermediate certificate", ErrSealed)
 	}
-	i.roots.AddCert(i.root)
-	i.middle.AddCert(i.intermediate)
-	i.bundle = encodePEM(i.root)
+	if err := i.intermediate.CheckSignatureFrom(i.root); err != nil {
+		return nil, fmt.Errorf("intermediate certificate in the ledger: %w", err)
+	}
+	i.anchor.AddCert(i.intermediate)
+	i.bundle = EncodePEM(i.root)
 	i.authority, err = authority.NewEmbedded(
 		authority.WithConfig(&config.Config{AuthorityConfig: &config.AuthConfig{
 			Provisioners: provisioner.List{profileProvisioner{Peer}, profileProvisioner{Client}, profileProvisioner{Server}},
@@ -87,7 +88,8 @@ func roundUp(t time.Time) time.Time {
 	return t.Add(time.Second - time.Nanosecond).Truncate(time.Second)
 }
 
-func encodePEM(certs ...*x509.Certificate) []byte {
+// EncodePEM returns the certificates as PEM blocks in their order.
+func EncodePEM(certs ...*x509.Certificate) []byte {
 	var out bytes.Buffer
 	for _, c := range certs {
 		_ = pem.Encode(&out, &pem.Block{Type: "CERTIFICATE", Bytes: c.Raw}) // a Buffer takes everything

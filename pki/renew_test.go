@@ -5,8 +5,11 @@ package pki
 import (
 	"bytes"
 	"context"
+	"crypto/tls"
 	"crypto/x509"
+	"io"
 	"log/slog"
+	"net"
 	"strings"
 	"sync"
 	"testing"
@@ -80,6 +83,50 @@ func TestTheCertificateIsRenewedBetween50And80PercentOfItsLife(t *testing.T) {
 				}
 			})
 		})
+	}
+}
+
+// A hundred lives of two seconds pass under load: every handshake succeeds, and
+// the connection from the beginning is still there at the end.
+func TestAHundredRenewalsDropNoConnectionAndFailNoHandshake(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := testConfig(t)
+		c.Logger = slog.New(slog.DiscardHandler)
+		c.MemberTTL = 2 * time.Second
+		a := open(t, c)
+		alice := issue(t, a, Client, named("alice"))
+		run(t, a)
+		first := dialPipe(t, a, &alice)
+		defer first.Close()
+		for value(t, a.metrics.renewals.WithLabelValues("ok")) < 100 {
+			pass(250 * time.Millisecond)
+			ping(t, first)
+			next := dialPipe(t, a, &alice)
+			ping(t, next)
+			_ = next.Close() // its server ends with it
+		}
+	})
+}
+
+// dialPipe connects a client with the client door, where a server echoes.
+func dialPipe(t *testing.T, a *Authority, pair *tls.Certificate) *tls.Conn {
+	t.Helper()
+	left, right := net.Pipe()
+	server, client := tls.Server(left, a.ClientDoor()), tls.Client(right, clientConfig(a, pair))
+	go func() {
+		defer left.Close()
+		_, _ = io.Copy(server, server) // until the client hangs up; ping sees a server that fails
+	}()
+	return client
+}
+
+func ping(t *testing.T, c *tls.Conn) {
+	t.Helper()
+	if _, err := c.Write([]byte("ping")); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := io.ReadFull(c, make([]byte, 4)); err != nil {
+		t.Fatal(err)
 	}
 }
 
