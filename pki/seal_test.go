@@ -4,8 +4,16 @@ package pki
 
 import (
 	"bytes"
+	"crypto/ecdsa"
+	"crypto/tls"
+	"encoding/base64"
+	"encoding/hex"
 	"encoding/pem"
 	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"path/filepath"
 	"testing"
 )
 
@@ -73,6 +81,72 @@ func TestAClusterKeyOfTheWrongLengthIsRefused(t *testing.T) {
 		if _, err := newClusterKey(make([]byte, n)); !errors.Is(err, ErrClusterKey) {
 			t.Errorf("%d bytes: %v, want ErrClusterKey", n, err)
 		}
+	}
+}
+
+func TestNoKeyMaterialIsInTheLedgerOrTheLog(t *testing.T) {
+	c := testConfig(t)
+	var logged bytes.Buffer
+	c.Logger = slog.New(slog.NewJSONHandler(&logged, &slog.HandlerOptions{Level: slog.LevelDebug}))
+	a := open(t, c)
+	issue(t, a, Client, named("alice"))
+	if err := a.renew(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	ledger := c.Ledger.(*memoryLedger)
+	where := map[string][]byte{"the log": logged.Bytes()}
+	for at, value := range ledger.values {
+		where[fmt.Sprintf("ledger item %q", at)] = value
+	}
+	for name, secret := range secrets(t, c) {
+		forms := [][]byte{secret, []byte(hex.EncodeToString(secret)), []byte(base64.StdEncoding.EncodeToString(secret))[:40]}
+		for place, text := range where {
+			for _, form := range forms {
+				if bytes.Contains(text, form) {
+					t.Errorf("%s is in %s", name, place)
+				}
+			}
+		}
+	}
+}
+
+// secrets returns every private key of a member and its CA in raw form.
+func secrets(t *testing.T, c Config) map[string][]byte {
+	t.Helper()
+	key, err := readClusterKey(filepath.Join(c.Dir, clusterKeyFile))
+	if err != nil {
+		t.Fatal(err)
+	}
+	raw, err := c.Ledger.Get(t.Context(), caBucket, []byte(caKey))
+	if err != nil {
+		t.Fatal(err)
+	}
+	record, err := decodeCA(raw)
+	if err != nil {
+		t.Fatal(err)
+	}
+	scalar := func(private any, err error) []byte {
+		if err != nil {
+			t.Fatal(err)
+		}
+		d, err := private.(*ecdsa.PrivateKey).Bytes()
+		if err != nil {
+			t.Fatal(err)
+		}
+		return d
+	}
+	text, err := os.ReadFile(filepath.Join(c.Dir, clusterKeyFile))
+	if err != nil {
+		t.Fatal(err)
+	}
+	pair, err := tls.LoadX509KeyPair(filepath.Join(c.Dir, identityFile), filepath.Join(c.Dir, identityFile))
+	root, rootErr := key.open(roleRoot, record.RootKey)
+	middle, middleErr := key.open(roleIntermediate, record.IntermediateKey)
+	return map[string][]byte{
+		"the cluster key":      clusterSecret(t, text),
+		"the root key":         scalar(root, rootErr),
+		"the intermediate key": scalar(middle, middleErr),
+		"the member's key":     scalar(pair.PrivateKey, err),
 	}
 }
 
