@@ -137,3 +137,14 @@ func TestALedgerThatFailsIsSaidAsItIs(t *testing.T) {
 		t.Errorf("got %v, want the ledger's error", err)
 	}
 }
+
+func TestALifeIsNeverCutByTheUnitOfCertificates(t *testing.T) {
+	whole := time.Date(2030, 1, 2, 3, 4, 5, 0, time.UTC)
+	for add, want := range map[time.Duration]time.Duration{
+		0: 0, 1: time.Second, time.Second / 2: time.Second, time.Second: time.Second, time.Second + 1: 2 * time.Second,
+	} {
+		if got := roundUp(whole.Add(add)).Sub(whole); got != want {
+			t.Errorf("%v past a full second became %v, want %v", add, got, want)
+		}
+	}
+}
