@@ -42,6 +42,9 @@ func openStable(c *Config) (stableStore, error) {
 	if err != nil {
 		return nil, fmt.Errorf("raft: %w", err)
 	}
+	if c.faults.stable != nil {
+		return c.faults.stable(s), nil
+	}
 	return s, nil
 }
 

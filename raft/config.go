@@ -61,6 +61,16 @@ type Config struct {
 	// no longer: a write of the log, the vote or a label failed, or the machine
 	// did. From then on nothing is acknowledged. It may call Shutdown.
 	Fatal func(error)
+
+	faults faults
+}
+
+// faults stand between the node and its disk in tests. The zero value is none.
+type faults struct {
+	log    func(logStore) logStore
+	stable func(stableStore) stableStore
+	put    func(path string, data []byte) error // in place of writeDurably
+	alone  func() bool                          // in place of soleVoter
 }
 
 func (c *Config) complete() error {

@@ -27,6 +27,7 @@ import (
 // predecessor go.
 type labels struct {
 	dir  string
+	put  func(path string, data []byte) error // writeDurably
 	fail func(error)
 }
 
@@ -36,7 +37,7 @@ func openLabels(dir string, fail func(error)) (*labels, error) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, fmt.Errorf("make labels: %w", err)
 	}
-	return &labels{dir: dir, fail: fail}, nil
+	return &labels{dir: dir, put: writeDurably, fail: fail}, nil
 }
 
 func (s *labels) Create(_ hraft.SnapshotVersion, index, term uint64, configuration hraft.Configuration,
@@ -106,7 +107,7 @@ func (s *labels) write(m *hraft.SnapshotMeta) error {
 	if err != nil {
 		return err
 	}
-	if err := writeDurably(path, encodeLabel(m)); err != nil {
+	if err := s.put(path, encodeLabel(m)); err != nil {
 		return fmt.Errorf("write label: %w", err)
 	}
 	for _, name := range old {

@@ -20,17 +20,17 @@ import (
 type book struct {
 	path string
 
-	mu       sync.Mutex
-	pages    pages
-	applies  int           // calls of Apply
-	batch    []int         // commands of each call
-	gate     chan struct{} // if set, Apply waits until it is closed
-	entered  chan struct{} // if set, told of each Apply that waits
-	broken   bool          // Apply's disk has failed
-	persist  error         // what Persist fails with
-	flushing func()        // if set, called by Persist before it writes
-	twice    []string      // commands applied more than once
-	seen     map[string]bool
+	mu      sync.Mutex
+	pages   pages
+	applies int           // calls of Apply
+	batch   []int         // commands of each call
+	gate    chan struct{} // if set, Apply waits until it is closed
+	entered chan struct{} // if set, told of each Apply that waits
+	broken  bool          // Apply's disk has failed
+	persist error         // what Persist fails with
+	step    func() error  // if set, called by Persist before and after it writes
+	twice   []string      // commands applied more than once
+	seen    map[string]bool
 }
 
 type pages struct {
@@ -101,18 +101,22 @@ func (b *book) AppliedIndex() uint64 {
 func (b *book) Persist(index uint64) error {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	if b.flushing != nil {
-		b.flushing()
+	step := b.step
+	if step == nil {
+		step = func() error { return nil }
 	}
-	if b.persist != nil {
-		return b.persist
+	if err := errors.Join(b.persist, step()); err != nil {
+		return err
 	}
 	b.pages.Index = max(b.pages.Index, index)
 	data, err := json.Marshal(b.pages)
 	if err != nil {
 		return err
 	}
-	return writeDurably(b.path, data)
+	if err := writeDurably(b.path, data); err != nil {
+		return err
+	}
+	return step()
 }
 
 func (b *book) Checkpoint() (Checkpoint, error) { return nil, errors.New("a book has no copies") }

@@ -18,6 +18,7 @@ import (
 // concurrently.
 type Node struct {
 	config  Config
+	id      hraft.ServerID // config.Member, as hraft knows it
 	machine Machine
 	metrics *metrics
 
@@ -63,7 +64,7 @@ func Open(config Config, machine Machine) (_ *Node, err error) {
 		return nil, err
 	}
 	n := &Node{
-		config: config, machine: machine,
+		config: config, id: serverID(config.Member), machine: machine,
 		line: newLine(), submitted: make(chan submission, 16),
 		reign: newReign(), rounds: newRounds(), progress: &progress{},
 		elections: make(chan bool, 16), leaders: make(chan hraft.Observation, 16),
@@ -71,6 +72,9 @@ func Open(config Config, machine Machine) (_ *Node, err error) {
 		stopping: make(chan struct{}), finished: make(chan struct{}), stopped: make(chan struct{}),
 	}
 	n.alone = n.soleVoter
+	if config.faults.alone != nil {
+		n.alone = config.faults.alone
+	}
 	n.metrics = newMetrics(n)
 	defer func() {
 		if err != nil {
@@ -117,6 +121,9 @@ func (n *Node) openFiles() (*votes, error) {
 	if n.labels, err = openLabels(labelsPath(c), n.fail); err != nil {
 		return nil, err
 	}
+	if c.faults.put != nil {
+		n.labels.put = c.faults.put
+	}
 	n.disk = &disk{store: log, files: logFiles{logPath(c)}, watch: n.metrics, fail: n.fail, grew: n.grown}
 	v := &votes{StableStore: stable, path: stablePath(c), fail: n.fail}
 	return v, checkTogether(c, n.disk, v, n.labels, held)
@@ -140,12 +147,14 @@ func (n *Node) openRaft(stable *votes) error {
 			return err
 		}
 	}
-	n.opened = true // before hraft's goroutines begin
-	r, err := hraft.NewRaft(h, n.applier, n.disk, stable, n.labels, transport)
+	n.opened = true                          // before hraft's goroutines begin
+	err := panicAsError(func() (err error) { // hraft panics when it cannot save its term
+		n.raft, err = hraft.NewRaft(h, n.applier, n.disk, stable, n.labels, transport)
+		return err
+	})
 	if err != nil {
 		return fmt.Errorf("raft: start: %w", err)
 	}
-	n.raft = r
 	return n.checkMembership()
 }
 
@@ -156,12 +165,12 @@ func (n *Node) checkMembership() error {
 		return nil
 	}
 	for _, s := range servers {
-		if s.ID == serverID(n.config.Member) {
+		if s.ID == n.id {
 			return nil
 		}
 	}
 	return errors.Join(
-		fmt.Errorf("raft: the log in %s is of a cluster of which member %s is not a part", n.config.Dir, serverID(n.config.Member)),
+		fmt.Errorf("raft: the log in %s is of a cluster of which member %s is not a part", n.config.Dir, n.id),
 		n.raft.Shutdown().Error())
 }
 
@@ -178,17 +187,16 @@ func (n *Node) start() {
 	n.elect()
 }
 
-// elect sets the timeouts to what was configured. They were longer until now,
-// and hraft's main loop answers a shorter one by looking for a leader at once:
-// the only voter elects itself without waiting for one or two of them. A
-// member of several would only disturb the others.
+// elect makes the only voter the leader at once. Its timeouts were a hair too
+// long until now, and hraft's main loop answers a shorter one by looking for a
+// leader without delay. A member of several would only disturb the others.
 func (n *Node) elect() {
-	reload := n.raft.ReloadableConfig()
-	reload.ElectionTimeout = n.config.ElectionTimeout
-	reload.HeartbeatTimeout = n.config.ElectionTimeout
 	if !n.alone() {
 		return
 	}
+	reload := n.raft.ReloadableConfig()
+	reload.ElectionTimeout = n.config.ElectionTimeout
+	reload.HeartbeatTimeout = n.config.ElectionTimeout
 	if err := n.raft.ReloadConfig(reload); err != nil {
 		n.config.Logger.Warn("raft: first election not hastened", "err", err)
 	}
@@ -245,7 +253,7 @@ func (n *Node) Status() Status {
 		s.First = first
 	}
 	for _, v := range n.raft.GetConfiguration().Configuration().Servers {
-		if v.ID == serverID(n.config.Member) {
+		if v.ID == n.id {
 			s.Learner = v.Suffrage != hraft.Voter
 		}
 	}

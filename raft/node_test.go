@@ -146,10 +146,3 @@ func TestTooLarge(t *testing.T) {
 		t.Fatalf("err %v, want ErrTooLarge", err)
 	}
 }
-
-func BenchmarkOpenToLeading(b *testing.B) {
-	for b.Loop() {
-		m := open(b, b.TempDir())
-		m.sync(b)
-	}
-}

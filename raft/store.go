@@ -86,15 +86,26 @@ func refuseOther(c *Config) error {
 }
 
 func openLog(c *Config) (logStore, error) {
-	path := logPath(c)
+	open := openWAL
 	if c.Log == logBoltDB {
-		return openBolt(path)
+		open = openBoltLog
 	}
+	s, err := open(c)
+	if err != nil || c.faults.log == nil {
+		return s, err
+	}
+	return c.faults.log(s), nil
+}
+
+func openBoltLog(c *Config) (logStore, error) { return openBolt(logPath(c)) }
+
+func openWAL(c *Config) (logStore, error) {
+	path := logPath(c)
 	if err := os.MkdirAll(path, 0o700); err != nil {
 		return nil, fmt.Errorf("make raft log: %w", err)
 	}
 	w := &walLog{meta: &metadb.BoltMetaDB{}}
-	err := damageAsError(func() (err error) {
+	err := panicAsError(func() (err error) {
 		w.WAL, err = wal.Open(path,
 			wal.WithLogger(hclogTo(c.Logger)),
 			wal.WithSegmentFiler(segments{segment.NewFiler(path, fs.New()), path}),
@@ -142,7 +153,7 @@ func (s segments) naming(info types.SegmentInfo, err error) error {
 type walMeta struct{ *metadb.BoltMetaDB }
 
 func (m walMeta) Load(dir string) (state types.PersistentState, err error) {
-	err = damageAsError(func() (err error) {
+	err = panicAsError(func() (err error) {
 		state, err = m.BoltMetaDB.Load(dir)
 		return err
 	})
@@ -154,7 +165,7 @@ func (m walMeta) Load(dir string) (state types.PersistentState, err error) {
 
 func openBolt(path string) (*raftboltdb.BoltStore, error) {
 	var s *raftboltdb.BoltStore
-	err := damageAsError(func() (err error) {
+	err := panicAsError(func() (err error) {
 		s, err = raftboltdb.New(raftboltdb.Options{
 			Path: path,
 			BoltOptions: &bbolt.Options{
@@ -175,14 +186,14 @@ func openBolt(path string) (*raftboltdb.BoltStore, error) {
 	return s, nil
 }
 
-// damageAsError runs open and returns bbolt's panics, and its reads beyond the
-// end of a file that was cut short, as errors: this is how bbolt reports a
-// damaged file.
-func damageAsError(open func() error) (err error) {
+// panicAsError runs open and returns its panics, and its reads beyond the end
+// of a file that was cut short, as errors: this is how bbolt reports a damaged
+// file.
+func panicAsError(open func() error) (err error) {
 	defer debug.SetPanicOnFault(debug.SetPanicOnFault(true))
 	defer func() {
 		if p := recover(); p != nil {
-			err = fmt.Errorf("damaged: %v", p)
+			err = fmt.Errorf("damaged or unusable: %v", p)
 		}
 	}()
 	return open()

@@ -39,11 +39,9 @@ func (n *Node) Sync(ctx context.Context) error {
 }
 
 func (n *Node) readIndex(ctx context.Context, l *leadership) (uint64, error) {
-	if n.alone() {
-		index := n.raft.CommitIndex()
-		if n.raft.State() == hraft.Leader && n.raft.CurrentTerm() == l.term && n.alone() {
-			return index, nil
-		}
+	index := n.raft.CommitIndex()
+	if n.raft.State() == hraft.Leader && n.raft.CurrentTerm() == l.term && n.alone() {
+		return index, nil
 	}
 	r := n.rounds.join()
 	select {
@@ -79,7 +77,7 @@ func (n *Node) soleVoter() bool {
 			continue
 		}
 		voters++
-		self = self || s.ID == serverID(n.config.Member)
+		self = self || s.ID == n.id
 	}
 	return voters == 1 && self
 }
