@@ -1,0 +1,77 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package kv
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+
+	"github.com/cockroachdb/pebble/v2"
+	"github.com/cockroachdb/pebble/v2/bloom"
+	"github.com/cockroachdb/pebble/v2/cockroachkvs"
+	"github.com/cockroachdb/pebble/v2/sstable"
+)
+
+// pebbleFormat is the format of Pebble's files. A newer one is taken only by a
+// change of this line, never by an update of the library.
+const pebbleFormat = pebble.FormatColumnarBlocks
+
+func (s *Store) pebbleOptions(o Options) *pebble.Options {
+	cache, memtable := o.CacheBytes, o.MemtableBytes
+	if cache == 0 {
+		cache = 64 << 20
+	}
+	if memtable == 0 {
+		memtable = 32 << 20
+	}
+	p := &pebble.Options{
+		FS:                          o.FS,
+		Comparer:                    &cockroachkvs.Comparer,
+		KeySchema:                   cockroachkvs.KeySchema.Name,
+		KeySchemas:                  sstable.MakeKeySchemas(&cockroachkvs.KeySchema),
+		FormatMajorVersion:          pebbleFormat,
+		DisableWAL:                  true, // the raft log is the write-ahead log
+		CacheSize:                   cache,
+		MemTableSize:                uint64(memtable),
+		MemTableStopWritesThreshold: 4,
+		MaxOpenFiles:                1000,
+		Logger:                      pebbleLogger{s},
+		EventListener: &pebble.EventListener{
+			BackgroundError: func(err error) { _ = s.fail(fmt.Errorf("background: %w", err)) },
+			DataCorruption: func(i pebble.DataCorruptionInfo) {
+				_ = s.fail(fmt.Errorf("damaged file %s: %w", i.Path, i.Details))
+			},
+			FlushEnd:      func(pebble.FlushInfo) { s.writer.renew() },
+			CompactionEnd: func(pebble.CompactionInfo) { s.writer.renew() },
+		},
+	}
+	for i := range p.Levels {
+		p.Levels[i].FilterPolicy = bloom.FilterPolicy(10)
+	}
+	return p
+}
+
+// pebbleLogger passes on what Pebble says. Pebble calls Fatalf where it cannot
+// go on and does not expect it to return, so it does not: the member stops.
+type pebbleLogger struct{ store *Store }
+
+func (l pebbleLogger) Infof(format string, args ...any) {
+	l.store.logger().Debug(fmt.Sprintf("pebble: "+format, args...))
+}
+
+func (l pebbleLogger) Errorf(format string, args ...any) {
+	l.store.logger().Warn(fmt.Sprintf("pebble: "+format, args...))
+}
+
+func (l pebbleLogger) Fatalf(format string, args ...any) {
+	_ = l.store.fail(errors.New(fmt.Sprintf("pebble: "+format, args...)))
+	select {}
+}
+
+func (s *Store) logger() *slog.Logger {
+	if s.log == nil {
+		return slog.New(slog.DiscardHandler)
+	}
+	return s.log
+}

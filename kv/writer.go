@@ -1,0 +1,282 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package kv
+
+import (
+	"bytes"
+	"slices"
+	"sync/atomic"
+
+	"github.com/cockroachdb/pebble/v2"
+	"github.com/cockroachdb/pebble/v2/cockroachkvs"
+)
+
+// writer finds the newest record of a key for the one goroutine that writes.
+// A fresh iterator for each look-up would cost more than the put itself, so it
+// keeps one, together with what has been written since that was made:
+//
+//	iterator   the store as it was when the iterator was made
+//	recent     the newest version of each key committed since then
+//	pending    the versions that the open batch has written, oldest first
+//
+// pending beats recent, recent beats the iterator. When recent has grown, or
+// Pebble has rewritten files that the iterator would keep alive, the next batch
+// starts with a new iterator and nothing in recent.
+type writer struct {
+	store *Store
+	stale atomic.Bool // set by renew, from Pebble's own goroutines
+
+	it          *pebble.Iterator // nil until the first look-up
+	recent      map[string]version
+	recentBytes int
+	pending     map[string][]version
+
+	seek []byte // scratch for keys
+}
+
+// version is one state of a key. A deleted one has no record.
+type version struct {
+	main   int64
+	record Record
+}
+
+func (v version) deleted() bool { return v.record == nil }
+
+// maxRecent and maxRecentBytes bound what is kept beside the iterator.
+const (
+	maxRecent      = 4096
+	maxRecentBytes = 8 << 20
+)
+
+// renew asks for a new iterator at the next batch.
+func (w *writer) renew() { w.stale.Store(true) }
+
+// begin prepares for a batch.
+func (w *writer) begin() {
+	if w.stale.Swap(false) || len(w.recent) > maxRecent || w.recentBytes > maxRecentBytes {
+		w.dropView()
+	}
+	if w.pending == nil {
+		w.pending = make(map[string][]version)
+	}
+}
+
+// dropView forgets the iterator and what stands beside it. Everything in
+// recent is committed, so the next iterator has it.
+func (w *writer) dropView() {
+	if w.it != nil {
+		_ = w.it.Close() // its errors were seen when it was read
+		w.it = nil
+	}
+	w.recent, w.recentBytes = nil, 0
+}
+
+// iterator returns the kept iterator, making it if need be.
+func (w *writer) iterator() (*pebble.Iterator, error) {
+	if w.it != nil {
+		return w.it, nil
+	}
+	it, err := w.store.db.NewIter(&pebble.IterOptions{
+		LowerBound: []byte{spaceKeys, 0}, UpperBound: []byte{spaceKeys + 1, 0}, UseL6Filters: true,
+	})
+	if err != nil {
+		return nil, w.store.broken(err)
+	}
+	w.it = it
+	if w.recent == nil {
+		w.recent = make(map[string]version)
+	}
+	return it, nil
+}
+
+// latest returns the newest record of a key, nil if there is none.
+func (w *writer) latest(key []byte) (Record, error) {
+	if versions := w.pending[string(key)]; versions != nil {
+		return versions[len(versions)-1].record, nil
+	}
+	if v, ok := w.recent[string(key)]; ok {
+		return v.record, nil
+	}
+	it, err := w.iterator()
+	if err != nil {
+		return nil, err
+	}
+	w.seek = appendPrefix(w.seek[:0], key)
+	if !it.SeekPrefixGE(w.seek) {
+		if err := it.Error(); err != nil {
+			return nil, w.store.broken(err)
+		}
+		return nil, nil
+	}
+	_, _, deleted, err := splitVersioned(it.Key())
+	if err != nil {
+		return nil, w.store.broken(err)
+	}
+	if deleted {
+		return nil, nil
+	}
+	return w.store.recordAt(it)
+}
+
+// note adds a version that the open batch has written.
+func (w *writer) note(key []byte, v version) {
+	w.pending[string(key)] = append(w.pending[string(key)], v)
+}
+
+// committed moves what the batch has written to recent.
+func (w *writer) committed() {
+	if w.it != nil {
+		for key, versions := range w.pending {
+			last := versions[len(versions)-1]
+			w.recentBytes += len(key) + len(last.record) - len(w.recent[key].record)
+			w.recent[key] = last
+		}
+	}
+	w.discard()
+}
+
+// discard forgets what the batch has written.
+func (w *writer) discard() {
+	if len(w.pending) > maxRecent {
+		w.pending = make(map[string][]version) // a map never shrinks
+		return
+	}
+	clear(w.pending)
+}
+
+// pendingIn returns the keys in r that the open batch has written, in order.
+func (w *writer) pendingIn(r Range) []string {
+	var keys []string
+	for key := range w.pending {
+		if r.contains([]byte(key)) {
+			keys = append(keys, key)
+		}
+	}
+	slices.Sort(keys)
+	return keys
+}
+
+// walk calls fn with the newest record at or below main of each key in r that
+// is not deleted then, in key order, including what the open batch has written.
+// The record is valid during the call only.
+func (w *writer) walk(r Range, main int64, needRecords bool, fn func(key []byte, record Record) error) error {
+	if len(w.recent) > 0 {
+		w.dropView() // so that the iterator has all but the pending
+	}
+	it, err := w.iterator()
+	if err != nil {
+		return err
+	}
+	pending := w.pendingIn(r)
+	// flush emits the pending keys before key that the walk of the disk does
+	// not meet; nil stands for the end.
+	flush := func(key []byte) error {
+		for len(pending) > 0 && (key == nil || bytes.Compare([]byte(pending[0]), key) < 0) {
+			if v, found := at(w.pending[pending[0]], main); found && !v.deleted() {
+				if err := fn([]byte(pending[0]), v.record); err != nil {
+					return err
+				}
+			}
+			pending = pending[1:]
+		}
+		return nil
+	}
+	err = w.store.walkVersions(it, r, main, func(key []byte, deleted bool, record func() (Record, error)) error {
+		if err := flush(key); err != nil {
+			return err
+		}
+		if len(pending) > 0 && pending[0] == string(key) {
+			v, found := at(w.pending[pending[0]], main)
+			pending = pending[1:]
+			if found {
+				if v.deleted() {
+					return nil
+				}
+				return fn(key, v.record)
+			}
+		}
+		if deleted {
+			return nil
+		}
+		if !needRecords {
+			return fn(key, nil)
+		}
+		rec, err := record()
+		if err != nil {
+			return err
+		}
+		return fn(key, rec)
+	})
+	if err != nil {
+		return err
+	}
+	return flush(nil)
+}
+
+// at returns the newest of versions at or below main.
+func at(versions []version, main int64) (version, bool) {
+	for i := len(versions) - 1; i >= 0; i-- {
+		if versions[i].main <= main {
+			return versions[i], true
+		}
+	}
+	return version{}, false
+}
+
+// recordAt returns a copy of the record under an iterator.
+func (s *Store) recordAt(it *pebble.Iterator) (Record, error) {
+	v, err := it.ValueAndErr()
+	if err != nil {
+		return nil, s.broken(err)
+	}
+	_, record, err := decodeVersioned(v)
+	if err != nil {
+		return nil, s.broken(err)
+	}
+	return bytes.Clone(record), nil
+}
+
+// walkVersions visits the newest version at or below main of each key in r, in
+// key order, tombstones too. it must be bounded to the keys' space.
+func (s *Store) walkVersions(it *pebble.Iterator, r Range, main int64,
+	fn func(key []byte, deleted bool, record func() (Record, error)) error) error {
+	if r.empty() {
+		return nil
+	}
+	var seek, end []byte
+	if !r.open() {
+		end = appendPrefix(nil, r.last())
+	}
+	record := func() (Record, error) { return s.recordAt(it) }
+	for ok := it.SeekGE(appendPrefix(nil, r.first())); ok; {
+		k := it.Key()
+		if end != nil && cockroachkvs.Compare(k, end) >= 0 {
+			break
+		}
+		key, at, deleted, err := splitVersioned(k)
+		if err != nil {
+			return s.broken(err)
+		}
+		if at > main {
+			seek = appendVersioned(seek[:0], key, newestUpTo(main))
+			if ok = it.SeekGE(seek); !ok {
+				break
+			}
+			if next, _, _, err := splitVersioned(it.Key()); err != nil {
+				return s.broken(err)
+			} else if !bytes.Equal(next, seek[1:len(seek)-10]) {
+				continue // the key did not exist yet; look at the next one
+			}
+			_, _, deleted, _ = splitVersioned(it.Key())
+			key = seek[1 : len(seek)-10]
+		}
+		if err := fn(key, deleted, record); err != nil {
+			return err
+		}
+		ok = it.NextPrefix()
+	}
+	if err := it.Error(); err != nil {
+		return s.broken(err)
+	}
+	return nil
+}
