@@ -70,6 +70,7 @@ type Store struct {
 	applied   atomic.Uint64
 
 	durable atomic.Uint64 // written by Flush alone
+	closed  atomic.Bool
 	failure atomic.Pointer[error]
 	failed  chan struct{} // closed by fail
 
@@ -278,8 +279,12 @@ func (s *Store) Size() (total, inUse int64) {
 	return total, max(inUse, 0)
 }
 
-// Close flushes and closes the store. Nothing may use it any more.
+// Close flushes and closes the store. Nothing may use it any more; closing it
+// again returns ErrClosed.
 func (s *Store) Close() error {
+	if s.closed.Swap(true) {
+		return ErrClosed
+	}
 	s.remover.stop()
 	s.writer.dropView()
 	err := s.Flush()

@@ -23,6 +23,9 @@ func (t *Txn) Revision() int64 {
 	return t.begin
 }
 
+// Compacted is [Store.Compacted] as the batch has it so far.
+func (t *Txn) Compacted() int64 { return t.batch.compacted }
+
 // End closes the transaction and returns Revision.
 func (t *Txn) End() int64 {
 	t.batch.revision = t.Revision()

@@ -1,0 +1,160 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package state
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"slices"
+
+	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
+	"google.golang.org/protobuf/proto"
+)
+
+// Identity is who asks. Root is the administrator on the Unix socket; Name is
+// the common name of a client certificate, or the user that the socket's
+// caller is known as.
+type Identity struct {
+	Root bool
+	Name string
+}
+
+// commandVersion is the first byte of every command. A member that reads a
+// higher one cannot apply it and stops: the cluster's format is raised only
+// when all members can follow.
+const commandVersion = 1
+
+// kind says what a command does. The numbers are on disk: never reuse one.
+type kind byte
+
+const (
+	kindForm kind = iota + 1
+	kindPut
+	kindDeleteRange
+	kindTxn
+	kindCompact
+	kindLeaseGrant
+	kindLeaseRevoke
+	kindLeaseExpire
+	kindLeaseCheckpoint
+	kindLedgerCommit
+	kindLedgerExpire
+)
+
+const flagRoot = 1
+
+// ErrCommand is returned for bytes that are no command of this format.
+var ErrCommand = errors.New("state: malformed command")
+
+// appendPrefix starts a command: version, kind, flags, name.
+func appendPrefix(b []byte, k kind, id Identity) []byte {
+	var flags byte
+	if id.Root {
+		flags |= flagRoot
+	}
+	b = append(b, commandVersion, byte(k), flags)
+	b = binary.AppendUvarint(b, uint64(len(id.Name)))
+	return append(b, id.Name...)
+}
+
+// splitCommand undoes appendPrefix. The body shares the command's memory.
+func splitCommand(c []byte) (k kind, id Identity, body []byte, err error) {
+	if len(c) < 4 {
+		return 0, Identity{}, nil, fmt.Errorf("%w: %d bytes", ErrCommand, len(c))
+	}
+	if c[0] != commandVersion {
+		return 0, Identity{}, nil, fmt.Errorf("%w: version %d, this member knows %d", ErrCommand, c[0], commandVersion)
+	}
+	n, size := binary.Uvarint(c[3:])
+	if size <= 0 || n > uint64(len(c)-3-size) {
+		return 0, Identity{}, nil, fmt.Errorf("%w: cut in the identity", ErrCommand)
+	}
+	rest := c[3+size:]
+	return kind(c[1]), Identity{Root: c[2]&flagRoot != 0, Name: string(rest[:n])}, rest[n:], nil
+}
+
+func requestCommand(k kind, id Identity, m proto.Message) []byte {
+	options := proto.MarshalOptions{}
+	b := make([]byte, 0, 8+len(id.Name)+options.Size(m))
+	b, err := options.MarshalAppend(appendPrefix(b, k, id), m)
+	if err != nil {
+		// Only a string that is not UTF-8 fails to marshal, and requests
+		// have none.
+		panic(fmt.Sprintf("state: encode %T: %v", m, err))
+	}
+	return b
+}
+
+// PutCommand returns the command that stores a key.
+func PutCommand(id Identity, r *pb.PutRequest) []byte { return requestCommand(kindPut, id, r) }
+
+// DeleteRangeCommand returns the command that deletes a range.
+func DeleteRangeCommand(id Identity, r *pb.DeleteRangeRequest) []byte {
+	return requestCommand(kindDeleteRange, id, r)
+}
+
+// TxnCommand returns the command for a transaction that may write.
+func TxnCommand(id Identity, r *pb.TxnRequest) []byte { return requestCommand(kindTxn, id, r) }
+
+// CompactCommand returns the command that gives up history before a revision.
+func CompactCommand(id Identity, r *pb.CompactionRequest) []byte {
+	return requestCommand(kindCompact, id, r)
+}
+
+// LeaseGrantCommand returns the command that makes a lease. The caller has
+// chosen a non-zero ID and raised the TTL to the minimum: Apply draws no
+// random number and knows no setting.
+func LeaseGrantCommand(id Identity, r *pb.LeaseGrantRequest) []byte {
+	return requestCommand(kindLeaseGrant, id, r)
+}
+
+// LeaseRevokeCommand returns the command that ends a lease by request.
+func LeaseRevokeCommand(id Identity, r *pb.LeaseRevokeRequest) []byte {
+	return requestCommand(kindLeaseRevoke, id, r)
+}
+
+// ExpireCommand returns the command that ends leases whose time has passed.
+// Each lease is one revision, as if revoked alone; unknown ones are skipped.
+func ExpireCommand(ids []int64) []byte {
+	b := appendPrefix(nil, kindLeaseExpire, Identity{Root: true})
+	for _, id := range ids {
+		b = binary.AppendUvarint(b, uint64(id))
+	}
+	return b
+}
+
+// CheckpointCommand returns the command that records how many seconds leases
+// have left, so that a new leader need not give them their full time again.
+func CheckpointCommand(remaining map[int64]int64) []byte {
+	ids := make([]int64, 0, len(remaining))
+	for id := range remaining {
+		ids = append(ids, id)
+	}
+	slices.Sort(ids)
+	b := appendPrefix(nil, kindLeaseCheckpoint, Identity{Root: true})
+	for _, id := range ids {
+		b = binary.AppendUvarint(b, uint64(id))
+		b = binary.AppendUvarint(b, uint64(remaining[id]))
+	}
+	return b
+}
+
+// FormCommand returns the first command of a cluster: it names the cluster in
+// the state, so that a state and a log of two clusters never run together.
+func FormCommand(cluster uint64) []byte {
+	return binary.BigEndian.AppendUint64(appendPrefix(nil, kindForm, Identity{Root: true}), cluster)
+}
+
+// readUvarints decodes a body that is nothing but numbers.
+func readUvarints(body []byte) ([]int64, error) {
+	var out []int64
+	for len(body) > 0 {
+		v, n := binary.Uvarint(body)
+		if n <= 0 {
+			return nil, fmt.Errorf("%w: cut number", ErrCommand)
+		}
+		out, body = append(out, int64(v)), body[n:]
+	}
+	return out, nil
+}

@@ -1,0 +1,162 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package state
+
+import (
+	"encoding/binary"
+	"fmt"
+	"log/slog"
+	"sync"
+
+	"github.com/cleatd/cleat/kv"
+	"github.com/cleatd/cleat/lease"
+)
+
+// The side tables that live beside the keys, one letter each. The letters are
+// on disk.
+const (
+	tableMeta   = 'M' // what the state knows of itself: the cluster's id
+	tableLease  = 'l' // leases and what is attached to them
+	tableLedger = 'c' // buckets of key and value with an expiry, for the CA
+	tableExpiry = 'x' // the ledger's items by their expiry
+)
+
+var metaCluster = []byte("cluster")
+
+// Config is what a [Machine] is made of.
+type Config struct {
+	Store  *kv.Store
+	Leases *lease.Table
+	Logger *slog.Logger
+
+	// Fatal is told once, when the machine cannot apply an agreed command.
+	// It may return: from then on Apply answers nothing.
+	Fatal func(error)
+}
+
+// Machine applies agreed commands to the store. It implements raft.Machine.
+type Machine struct {
+	store  *kv.Store
+	leases *lease.Table
+	log    *slog.Logger
+	fatal  func(error)
+
+	// mu admits one writer at a time: Apply, or Persist's own small commit.
+	mu     sync.Mutex
+	failed error // set once, by fail
+
+	// physical holds the background deletions that have not ended, by
+	// compact revision; guarded by physicalMu because readers ask too.
+	physicalMu sync.Mutex
+	physical   map[int64]<-chan struct{}
+}
+
+// LeaseReader returns the store's lease table as [lease.Load] wants it.
+func LeaseReader(s *kv.Store) lease.Reader { return leaseReader{s} }
+
+type leaseReader struct{ store *kv.Store }
+
+func (r leaseReader) Scan(prefix []byte, fn func(key, value []byte) error) error {
+	return r.store.Scan(tableLease, prefix, fn)
+}
+
+// New returns a machine over an open store and the leases loaded from it.
+func New(c Config) *Machine {
+	return &Machine{
+		store:    c.Store,
+		leases:   c.Leases,
+		log:      c.Logger,
+		fatal:    c.Fatal,
+		physical: make(map[int64]<-chan struct{}),
+	}
+}
+
+// Store returns the keys and values, for readers.
+func (m *Machine) Store() *kv.Store { return m.store }
+
+// Leases returns the lease table, for readers.
+func (m *Machine) Leases() *lease.Table { return m.leases }
+
+// Cluster returns the id of the cluster that this state belongs to, zero
+// before the cluster was formed.
+func (m *Machine) Cluster() (uint64, error) {
+	v, err := m.store.Get(tableMeta, metaCluster)
+	if err != nil || v == nil {
+		return 0, err
+	}
+	if len(v) != 8 {
+		return 0, fmt.Errorf("state: cluster id of %d bytes", len(v))
+	}
+	return binary.BigEndian.Uint64(v), nil
+}
+
+// AppliedIndex returns the index of the newest entry in the state.
+func (m *Machine) AppliedIndex() uint64 { return m.store.AppliedIndex() }
+
+// Persist returns when everything up to index is durable. Barriers and
+// configuration entries move the log's index without ever reaching Apply, so
+// index may be higher than the newest applied command; it is then recorded.
+func (m *Machine) Persist(index uint64) error {
+	if err := m.record(index); err != nil {
+		return err
+	}
+	if err := m.store.Flush(); err != nil {
+		return fmt.Errorf("flush the state at index %d: %w", index, err)
+	}
+	if durable := m.store.DurableIndex(); durable < index {
+		return fmt.Errorf("state: durable at index %d after a flush, want %d", durable, index)
+	}
+	return nil
+}
+
+func (m *Machine) record(index uint64) error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.failed != nil {
+		return m.failed
+	}
+	if index <= m.store.AppliedIndex() {
+		return nil
+	}
+	b := m.store.NewBatch()
+	defer b.Close()
+	if err := b.Commit(index); err != nil {
+		return m.failLocked(fmt.Errorf("record index %d: %w", index, err))
+	}
+	return nil
+}
+
+// failLocked makes the machine useless, once.
+func (m *Machine) failLocked(err error) error {
+	if m.failed == nil {
+		m.failed = err
+		m.fatal(err)
+	}
+	return m.failed
+}
+
+// Compacted returns a channel that is closed when the keys of the compaction
+// at revision have left the disk; it is closed already when that is done.
+func (m *Machine) Compacted(revision int64) <-chan struct{} {
+	m.physicalMu.Lock()
+	defer m.physicalMu.Unlock()
+	if done, running := m.physical[revision]; running {
+		return done
+	}
+	done := make(chan struct{})
+	close(done)
+	return done
+}
+
+func (m *Machine) trackPhysical(revision int64, done <-chan struct{}) {
+	m.physicalMu.Lock()
+	defer m.physicalMu.Unlock()
+	for rev, earlier := range m.physical {
+		select {
+		case <-earlier:
+			delete(m.physical, rev)
+		default:
+		}
+	}
+	m.physical[revision] = done
+}

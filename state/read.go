@@ -1,0 +1,146 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package state
+
+import (
+	"errors"
+
+	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
+
+	"github.com/cleatd/cleat/kv"
+)
+
+// view is a consistent reading of the keys: a transaction's own, or the
+// store's at one revision.
+type view interface {
+	Revision() int64
+	Compacted() int64
+	Range(kv.Range, kv.ReadOptions) (kv.Result, error)
+	Latest(key []byte) (record kv.Record, found bool, err error)
+}
+
+// txnView reads inside a writing transaction, which sees its own changes. A
+// disk's fault there surfaces when the batch is committed.
+type txnView struct{ *kv.Txn }
+
+func (v txnView) Latest(key []byte) (kv.Record, bool, error) {
+	record, found := v.Txn.Latest(key)
+	return record, found, nil
+}
+
+// pinned reads the store at one revision.
+type pinned struct {
+	store    *kv.Store
+	revision int64
+}
+
+func (v pinned) Revision() int64  { return v.revision }
+func (v pinned) Compacted() int64 { return v.store.Compacted() }
+
+func (v pinned) Range(r kv.Range, o kv.ReadOptions) (kv.Result, error) {
+	if o.Revision > v.revision {
+		return kv.Result{}, kv.ErrFuture
+	}
+	if o.Revision <= 0 {
+		o.Revision = v.revision
+	}
+	result, err := v.store.Range(r, o)
+	result.Revision = v.revision
+	return result, err
+}
+
+func (v pinned) Latest(key []byte) (kv.Record, bool, error) {
+	result, err := v.Range(kv.Range{Key: key}, kv.ReadOptions{})
+	if err != nil || len(result.Records) == 0 {
+		return nil, false, err
+	}
+	return result.Records[0], true, nil
+}
+
+func rangeOf(key, end []byte) kv.Range { return kv.Range{Key: key, End: end} }
+
+func readOptions(r *pb.RangeRequest) kv.ReadOptions {
+	return kv.ReadOptions{
+		Revision: r.Revision, Limit: r.Limit,
+		KeysOnly: r.KeysOnly, CountOnly: r.CountOnly,
+		SortOrder: r.SortOrder, SortTarget: r.SortTarget,
+		MinMod: r.MinModRevision, MaxMod: r.MaxModRevision,
+		MinCreate: r.MinCreateRevision, MaxCreate: r.MaxCreateRevision,
+	}
+}
+
+// Range reads keys from this member's own state. Who wants a linearizable
+// answer calls raft's Sync first. It fails with kv.ErrCompacted or
+// kv.ErrFuture for a revision that is not there.
+func (m *Machine) Range(_ Identity, r *pb.RangeRequest) (kv.Result, error) {
+	return m.store.Range(rangeOf(r.Key, r.RangeEnd), readOptions(r))
+}
+
+// Stream is Range in pieces, all of one revision.
+func (m *Machine) Stream(_ Identity, r *pb.RangeRequest, fn func(kv.Result) error) error {
+	return m.store.Stream(rangeOf(r.Key, r.RangeEnd), readOptions(r), fn)
+}
+
+// Txn answers a transaction that only reads (see [ReadOnly]) from this
+// member's own state at one revision.
+func (m *Machine) Txn(_ Identity, r *pb.TxnRequest) (Reply, error) {
+	for {
+		v := pinned{m.store, m.store.Revision()}
+		reply, err := m.readTxn(v, r)
+		// A compaction at a later revision may overtake the pinned one
+		// between two reads; the answer is then taken anew.
+		if errors.Is(err, kv.ErrCompacted) && v.revision < m.store.Compacted() {
+			continue
+		}
+		return reply, err
+	}
+}
+
+func (m *Machine) readTxn(v pinned, r *pb.TxnRequest) (Reply, error) {
+	b, err := choose(v, r)
+	if err != nil {
+		return Reply{}, err
+	}
+	if err := checkTxn(v, m.leases, r, b); err != nil {
+		return Reply{}, err
+	}
+	payload := appendBool(nil, txnSucceeded, b.succeeded)
+	for _, op := range b.ops(r) {
+		q := op.GetRequestRange()
+		result, err := v.Range(rangeOf(q.GetKey(), q.GetRangeEnd()), readOptions(q))
+		if err != nil {
+			return Reply{}, err
+		}
+		body := appendRange(appendHeader(nil, result.Revision), result)
+		payload = appendBytes(payload, txnResponses, appendBytes(nil, opRange, body))
+	}
+	return Reply{Revision: v.revision, Payload: payload}, nil
+}
+
+// ReadOnly says whether a transaction holds nothing but ranges at its top
+// level, on both branches. A nested transaction counts as a write.
+func ReadOnly(r *pb.TxnRequest) bool {
+	return onlyRanges(r.Success) && onlyRanges(r.Failure)
+}
+
+func onlyRanges(ops []*pb.RequestOp) bool {
+	for _, op := range ops {
+		if op.GetRequestRange() == nil {
+			return false
+		}
+	}
+	return true
+}
+
+// Serializable says whether every range of a read-only transaction asks for a
+// local answer.
+func Serializable(r *pb.TxnRequest) bool {
+	for _, ops := range [][]*pb.RequestOp{r.Success, r.Failure} {
+		for _, op := range ops {
+			if q := op.GetRequestRange(); q == nil || !q.Serializable {
+				return false
+			}
+		}
+	}
+	return true
+}
