@@ -1,0 +1,67 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package api
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+
+	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+
+	"github.com/cleatd/cleat/kv"
+	"github.com/cleatd/cleat/lease"
+	"github.com/cleatd/cleat/raft"
+	"github.com/cleatd/cleat/state"
+)
+
+// errStopping is the cause with which Stop ends what is under way.
+var errStopping = errors.New("api: the server is stopping")
+
+// errNoLeaderForLong ends streams of clients that insist on a leader.
+var errNoLeaderForLong = errors.New("api: no leader for a while")
+
+// faults says what clients are told. Their text is etcd's, by which its
+// clients know them. Unavailable is used only for what was not done or may not
+// have been done: clients retry reads on it.
+var faults = []struct{ cause, status error }{
+	{kv.ErrCompacted, rpctypes.ErrGRPCCompacted},
+	{kv.ErrFuture, rpctypes.ErrGRPCFutureRev},
+	{kv.ErrClosed, rpctypes.ErrGRPCStopped},
+	{kv.ErrFailed, rpctypes.ErrGRPCStopped},
+	{lease.ErrNotFound, rpctypes.ErrGRPCLeaseNotFound},
+	{lease.ErrExists, rpctypes.ErrGRPCLeaseExist},
+	{lease.ErrTTLTooLarge, rpctypes.ErrGRPCLeaseTTLTooLarge},
+	{lease.ErrNotLeading, rpctypes.ErrGRPCLeaderChanged},
+	{state.ErrKeyNotFound, rpctypes.ErrGRPCKeyNotFound},
+	{state.ErrValueProvided, rpctypes.ErrGRPCValueProvided},
+	{state.ErrLeaseProvided, rpctypes.ErrGRPCLeaseProvided},
+	{raft.ErrNoLeader, rpctypes.ErrGRPCNoLeader},
+	{raft.ErrUnknown, rpctypes.ErrGRPCTimeoutDueToLeaderFail},
+	{raft.ErrTooLarge, rpctypes.ErrGRPCRequestTooLarge},
+	{raft.ErrStopped, rpctypes.ErrGRPCStopped},
+	{errStopping, rpctypes.ErrGRPCStopped},
+	{errNoLeaderForLong, rpctypes.ErrGRPCNoLeader},
+	{context.Canceled, rpctypes.ErrGRPCCanceled},
+	{context.DeadlineExceeded, rpctypes.ErrGRPCDeadlineExceeded},
+}
+
+// fault translates an error for a client. What it does not know is a bug or a
+// broken disk: it is logged, since the client can do nothing about it.
+func fault(log *slog.Logger, rpc string, err error) error {
+	if err == nil {
+		return nil
+	}
+	if told := (interface{ GRPCStatus() *status.Status })(nil); errors.As(err, &told) {
+		return told.GRPCStatus().Err()
+	}
+	for _, f := range faults {
+		if errors.Is(err, f.cause) {
+			return f.status
+		}
+	}
+	log.Error("request met an unknown fault", "rpc", rpc, "err", err)
+	return status.Error(codes.Internal, err.Error())
+}

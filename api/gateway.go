@@ -1,0 +1,172 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package api
+
+import (
+	"context"
+	"errors"
+	"math"
+	"net"
+	"net/http"
+	"sync"
+
+	"github.com/grpc-ecosystem/grpc-gateway/v2/runtime"
+	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
+	"go.etcd.io/etcd/api/v3/etcdserverpb/gw"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/credentials/insecure"
+	"google.golang.org/protobuf/encoding/protojson"
+
+	"github.com/cleatd/cleat/state"
+)
+
+// gateway answers JSON over HTTP by asking grpc, over connections inside this
+// process. Each identity has a connection of its own, which carries the
+// identity as the connections of the doors do; so a request over HTTP can do
+// neither more nor less than its caller, whatever its headers say.
+type gateway struct {
+	mux     *runtime.ServeMux
+	in      *handoff
+	maxBody int64
+
+	mu     sync.Mutex
+	links  map[state.Identity]*link
+	closed bool
+}
+
+// link is the connection of one identity.
+type link struct {
+	*grpc.ClientConn
+	users int // HTTP requests under way; guarded by gateway.mu
+}
+
+// maxIdleLinks is how many connections are kept for identities that ask
+// nothing at present.
+const maxIdleLinks = 64
+
+// newGateway returns a gateway that dials in. A request's text may be twice
+// what grpc takes: base64 needs a third more.
+func newGateway(in *handoff, maxMessage int) (*gateway, error) {
+	g := &gateway{in: in, maxBody: 2 * int64(maxMessage), links: make(map[state.Identity]*link)}
+	// etcd's options: names as in the .proto, zero values left out, 64-bit
+	// numbers as strings, unknown fields ignored.
+	g.mux = runtime.NewServeMux(runtime.WithMarshalerOption(runtime.MIMEWildcard, &runtime.HTTPBodyMarshaler{
+		Marshaler: &runtime.JSONPb{
+			MarshalOptions:   protojson.MarshalOptions{UseProtoNames: true},
+			UnmarshalOptions: protojson.UnmarshalOptions{DiscardUnknown: true},
+		},
+	}))
+	ctx := context.Background() // the registrations only pass it on
+	err := errors.Join(
+		gw.RegisterKVHandlerClient(ctx, g.mux, pb.NewKVClient(g)),
+		gw.RegisterWatchHandlerClient(ctx, g.mux, pb.NewWatchClient(g)),
+		gw.RegisterLeaseHandlerClient(ctx, g.mux, pb.NewLeaseClient(g)),
+		gw.RegisterClusterHandlerClient(ctx, g.mux, pb.NewClusterClient(g)),
+		gw.RegisterMaintenanceHandlerClient(ctx, g.mux, pb.NewMaintenanceClient(g)),
+		gw.RegisterAuthHandlerClient(ctx, g.mux, pb.NewAuthClient(g)),
+	)
+	return g, err
+}
+
+func (g *gateway) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	who, err := httpCallerOf(r.Context())
+	if err != nil {
+		http.Error(w, err.Error(), http.StatusForbidden)
+		return
+	}
+	l, err := g.acquire(who)
+	if err != nil {
+		http.Error(w, err.Error(), http.StatusServiceUnavailable)
+		return
+	}
+	defer g.release(who.identity, l)
+	switch r.URL.Path {
+	case "/v3/watch", "/v3/lease/keepalive":
+		// These answer while their request may still be open.
+		_ = http.NewResponseController(w).EnableFullDuplex() // unsupported: the request is read to its end first
+	default:
+		r.Body = http.MaxBytesReader(w, r.Body, g.maxBody)
+	}
+	g.mux.ServeHTTP(w, r)
+}
+
+// acquire returns the caller's connection, which stays until it is released.
+func (g *gateway) acquire(who *caller) (*link, error) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.closed {
+		return nil, errStopping
+	}
+	if l := g.links[who.identity]; l != nil {
+		l.users++
+		return l, nil
+	}
+	c, err := grpc.NewClient("passthrough:///gateway",
+		grpc.WithContextDialer(func(context.Context, string) (net.Conn, error) {
+			near, far := net.Pipe()
+			g.in.give(&conn{far, who})
+			return near, nil
+		}),
+		grpc.WithTransportCredentials(insecure.NewCredentials()),
+		grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(math.MaxInt32)),
+	)
+	if err != nil {
+		return nil, err
+	}
+	l := &link{c, 1}
+	g.links[who.identity] = l
+	return l, nil
+}
+
+func (g *gateway) release(id state.Identity, l *link) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	l.users--
+	if l.users == 0 && len(g.links) > maxIdleLinks {
+		delete(g.links, id)
+		_ = l.Close() // nobody uses it
+	}
+}
+
+// close ends the connections. HTTP requests have ended by then.
+func (g *gateway) close() {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.closed = true
+	for _, l := range g.links {
+		_ = l.Close() // both ends are in this process
+	}
+	clear(g.links)
+}
+
+// Invoke and NewStream make the gateway a connection for generated clients:
+// each call goes over the link of its caller.
+func (g *gateway) Invoke(ctx context.Context, method string, request, reply any, opts ...grpc.CallOption) error {
+	l, err := g.linkOf(ctx)
+	if err != nil {
+		return err
+	}
+	return l.Invoke(ctx, method, request, reply, opts...)
+}
+
+func (g *gateway) NewStream(ctx context.Context, desc *grpc.StreamDesc, method string, opts ...grpc.CallOption) (grpc.ClientStream, error) {
+	l, err := g.linkOf(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return l.NewStream(ctx, desc, method, opts...)
+}
+
+func (g *gateway) linkOf(ctx context.Context) (*link, error) {
+	who, err := httpCallerOf(ctx)
+	if err != nil {
+		return nil, err
+	}
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	l := g.links[who.identity]
+	if l == nil {
+		return nil, errStopping
+	}
+	return l, nil
+}

@@ -1,0 +1,97 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package api
+
+import (
+	"context"
+	"math"
+	"time"
+
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	healthpb "google.golang.org/grpc/health/grpc_health_v1"
+	"google.golang.org/grpc/keepalive"
+	"google.golang.org/grpc/status"
+)
+
+// overhead is what a request may weigh beyond MaxRequestBytes before it is
+// even decoded, as in etcd.
+const overhead = 512 << 10
+
+// newGRPC returns a grpc server with etcd's services.
+func (s *Server) newGRPC() *grpc.Server {
+	g := grpc.NewServer(
+		grpc.Creds(admitted{}),
+		grpc.ForceServerCodecV2(codec{sent: s.metrics.sentBytes, received: s.metrics.receivedBytes}),
+		grpc.MaxRecvMsgSize(s.config.MaxRequestBytes+overhead),
+		grpc.MaxSendMsgSize(math.MaxInt32),
+		// A client multiplexes all its watches and requests on one
+		// connection; etcd sets no limit and clients count on it.
+		grpc.MaxConcurrentStreams(math.MaxUint32),
+		// etcd's defaults: a client that pings more often gets GOAWAY.
+		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: 5 * time.Second}),
+		grpc.KeepaliveParams(keepalive.ServerParameters{Time: 2 * time.Hour, Timeout: 20 * time.Second}),
+		// The doors have done the slow part; what is left is the preface.
+		grpc.ConnectionTimeout(handshakeLimit),
+		// A thousand idle clients would otherwise hold a thousand write
+		// buffers of 32 KiB.
+		grpc.SharedWriteBuffer(true),
+		// Stop ends handlers before it takes away what they stand on.
+		grpc.WaitForHandlers(true),
+		grpc.UnaryInterceptor(s.foreignUnary),
+		grpc.StreamInterceptor(s.foreignStream),
+	)
+	for _, service := range []*grpc.ServiceDesc{s.kv(), s.lease(), s.cluster(), s.maintenance()} {
+		service.HandlerType = (*any)(nil)
+		g.RegisterService(service, nil)
+	}
+	healthpb.RegisterHealthServer(g, s.healthy)
+	return g
+}
+
+// foreignUnary and foreignStream stand before services whose descriptions are
+// generated: health, which anybody may ask whom a door let in, and the admin
+// services, which only root may.
+func (s *Server) foreignUnary(ctx context.Context, r any, info *grpc.UnaryServerInfo, handle grpc.UnaryHandler) (any, error) {
+	if err := admitForeign(ctx, info.FullMethod); err != nil {
+		return nil, err
+	}
+	reply, err := handle(ctx, r)
+	return reply, fault(s.log, info.FullMethod, err)
+}
+
+func (s *Server) foreignStream(srv any, ss grpc.ServerStream, info *grpc.StreamServerInfo, handle grpc.StreamHandler) error {
+	if err := admitForeign(ss.Context(), info.FullMethod); err != nil {
+		return err
+	}
+	ctx, end := s.streams.add(ss.Context(), false)
+	defer end()
+	err := handle(srv, within{ss, ctx})
+	if cause := context.Cause(ctx); cause != nil && err != nil {
+		err = cause
+	}
+	return fault(s.log, info.FullMethod, err)
+}
+
+func admitForeign(ctx context.Context, rpc string) error {
+	who, err := callerOf(ctx)
+	if err != nil {
+		return err
+	}
+	switch rpc {
+	case healthpb.Health_Check_FullMethodName, healthpb.Health_Watch_FullMethodName, healthpb.Health_List_FullMethodName:
+		return nil
+	}
+	if !who.identity.Root {
+		return status.Error(codes.PermissionDenied, "cleat: only the administrator may do this: use the Unix socket as root")
+	}
+	return nil
+}
+
+// within is a stream whose context the server can end.
+type within struct {
+	grpc.ServerStream
+	ctx context.Context
+}
+
+func (w within) Context() context.Context { return w.ctx }

@@ -1,0 +1,136 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package api
+
+import (
+	"context"
+	"errors"
+	"io"
+	"math/rand/v2"
+	"time"
+
+	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
+	"google.golang.org/grpc"
+
+	"github.com/cleatd/cleat/lease"
+	"github.com/cleatd/cleat/state"
+)
+
+const leaseService = "etcdserverpb.Lease"
+
+func (s *Server) lease() *grpc.ServiceDesc {
+	return &grpc.ServiceDesc{
+		ServiceName: leaseService,
+		Methods: []grpc.MethodDesc{
+			unary(s, leaseService, "LeaseGrant", s.leaseGrant),
+			unary(s, leaseService, "LeaseRevoke", s.leaseRevoke),
+			unary(s, leaseService, "LeaseTimeToLive", s.leaseTimeToLive),
+			unary(s, leaseService, "LeaseLeases", s.leaseLeases),
+		},
+		Streams: []grpc.StreamDesc{s.stream(leaseService, "LeaseKeepAlive", true, true, s.leaseKeepAlive)},
+	}
+}
+
+// leaseGrant chooses the ID and raises the TTL here: the command that all
+// members apply must leave nothing open.
+func (s *Server) leaseGrant(ctx context.Context, c call, r *pb.LeaseGrantRequest) (any, error) {
+	if err := s.spaceLeft(); err != nil {
+		return nil, err
+	}
+	for r.ID == 0 {
+		r.ID = rand.Int64()
+	}
+	r.TTL = max(r.TTL, s.config.MinLeaseTTL)
+	return s.write(ctx, c, state.LeaseGrantCommand(c.caller.identity, r))
+}
+
+func (s *Server) leaseRevoke(ctx context.Context, c call, r *pb.LeaseRevokeRequest) (any, error) {
+	return s.write(ctx, c, state.LeaseRevokeCommand(c.caller.identity, r))
+}
+
+func (s *Server) leaseTimeToLive(ctx context.Context, c call, r *pb.LeaseTimeToLiveRequest) (any, error) {
+	if err := s.sync(ctx, c.start); err != nil {
+		return nil, err
+	}
+	reply, err := s.timeToLive(r)
+	if errors.Is(err, lease.ErrNotFound) {
+		reply, err = &pb.LeaseTimeToLiveResponse{ID: r.ID, TTL: -1}, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	reply.Header = s.header.message(s.revision())
+	return reply, nil
+}
+
+func (s *Server) timeToLive(r *pb.LeaseTimeToLiveRequest) (*pb.LeaseTimeToLiveResponse, error) {
+	l, known := s.config.Machine.Leases().Lookup(r.ID)
+	if !known {
+		return nil, lease.ErrNotFound
+	}
+	remaining, err := s.config.Keeper.Remaining(r.ID)
+	if err != nil {
+		return nil, err
+	}
+	reply := &pb.LeaseTimeToLiveResponse{ID: r.ID, TTL: int64(remaining / time.Second), GrantedTTL: l.TTL}
+	if r.Keys {
+		reply.Keys, err = s.config.Machine.LeaseKeys(r.ID)
+	}
+	return reply, err
+}
+
+func (s *Server) leaseLeases(context.Context, call, *pb.LeaseLeasesRequest) (any, error) {
+	reply := &pb.LeaseLeasesResponse{Header: s.header.message(s.revision())}
+	for _, l := range s.config.Machine.Leases().All() {
+		reply.Leases = append(reply.Leases, &pb.LeaseStatus{ID: l.ID})
+	}
+	return reply, nil
+}
+
+// leaseKeepAlive answers in a goroutine of its own, since nothing but the end
+// of the handler wakes a receive when the server stops. The goroutine ends
+// soon after the handler, and Stop waits for it.
+func (s *Server) leaseKeepAlive(f *flow) error {
+	ended := make(chan error, 1)
+	s.group.Go(func() { ended <- s.keepAlive(f) })
+	select {
+	case err := <-ended:
+		return err
+	case <-f.ctx.Done():
+		return context.Cause(f.ctx)
+	}
+}
+
+func (s *Server) keepAlive(f *flow) error {
+	var r pb.LeaseKeepAliveRequest
+	for {
+		if err := f.receive(&r); err != nil {
+			if errors.Is(err, io.EOF) {
+				return nil
+			}
+			return s.broken(f, "receive", "lease-keepalive", err)
+		}
+		// The header is older than the renewal: a client must not take a
+		// revision at which the lease was gone for one at which it lived.
+		reply := &pb.LeaseKeepAliveResponse{Header: s.header.message(s.revision()), ID: r.ID}
+		ttl, err := s.config.Keeper.Renew(s.patience.bound(f.ctx, time.Now()), r.ID)
+		switch {
+		case errors.Is(err, lease.ErrNotFound):
+			ttl = 0
+		case err != nil:
+			return s.patience.verdict(f.ctx, err)
+		}
+		reply.TTL = ttl
+		if err := f.send(reply); err != nil {
+			return s.broken(f, "send", "lease-keepalive", err)
+		}
+	}
+}
+
+// broken counts a stream that ended neither by its client nor by this server.
+func (s *Server) broken(f *flow, act, stream string, err error) error {
+	if f.ctx.Err() == nil {
+		s.metrics.streamFailures.WithLabelValues(act, stream).Inc()
+	}
+	return err
+}

@@ -1,0 +1,223 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package api
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"sync"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/health"
+
+	"github.com/cleatd/cleat/raft"
+	"github.com/cleatd/cleat/state"
+)
+
+// Node is the part of *raft.Node that requests need.
+type Node interface {
+	Propose(ctx context.Context, command []byte) (result []byte, err error)
+	Sync(ctx context.Context) error
+	Status() raft.Status
+}
+
+// Keeper is the part of *lease.Keeper that requests need.
+type Keeper interface {
+	Renew(ctx context.Context, id int64) (ttl int64, err error)
+	Remaining(id int64) (time.Duration, error)
+}
+
+// Config is what a [Server] is made of. All parts are required unless the
+// comment says otherwise.
+type Config struct {
+	Node    Node
+	Machine *state.Machine
+	Keeper  Keeper
+
+	ClusterID, MemberID  uint64
+	Name                 string
+	ClientURLs, PeerURLs func() []string
+	Version              string // cleat's own; what clients take for etcd's is fixed
+
+	MaxRequestBytes, MaxTxnOps            int
+	MinLeaseTTL                           int64 // seconds
+	RequestTimeout, WatchProgressInterval time.Duration
+	QuotaBytes                            int64 // told in Status; zero if there is none
+
+	// Space says whether writes may take more disk; nil: always.
+	Space func() bool
+	// SocketUsers decides who may use the Unix socket. Its error is told to
+	// the caller who is refused.
+	SocketUsers func(uid uint32, gids []uint32) (state.Identity, error)
+	// RegisterAdmin adds services to the socket door; nil: none. Their calls
+	// come from callers who are root.
+	RegisterAdmin func(grpc.ServiceRegistrar)
+
+	Logger     *slog.Logger
+	Registerer prometheus.Registerer // nil: metrics are not registered
+	Gatherer   prometheus.Gatherer   // served at /metrics; nil: nothing is
+}
+
+// Server answers clients at any number of doors. Its methods may be called
+// concurrently.
+type Server struct {
+	config   Config
+	log      *slog.Logger
+	metrics  *metrics
+	header   header
+	patience *patience
+	streams  streams
+	healthy  *health.Server
+
+	// network serves the TLS door and the gateway, local the socket, which
+	// has the admin services too.
+	network, local     *grpc.Server
+	networkIn, localIn *handoff
+	web                *http.Server
+	webIn              *handoff
+	gateway            *gateway
+	base               context.Context // ends when Stop begins
+	endBase            context.CancelFunc
+	startOnce          sync.Once
+	group              sync.WaitGroup // doors, servers and whatever requests leave running
+	mu                 sync.Mutex     // guards listeners
+	listeners          []net.Listener // the doors that are open
+	stopped            bool
+}
+
+// New returns a server that listens nowhere yet.
+func New(c Config) (*Server, error) {
+	if c.Node == nil || c.Machine == nil || c.Keeper == nil || c.Logger == nil {
+		return nil, errors.New("api: a part is missing in the configuration")
+	}
+	s := &Server{config: c, log: c.Logger, metrics: newMetrics(c.Registerer), healthy: health.NewServer()}
+	s.base, s.endBase = context.WithCancel(context.Background())
+	s.patience = &patience{base: s.base, limit: c.RequestTimeout}
+	s.header = newHeader(c.ClusterID, c.MemberID, newTerm(func() uint64 { return c.Node.Status().Term }).current)
+	s.networkIn, s.localIn, s.webIn = newHandoff("grpc"), newHandoff("grpc on the socket"), newHandoff("http")
+	s.network, s.local = s.newGRPC(), s.newGRPC()
+	if c.RegisterAdmin != nil {
+		c.RegisterAdmin(s.local)
+	}
+	var err error
+	if s.gateway, err = newGateway(s.networkIn, c.MaxRequestBytes+overhead); err != nil {
+		return nil, fmt.Errorf("make the JSON gateway: %w", err)
+	}
+	s.web = s.newWeb()
+	return s, nil
+}
+
+// revision is the store's newest.
+func (s *Server) revision() int64 { return s.config.Machine.Store().Revision() }
+
+// start begins to serve what the doors will hand over.
+func (s *Server) start() {
+	s.startOnce.Do(func() {
+		s.group.Go(func() { s.ended("grpc", s.network.Serve(s.networkIn)) })
+		s.group.Go(func() { s.ended("grpc on the socket", s.local.Serve(s.localIn)) })
+		s.group.Go(func() { s.ended("http", s.web.Serve(s.webIn)) })
+		s.group.Go(s.followLeader)
+	})
+}
+
+// ended logs a server that stopped serving although nobody asked it to.
+func (s *Server) ended(server string, err error) {
+	if s.base.Err() == nil {
+		s.log.Error("a server ended by itself", "server", server, "err", err)
+	}
+}
+
+// leaderPatience is how often the leader is looked for, and missing it three
+// times in a row ends the streams of clients that insist on one: to reconnect
+// costs more than to wait.
+const leaderPatience = time.Second
+
+func (s *Server) followLeader() {
+	tick := time.NewTicker(leaderPatience)
+	defer tick.Stop()
+	for missing := 0; ; {
+		select {
+		case <-s.base.Done():
+			return
+		case <-tick.C:
+		}
+		missing++
+		if s.config.Node.Status().Leader != 0 {
+			missing = 0
+		}
+		if missing >= 3 {
+			s.streams.loseLeader()
+		}
+	}
+}
+
+// listen notes an open door, so that Stop can close it.
+func (s *Server) listen(l net.Listener) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.stopped {
+		return errStopping
+	}
+	s.listeners = append(s.listeners, l)
+	return nil
+}
+
+// stopLimit is how long Stop waits for requests under way, if its context
+// allows that long.
+const stopLimit = 2 * time.Second
+
+// Stop closes the doors, tells health checks, ends streams with Unavailable
+// and sends GOAWAY, waits for the requests under way up to two seconds or the
+// end of ctx, and breaks off what is left. It returns when nothing of the
+// server runs any more.
+func (s *Server) Stop(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(ctx, stopLimit)
+	defer cancel()
+	s.healthy.Shutdown()
+	s.mu.Lock()
+	s.stopped = true
+	for _, l := range s.listeners {
+		_ = l.Close() // an inherited listener may be closed already
+	}
+	s.mu.Unlock()
+	s.streams.stop()
+
+	var ending sync.WaitGroup
+	ending.Go(func() {
+		if err := s.web.Shutdown(ctx); err != nil {
+			_ = s.web.Close() // what is left has had its time
+		}
+		s.gateway.close()
+	})
+	ending.Go(func() { s.stopGRPC(ctx, s.network) })
+	ending.Go(func() { s.stopGRPC(ctx, s.local) })
+	ending.Wait()
+	s.endBase()
+	for _, h := range []*handoff{s.networkIn, s.localIn, s.webIn} {
+		_ = h.Close() // never fails
+	}
+	s.group.Wait()
+}
+
+// stopGRPC lets requests finish, then breaks off those that do not.
+func (s *Server) stopGRPC(ctx context.Context, g *grpc.Server) {
+	done := make(chan struct{})
+	go func() {
+		g.GracefulStop()
+		close(done)
+	}()
+	select {
+	case <-done:
+		return
+	case <-ctx.Done():
+	}
+	s.endBase() // wakes handlers that wait for agreement
+	g.Stop()
+	<-done
+}
