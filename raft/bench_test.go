@@ -5,7 +5,6 @@ package raft
 import (
 	"context"
 	"fmt"
-	"io"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -31,10 +30,8 @@ func (m *tally) Apply(entries []Entry) [][]byte {
 	return m.result[:n]
 }
 
-func (m *tally) AppliedIndex() uint64            { return m.applied.Load() }
-func (m *tally) Persist(uint64) error            { return nil }
-func (m *tally) Checkpoint() (Checkpoint, error) { return nil, nil }
-func (m *tally) Restore(io.Reader) error         { return nil }
+func (m *tally) AppliedIndex() uint64 { return m.applied.Load() }
+func (m *tally) Persist(uint64) error { return nil }
 
 // BenchmarkPropose reports the processor time of one command beside its wall
 // time: the disk's share of the latter says little on a shared machine.

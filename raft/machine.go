@@ -2,8 +2,6 @@
 
 package raft
 
-import "io"
-
 // Entry is one entry of the log. It may carry many commands: concurrent
 // proposals are packed together.
 type Entry struct {
@@ -15,7 +13,7 @@ type Entry struct {
 // its own: after a crash it is as it was after some applied entry, and the log
 // brings the rest again.
 //
-// Apply and Restore are called one at a time; the others at any time.
+// Apply is called one at a time; the others at any time.
 type Machine interface {
 	// Apply carries out committed entries in order and commits their effects
 	// together with the newest index. It returns one result a command, in
@@ -39,17 +37,4 @@ type Machine interface {
 	// durable. All commands up to index have been applied when it is called;
 	// newer ones may be applied meanwhile.
 	Persist(index uint64) error
-
-	// Checkpoint makes a consistent copy of the flushed state for another
-	// member; Restore replaces the state by such a copy.
-	Checkpoint() (Checkpoint, error)
-	Restore(io.Reader) error
-}
-
-// Checkpoint is a copy of a machine's state on its way to another member.
-type Checkpoint interface {
-	Index() uint64
-	Size() int64 // exact: hraft announces it before the first byte
-	io.WriterTo
-	Close() error
 }

@@ -7,7 +7,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"os"
 	"path/filepath"
 	"slices"
@@ -118,9 +117,6 @@ func (b *book) Persist(index uint64) error {
 	}
 	return step()
 }
-
-func (b *book) Checkpoint() (Checkpoint, error) { return nil, errors.New("a book has no copies") }
-func (b *book) Restore(io.Reader) error         { return errors.New("a book is not replaced") }
 
 func (b *book) lines() []string {
 	b.mu.Lock()

@@ -13,15 +13,12 @@ import (
 	"github.com/cleatd/cleat/raft"
 )
 
-var errNotRoot = errors.New("only root may do this: call as root, as the daemon's user, or as a member of the socket's group")
-
 // faults says with which code a caller is told. Unavailable is only for what
 // did not happen, so that trying again is safe.
 var faults = []struct {
 	cause error
 	code  codes.Code
 }{
-	{errNotRoot, codes.PermissionDenied},
 	{pki.ErrRequest, codes.InvalidArgument},
 	{pki.ErrKey, codes.InvalidArgument},
 	{pki.ErrName, codes.InvalidArgument},

@@ -86,7 +86,7 @@ type setUp struct {
 	logs      *bytes.Buffer // read only after a call has returned
 }
 
-func start(t *testing.T, root bool) setUp {
+func start(t *testing.T) setUp {
 	t.Helper()
 	s := setUp{ledger: &ledger{values: make(map[string][]byte)}, logs: new(bytes.Buffer)}
 	var err error
@@ -100,7 +100,6 @@ func start(t *testing.T, root bool) setUp {
 		Authority: s.authority, Node: node{Leader: 8, Term: 2, Applied: 90, Commit: 91}, Store: store{},
 		Doors:     func() *admin.Doors { return &admin.Doors{Client: "127.0.0.1:2379"} },
 		Space:     func() *admin.Space { return &admin.Space{Ok: true, Free: 3, Reserve: 2} },
-		Root:      func(context.Context) bool { return root },
 		ClusterID: 7, MemberID: 8, Name: "green", Version: "1.2.3",
 		Logger: slog.New(slog.NewTextHandler(s.logs, nil)),
 	})
@@ -142,7 +141,7 @@ func request(t *testing.T, name string) (*ecdsa.PrivateKey, []byte) {
 }
 
 func TestACertificateIsIssuedForTheCallersKey(t *testing.T) {
-	s := start(t, true)
+	s := start(t)
 	key, csr := request(t, "alice")
 	reply, err := s.client.IssueCertificate(t.Context(), &admin.IssueCertificateRequest{Csr: csr, Profile: "client", TtlSeconds: 3600})
 	if err != nil {
@@ -183,7 +182,7 @@ func TestACertificateIsIssuedForTheCallersKey(t *testing.T) {
 }
 
 func TestStatusTellsWhatTheMemberIs(t *testing.T) {
-	s := start(t, true)
+	s := start(t)
 	got, err := s.client.Status(t.Context(), &admin.StatusRequest{})
 	if err != nil {
 		t.Fatal(err)
@@ -211,20 +210,8 @@ func TestStatusTellsWhatTheMemberIs(t *testing.T) {
 	}
 }
 
-func TestNobodyButRootIsAnswered(t *testing.T) {
-	s := start(t, false)
-	_, csr := request(t, "alice")
-	_, issueErr := s.client.IssueCertificate(t.Context(), &admin.IssueCertificateRequest{Csr: csr, Profile: "client"})
-	_, statusErr := s.client.Status(t.Context(), &admin.StatusRequest{})
-	for _, err := range []error{issueErr, statusErr} {
-		if status.Code(err) != codes.PermissionDenied {
-			t.Errorf("got %v, want PermissionDenied", err)
-		}
-	}
-}
-
 func TestBadRequestsAreTheCallersFault(t *testing.T) {
-	s := start(t, true)
+	s := start(t)
 	_, alice := request(t, "alice")
 	_, nobody := request(t, "")
 	cases := []struct {
@@ -255,7 +242,7 @@ func TestBadRequestsAreTheCallersFault(t *testing.T) {
 }
 
 func TestTheLedgersFaultsKeepTheirMeaning(t *testing.T) {
-	s := start(t, true)
+	s := start(t)
 	_, csr := request(t, "alice")
 	for cause, want := range map[error]codes.Code{
 		fmt.Errorf("propose: %w", raft.ErrNoLeader): codes.Unavailable,

@@ -123,7 +123,7 @@ func startCleatd(t testing.TB) member {
 	}
 	t.Cleanup(func() { _ = os.RemoveAll(dir) })
 	said := start(t, program(t, cleatd), "--name=one", "--data-dir="+filepath.Join(dir, "data"), "--socket="+filepath.Join(dir, "cleat.sock"),
-		"--listen-client=127.0.0.1:0", "--listen-peer=127.0.0.1:0", "--listen-ca=127.0.0.1:0")
+		"--listen-client=127.0.0.1:0")
 	var m member
 	eventually(t, "cleatd becomes ready", func() error {
 		lines := bufio.NewScanner(strings.NewReader(said.String()))

@@ -1,0 +1,390 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"errors"
+	"io"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	clientv3 "go.etcd.io/etcd/client/v3"
+)
+
+// TestMain lets the test binary be cleatd: started with CLEAT_TEST_MAIN=1 it
+// runs main and nothing else, so the tests below meet the real process.
+func TestMain(m *testing.M) {
+	if os.Getenv("CLEAT_TEST_MAIN") == "1" {
+		main()
+		return
+	}
+	os.Exit(m.Run())
+}
+
+// patience bounds every wait: it is generous, and no test asserts a time.
+const patience = 60 * time.Second
+
+// process is a running cleatd with its standard error.
+type process struct {
+	t      *testing.T
+	cmd    *exec.Cmd
+	socket string
+
+	mu     sync.Mutex
+	stderr bytes.Buffer  // guarded by mu
+	lines  chan struct{} // gets a token when stderr has grown
+	exited chan struct{} // closed when the process is gone and stderr complete
+}
+
+// start runs cleatd on a new directory, or on dir.
+func start(t *testing.T, dir string, environ []string, args ...string) *process {
+	t.Helper()
+	args = append([]string{
+		"--data-dir", filepath.Join(dir, "data"), "--socket", filepath.Join(dir, "cleat.sock"),
+		"--listen-client", "127.0.0.1:0", "--name", "test",
+	}, args...)
+	p := launch(t, environ, os.Args[0], args...)
+	p.socket = filepath.Join(dir, "cleat.sock")
+	return p
+}
+
+func launch(t *testing.T, environ []string, name string, args ...string) *process {
+	t.Helper()
+	p := &process{t: t, lines: make(chan struct{}, 1), exited: make(chan struct{})}
+	p.cmd = exec.Command(name, args...)
+	p.cmd.Env = append(append(os.Environ(), "CLEAT_TEST_MAIN=1"), environ...)
+	pipe, err := p.cmd.StderrPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := p.cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	go p.read(pipe)
+	t.Cleanup(func() {
+		_ = p.cmd.Process.Kill() // gone already when all went well
+		<-p.exited
+		if t.Failed() {
+			t.Logf("cleatd said:\n%s", p.said())
+		}
+	})
+	return p
+}
+
+func (p *process) read(pipe io.Reader) {
+	defer close(p.exited)
+	in := bufio.NewReader(pipe)
+	for {
+		line, err := in.ReadString('\n')
+		p.mu.Lock()
+		p.stderr.WriteString(line)
+		p.mu.Unlock()
+		select {
+		case p.lines <- struct{}{}:
+		default:
+		}
+		if err != nil {
+			_ = p.cmd.Wait() // the code is in ProcessState
+			return
+		}
+	}
+}
+
+func (p *process) said() string {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.stderr.String()
+}
+
+// await returns the first match of pattern on standard error.
+func (p *process) await(pattern string) []string {
+	p.t.Helper()
+	re := regexp.MustCompile(pattern)
+	limit := time.After(patience)
+	for {
+		if m := re.FindStringSubmatch(p.said()); m != nil {
+			return m
+		}
+		select {
+		case <-p.lines:
+		case <-p.exited:
+			if m := re.FindStringSubmatch(p.said()); m != nil {
+				return m
+			}
+			p.t.Fatalf("cleatd ended without saying %q", pattern)
+		case <-limit:
+			p.t.Fatalf("cleatd does not say %q", pattern)
+		}
+	}
+}
+
+func (p *process) ready() *process {
+	p.t.Helper()
+	p.await(`msg=ready`)
+	return p
+}
+
+// end sends a signal and returns the exit code.
+func (p *process) end(s os.Signal) int {
+	p.t.Helper()
+	if err := p.cmd.Process.Signal(s); err != nil {
+		p.t.Fatal(err)
+	}
+	return p.code()
+}
+
+func (p *process) code() int {
+	p.t.Helper()
+	select {
+	case <-p.exited:
+	case <-time.After(patience):
+		p.t.Fatal("cleatd does not end")
+	}
+	return p.cmd.ProcessState.ExitCode()
+}
+
+func (p *process) client() *clientv3.Client {
+	p.t.Helper()
+	c, err := clientv3.New(clientv3.Config{Endpoints: []string{"unix://" + p.socket}, DialTimeout: patience})
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	p.t.Cleanup(func() { _ = c.Close() })
+	return c
+}
+
+func limited(t *testing.T) context.Context {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	t.Cleanup(cancel)
+	return ctx
+}
+
+func TestASignalEndsTheDaemonInOrderAndNothingIsLost(t *testing.T) {
+	dir := t.TempDir()
+	p := start(t, dir, nil).ready()
+	if _, err := p.client().Put(limited(t), "foo", "bar"); err != nil {
+		t.Fatal(err)
+	}
+	if code := p.end(syscall.SIGTERM); code != 0 {
+		t.Errorf("exit code %d after SIGTERM", code)
+	}
+	if _, err := os.Stat(p.socket); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("the socket is left behind: %v", err)
+	}
+	again := start(t, dir, nil).ready()
+	r, err := again.client().Get(limited(t), "foo")
+	if err != nil || len(r.Kvs) != 1 || string(r.Kvs[0].Value) != "bar" || r.Header.Revision != 2 {
+		t.Errorf("after a restart: %+v %v", r, err)
+	}
+}
+
+func TestMistakesOfTheAdministratorExitWithTwoAndOneLine(t *testing.T) {
+	dir := t.TempDir()
+	bad := filepath.Join(dir, "bad.toml")
+	if err := os.WriteFile(bad, []byte("data-dri = \"/x\"\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	running := start(t, filepath.Join(dir, "running"), nil).ready()
+	busy := running.await(`client=(\S+)`)[1]
+	for name, c := range map[string]struct {
+		dir  string
+		env  []string
+		args []string
+		want string
+	}{
+		"an unknown key":        {args: []string{"--config", bad}, want: `unknown key "data-dri"`},
+		"a missing file":        {args: []string{"--config", bad + "x"}, want: "no such file"},
+		"an unknown flag":       {args: []string{"--nmae", "x"}, want: "nmae"},
+		"an argument":           {args: []string{"start"}, want: `unexpected argument "start"`},
+		"a bad value":           {args: []string{"--max-txn-ops", "many"}, want: "max-txn-ops"},
+		"a bad variable":        {env: []string{"CLEATD_RAFT_LOG=tape"}, want: "raft-log"},
+		"a directory in use":    {args: []string{"--data-dir", filepath.Join(dir, "running", "data")}, want: "in use by another process"},
+		"a port in use":         {args: []string{"--listen-client", busy}, want: "address already in use"},
+		"a socket in use":       {args: []string{"--socket", running.socket}, want: "another process answers"},
+		"an unknown descriptor": {env: []string{"LISTEN_FDS=1", "LISTEN_PID=self", "LISTEN_FDNAMES=cellar"}, want: ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			if c.want == "" {
+				t.Setenv("CLEAT_TEST_MAIN", "1")
+				out, err := exec.Command("systemd-socket-activate", "-l", filepath.Join(dir, "s.sock"), "--now",
+					"--fdname=cellar", os.Args[0], "--data-dir", filepath.Join(t.TempDir(), "d")).CombinedOutput()
+				if code(err) != 2 || !strings.Contains(string(out), `inherited socket "cellar"`) {
+					t.Errorf("%v: %s", err, out)
+				}
+				return
+			}
+			p := start(t, filepath.Join(t.TempDir(), "d"), c.env, c.args...)
+			if got := p.code(); got != 2 {
+				t.Errorf("exit code %d, want 2", got)
+			}
+			said := strings.TrimSpace(p.said())
+			last := said[strings.LastIndexByte(said, '\n')+1:]
+			if !strings.HasPrefix(last, "cleatd: ") || !strings.Contains(last, c.want) {
+				t.Errorf("the last line is %q, want %q in it", last, c.want)
+			}
+		})
+	}
+}
+
+func code(err error) int {
+	var exit *exec.ExitError
+	if errors.As(err, &exit) {
+		return exit.ExitCode()
+	}
+	return 0
+}
+
+func TestSystemdHearsReadinessWatchdogReloadAndStop(t *testing.T) {
+	dir := t.TempDir()
+	heard := listenNotify(t, filepath.Join(dir, "notify"))
+	config := filepath.Join(dir, "cleatd.toml")
+	write := func(text string) {
+		if err := os.WriteFile(config, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	write("log-level = \"info\"\n")
+	p := start(t, dir, []string{"NOTIFY_SOCKET=" + filepath.Join(dir, "notify"), "WATCHDOG_USEC=200000"}, "--config", config)
+	heard.await("READY=1")
+	heard.await("STATUS=serving cluster ")
+	heard.await("WATCHDOG=1")
+
+	write("log-level = \"debug\"\nmax-txn-ops = 7\n")
+	signal := func() {
+		if err := p.cmd.Process.Signal(syscall.SIGHUP); err != nil {
+			t.Fatal(err)
+		}
+	}
+	signal()
+	heard.await("RELOADING=1\nMONOTONIC_USEC=")
+	heard.await("READY=1")
+	p.await(`msg=reloaded.*DEBUG`)
+	p.await(`changes with the next start only.*setting=max-txn-ops`)
+
+	write("log-level = \"loud\"\n")
+	signal()
+	p.await(`the new configuration is refused.*loud`)
+	if _, err := p.client().Put(limited(t), "foo", "bar"); err != nil {
+		t.Errorf("after a refused reload: %v", err)
+	}
+	if code := p.end(syscall.SIGTERM); code != 0 {
+		t.Errorf("exit code %d", code)
+	}
+	heard.await("STOPPING=1")
+}
+
+// notifySocket is systemd's end of the notification socket.
+type notifySocket struct {
+	t    *testing.T
+	conn *net.UnixConn
+}
+
+func listenNotify(t *testing.T, path string) *notifySocket {
+	t.Helper()
+	conn, err := net.ListenUnixgram("unixgram", &net.UnixAddr{Name: path, Net: "unixgram"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = conn.Close() })
+	return &notifySocket{t, conn}
+}
+
+// await reads messages until one holds want.
+func (n *notifySocket) await(want string) {
+	n.t.Helper()
+	if err := n.conn.SetReadDeadline(time.Now().Add(patience)); err != nil {
+		n.t.Fatal(err)
+	}
+	buf := make([]byte, 4096)
+	seen := ""
+	for {
+		size, err := n.conn.Read(buf)
+		if err != nil {
+			n.t.Fatalf("systemd did not hear %q: %v; it heard %q", want, err, seen)
+		}
+		if seen += string(buf[:size]) + "|"; strings.Contains(string(buf[:size]), want) {
+			return
+		}
+		// One message may carry two of the lines that a test awaits in turn.
+		if strings.Contains(seen, want) && strings.HasPrefix(want, "STATUS=") {
+			return
+		}
+	}
+}
+
+func TestInheritedSocketsAreServed(t *testing.T) {
+	dir := t.TempDir()
+	socket := filepath.Join(dir, "inherited.sock")
+	p := launch(t, nil, "systemd-socket-activate", "-l", socket, "-l", "127.0.0.1:0", "--fdname=socket:client", "--now",
+		"--setenv=CLEAT_TEST_MAIN", os.Args[0], "--data-dir", filepath.Join(dir, "data"), "--socket", filepath.Join(dir, "own.sock"))
+	p.socket = socket
+	p.ready()
+	if _, err := p.client().Put(limited(t), "foo", "bar"); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := os.Stat(filepath.Join(dir, "own.sock")); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("a socket of its own beside the inherited one: %v", err)
+	}
+	if code := p.end(syscall.SIGTERM); code != 0 {
+		t.Errorf("exit code %d", code)
+	}
+	if _, err := os.Stat(socket); err != nil {
+		t.Errorf("the inherited socket is gone: %v", err)
+	}
+}
+
+func TestAMemberOfAnotherClustersStateIsRefused(t *testing.T) {
+	dir := t.TempDir()
+	if code := start(t, dir, nil).ready().end(syscall.SIGTERM); code != 0 {
+		t.Fatalf("exit code %d", code)
+	}
+	path := filepath.Join(dir, "data", "member.json")
+	raw, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	other := regexp.MustCompile(`"cluster_id": "[0-9a-f]+"`).ReplaceAll(raw, []byte(`"cluster_id": "00000000000000aa"`))
+	if err := os.WriteFile(path, other, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	p := start(t, dir, nil)
+	if got := p.code(); got != 2 {
+		t.Errorf("exit code %d, want 2", got)
+	}
+	p.await(`member.json names cluster 00000000000000aa, the state belongs to cluster`)
+	if err := os.WriteFile(path, raw, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	start(t, dir, nil).ready()
+}
+
+func TestALogThatIsGoneIsNeverReplacedSilently(t *testing.T) {
+	dir := t.TempDir()
+	p := start(t, dir, nil).ready()
+	if _, err := p.client().Put(limited(t), "foo", "bar"); err != nil {
+		t.Fatal(err)
+	}
+	p.end(syscall.SIGTERM)
+	if err := os.RemoveAll(filepath.Join(dir, "data", "raft")); err != nil {
+		t.Fatal(err)
+	}
+	p = start(t, dir, nil)
+	if got := p.code(); got == 0 || got == -1 {
+		t.Errorf("exit code %d beside a state without a log", got)
+	}
+	if said := p.said(); !strings.Contains(said, "raft") {
+		t.Errorf("the message does not name the log: %s", said)
+	}
+}

@@ -1,0 +1,56 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+
+	"github.com/urfave/cli/v2"
+
+	"github.com/cleatd/cleat/daemon"
+)
+
+// flags are the daemon's settings, all of them text: the daemon reads and
+// checks them the same way wherever they come from.
+func flags() []cli.Flag {
+	list := []cli.Flag{&cli.StringFlag{Name: "config", EnvVars: []string{"CLEATD_CONFIG"}, Usage: "read settings from `FILE` (TOML)"}}
+	for _, s := range daemon.Settings() {
+		list = append(list, &cli.StringFlag{Name: s.Name, Usage: s.Usage})
+	}
+	return list
+}
+
+// load reads the settings from all their places.
+func load(c *cli.Context) (daemon.Config, error) {
+	given := make(map[string]string)
+	for _, s := range daemon.Settings() {
+		if c.IsSet(s.Name) {
+			given[s.Name] = c.String(s.Name)
+		}
+	}
+	return daemon.Load(c.String("config"), os.Environ(), given)
+}
+
+func run(c *cli.Context) error {
+	if c.Args().Present() {
+		return fmt.Errorf("%w: unexpected argument %q; cleatd takes only flags", daemon.ErrConfig, c.Args().First())
+	}
+	config, err := load(c)
+	if err != nil {
+		return err
+	}
+	level := new(slog.LevelVar)
+	level.Set(config.LogLevel)
+	log := daemon.NewLogger(os.Stderr, level)
+	d, err := daemon.Open(c.Context, daemon.Options{
+		Config: config, Reload: func() (daemon.Config, error) { return load(c) },
+		Level: level, Logger: log, Version: version,
+	})
+	if err != nil {
+		return err
+	}
+	return errors.Join(d.Run(c.Context), d.Close())
+}

@@ -1,0 +1,42 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package daemon
+
+import (
+	"google.golang.org/grpc"
+
+	"github.com/cleatd/cleat/admin"
+	adminserver "github.com/cleatd/cleat/admin/server"
+)
+
+// registerAdmin adds what etcd's API lacks to the socket door.
+func (d *Daemon) registerAdmin(r grpc.ServiceRegistrar) {
+	adminserver.New(adminserver.Config{
+		Authority: d.pki,
+		Node:      d.node,
+		Store:     d.store,
+		Doors:     d.doorAddresses,
+		Space:     d.spaceLeft,
+		ClusterID: d.dir.clusterID(), MemberID: d.dir.memberID(),
+		Name: d.config.Name, Version: d.version, Logger: d.log,
+	}).Register(r)
+}
+
+// doorAddresses are those that are really listened on.
+func (d *Daemon) doorAddresses() *admin.Doors {
+	return &admin.Doors{
+		Socket: d.doors.socket[0].Addr().String(),
+		Client: d.doors.client[0].Addr().String(),
+	}
+}
+
+func (d *Daemon) spaceLeft() *admin.Space {
+	free, total, err := diskSpace(d.dir.path)
+	if err != nil {
+		d.log.Warn("the disk does not tell its free room", "cause", err)
+		return &admin.Space{}
+	}
+	return &admin.Space{
+		Ok: d.space.Enough(), Free: uint64(free), Reserve: uint64(reserveFor(d.config.ReserveBytes, total)),
+	}
+}

@@ -1,0 +1,126 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package daemon
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+)
+
+// ErrConfig marks what the administrator has to mend before the daemon can
+// start: a setting, or a data directory that does not fit. cleatd then exits
+// with code 2.
+var ErrConfig = errors.New("configuration")
+
+// Config is every setting of a member. Default has the values of one that is
+// told nothing; Settings lists the names.
+type Config struct {
+	Name         string
+	DataDir      string
+	Socket       string
+	ListenClient string // host:port; empty: the advertised host or loopback, port 2379
+	Advertise    string // the host that others reach this member by
+	LogLevel     slog.Level
+
+	MaxRequestBytes       int64
+	MaxTxnOps             int64
+	WatchProgressInterval time.Duration
+	ElectionTimeout       time.Duration
+	CertTTL               time.Duration
+	RaftLog               string
+	ReserveBytes          int64 // -1: 5 % of the disk, at least 256 MiB, at most 2 GiB
+}
+
+// Default returns the settings of a member that is told nothing.
+func Default() Config {
+	name, err := os.Hostname()
+	if err != nil || name == "" {
+		name = "cleat"
+	}
+	dir := "/var/lib/cleat"
+	if systemd := os.Getenv("STATE_DIRECTORY"); systemd != "" {
+		dir, _, _ = strings.Cut(systemd, ":")
+	}
+	return Config{
+		Name:                  name,
+		DataDir:               dir,
+		Socket:                "/run/cleat/cleat.sock",
+		MaxRequestBytes:       1536 << 10,
+		MaxTxnOps:             128,
+		WatchProgressInterval: 10 * time.Minute,
+		ElectionTimeout:       500 * time.Millisecond,
+		CertTTL:               30 * 24 * time.Hour,
+		RaftLog:               "wal",
+		ReserveBytes:          -1,
+	}
+}
+
+// Validate checks what one setting alone cannot know, and names the setting at
+// fault. Its errors wrap ErrConfig.
+func (c *Config) Validate() error {
+	bad := func(name, format string, args ...any) error {
+		return fmt.Errorf("%w: %s: %s", ErrConfig, name, fmt.Sprintf(format, args...))
+	}
+	switch {
+	case c.Name == "" || len(c.Name) > 64:
+		return bad("name", "%q must have 1 to 64 characters", c.Name)
+	case !filepath.IsAbs(c.DataDir):
+		return bad("data-dir", "%q is not an absolute path", c.DataDir)
+	case !filepath.IsAbs(c.Socket):
+		return bad("socket", "%q is not an absolute path", c.Socket)
+	case len(c.Socket) > 107:
+		return bad("socket", "%q has %d bytes; the kernel takes at most 107", c.Socket, len(c.Socket))
+	case c.MaxRequestBytes < 1<<10 || c.MaxRequestBytes > 32<<20:
+		return bad("max-request-bytes", "%d is not between 1024 and 33554432", c.MaxRequestBytes)
+	case c.MaxTxnOps < 1 || c.MaxTxnOps > 1<<20:
+		return bad("max-txn-ops", "%d is not between 1 and 1048576", c.MaxTxnOps)
+	case c.WatchProgressInterval < 100*time.Millisecond:
+		return bad("watch-progress-interval", "%v is less than 100ms", c.WatchProgressInterval)
+	case c.ElectionTimeout < 50*time.Millisecond || c.ElectionTimeout > time.Minute:
+		return bad("election-timeout", "%v is not between 50ms and 1m", c.ElectionTimeout)
+	case c.CertTTL < time.Second || c.CertTTL > 10*365*24*time.Hour:
+		return bad("cert-ttl", "%v is not between 1s and 10 years", c.CertTTL)
+	case c.RaftLog != "wal" && c.RaftLog != "boltdb":
+		return bad("raft-log", "%q is neither wal nor boltdb", c.RaftLog)
+	case c.ReserveBytes < -1:
+		return bad("reserve-bytes", "%d is negative", c.ReserveBytes)
+	case strings.ContainsAny(c.Advertise, " /"):
+		return bad("advertise", "%q is not a host name or address", c.Advertise)
+	}
+	if _, _, err := net.SplitHostPort(c.clientAddress()); err != nil {
+		return bad("listen-client", "%v", err)
+	}
+	return nil
+}
+
+// clientAddress is where the client door listens: as told, or on the
+// advertised host, or on loopback until there is one.
+func (c *Config) clientAddress() string {
+	if c.ListenClient != "" {
+		return c.ListenClient
+	}
+	host := c.Advertise
+	if host == "" {
+		host = "127.0.0.1"
+	}
+	return net.JoinHostPort(trimBrackets(host), "2379")
+}
+
+// minLeaseTTL is the shortest lease in seconds: as many whole ones as two
+// failed elections take, and never under the two that etcd's defaults give.
+func (c *Config) minLeaseTTL() int64 {
+	ttl := int64((c.ElectionTimeout*3/2 + time.Second - 1) / time.Second)
+	return max(ttl, 2)
+}
+
+// requestTimeout bounds a proposal without a deadline of its own, as etcd's
+// 5 s + 2 election timeouts do at its default of one second.
+func (c *Config) requestTimeout() time.Duration {
+	return max(7*time.Second, 5*time.Second+2*c.ElectionTimeout)
+}

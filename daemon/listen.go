@@ -1,0 +1,130 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package daemon
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"net"
+	"os"
+	"os/user"
+	"path/filepath"
+	"strconv"
+	"syscall"
+	"time"
+
+	"github.com/coreos/go-systemd/v22/activation"
+)
+
+// Doors as systemd's FileDescriptorName= knows them.
+const (
+	doorSocket = "socket"
+	doorClient = "client"
+)
+
+// socketGroup is the group whose members may use the Unix socket.
+const socketGroup = "cleat"
+
+// doors are the listeners of a member, inherited from systemd or opened here.
+type doors struct {
+	socket []net.Listener
+	client []net.Listener
+}
+
+// openDoors takes the inherited listeners by name and opens those that were
+// not handed over. Errors wrap ErrConfig.
+func openDoors(c Config) (*doors, error) {
+	inherited, err := activation.ListenersWithNames()
+	if err != nil {
+		return nil, fmt.Errorf("%w: inherited sockets: %v", ErrConfig, err)
+	}
+	d := &doors{socket: inherited[doorSocket], client: inherited[doorClient]}
+	for name, listeners := range inherited {
+		if name != doorSocket && name != doorClient {
+			d.Close()
+			return nil, fmt.Errorf("%w: inherited socket %q (%d of them): FileDescriptorName= must be %s or %s",
+				ErrConfig, name, len(listeners), doorSocket, doorClient)
+		}
+	}
+	if d.socket == nil {
+		l, err := listenUnix(c.Socket)
+		if err != nil {
+			d.Close()
+			return nil, err
+		}
+		d.socket = []net.Listener{l}
+	}
+	if d.client == nil {
+		l, err := net.Listen("tcp", c.clientAddress())
+		if err != nil {
+			d.Close()
+			return nil, fmt.Errorf("%w: listen-client: %v", ErrConfig, err)
+		}
+		d.client = []net.Listener{l}
+	}
+	return d, nil
+}
+
+// listenUnix opens the socket at path. A file left behind by a daemon that was
+// killed is removed; a socket that answers belongs to somebody.
+func listenUnix(path string) (net.Listener, error) {
+	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+		return nil, fmt.Errorf("%w: socket: %v", ErrConfig, err)
+	}
+	info, err := os.Lstat(path)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+	case err != nil:
+		return nil, fmt.Errorf("%w: socket: %v", ErrConfig, err)
+	case info.Mode().Type() != fs.ModeSocket:
+		return nil, fmt.Errorf("%w: socket: %s exists and is not a socket", ErrConfig, path)
+	default:
+		if c, err := net.DialTimeout("unix", path, time.Second); err == nil {
+			_ = c.Close()
+			return nil, fmt.Errorf("%w: socket: another process answers on %s", ErrConfig, path)
+		}
+		if err := os.Remove(path); err != nil {
+			return nil, fmt.Errorf("%w: socket: %v", ErrConfig, err)
+		}
+	}
+	// Nobody gets in between bind and chmod: the umask closes the socket first.
+	old := syscall.Umask(0o177)
+	l, err := net.Listen("unix", path)
+	syscall.Umask(old)
+	if err != nil {
+		return nil, fmt.Errorf("%w: socket: %v", ErrConfig, err)
+	}
+	if err := shareWithGroup(path); err != nil {
+		_ = l.Close()
+		return nil, fmt.Errorf("%w: socket: %v", ErrConfig, err)
+	}
+	return l, nil
+}
+
+// shareWithGroup opens the socket to its group, and gives it to group cleat
+// where there is one and we may.
+func shareWithGroup(path string) error {
+	if g, err := user.LookupGroup(socketGroup); err == nil {
+		if gid, err := strconv.Atoi(g.Gid); err == nil {
+			_ = os.Chown(path, -1, gid) // not ours to give unless root or a member
+		}
+	}
+	return os.Chmod(path, 0o660)
+}
+
+// socketGID returns the group of the Unix socket, whose members may use it.
+func socketGID(path string) (uint32, error) {
+	info, err := os.Stat(path)
+	if err != nil {
+		return 0, err
+	}
+	return info.Sys().(*syscall.Stat_t).Gid, nil
+}
+
+// Close closes every listener.
+func (d *doors) Close() {
+	for _, l := range append(d.socket, d.client...) {
+		_ = l.Close() // nothing is lost with a listener
+	}
+}

@@ -1,0 +1,90 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package daemon
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"sync/atomic"
+	"syscall"
+	"time"
+)
+
+// space watches the free room on the disk of the data directory. Below the
+// reserve new writes are refused, so that the log and the state never meet a
+// full disk in the middle of a write; reads, deletes and compaction go on, and
+// writes come back by themselves with the room.
+type space struct {
+	path    string
+	reserve int64 // as set; -1 follows from the size of the disk
+	log     *slog.Logger
+
+	enough atomic.Bool // written by check alone
+}
+
+const (
+	minReserve = 256 << 20
+	maxReserve = 2 << 30
+)
+
+func newSpace(path string, reserve int64, log *slog.Logger) (*space, error) {
+	s := &space{path: path, reserve: reserve, log: log}
+	s.enough.Store(true)
+	return s, s.check()
+}
+
+// Enough says whether writes may go on.
+func (s *space) Enough() bool { return s.enough.Load() }
+
+// Run looks at the disk every second until ctx ends: at the speed of a fast
+// disk the smallest reserve lasts longer than that.
+func (s *space) Run(ctx context.Context) error {
+	tick := time.NewTicker(time.Second)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-tick.C:
+			if err := s.check(); err != nil {
+				return err
+			}
+		}
+	}
+}
+
+func (s *space) check() error {
+	free, total, err := diskSpace(s.path)
+	if err != nil {
+		return err
+	}
+	reserve := reserveFor(s.reserve, total)
+	enough := free >= reserve
+	if s.enough.Swap(enough) == enough {
+		return nil
+	}
+	if !enough {
+		s.log.Error("free disk below the reserve: writes are refused until there is room; delete and compact, or make room on the disk",
+			"path", s.path, "free", free, "reserve", reserve)
+		return nil
+	}
+	s.log.Info("free disk above the reserve again: writes go on", "path", s.path, "free", free, "reserve", reserve)
+	return nil
+}
+
+// reserveFor returns the reserve in bytes for a disk of total bytes.
+func reserveFor(setting, total int64) int64 {
+	if setting >= 0 {
+		return setting
+	}
+	return min(max(total/20, minReserve), maxReserve)
+}
+
+func diskSpace(path string) (free, total int64, err error) {
+	var st syscall.Statfs_t
+	if err := syscall.Statfs(path, &st); err != nil {
+		return 0, 0, fmt.Errorf("free disk of %s: %w", path, err)
+	}
+	return int64(st.Bavail) * st.Bsize, int64(st.Blocks) * st.Bsize, nil
+}
