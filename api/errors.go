@@ -15,6 +15,7 @@ import (
 	"github.com/cleatd/cleat/lease"
 	"github.com/cleatd/cleat/raft"
 	"github.com/cleatd/cleat/state"
+	"github.com/cleatd/cleat/watch"
 )
 
 // errStopping is the cause with which Stop ends what is under way.
@@ -38,6 +39,7 @@ var faults = []struct{ cause, status error }{
 	{state.ErrKeyNotFound, rpctypes.ErrGRPCKeyNotFound},
 	{state.ErrValueProvided, rpctypes.ErrGRPCValueProvided},
 	{state.ErrLeaseProvided, rpctypes.ErrGRPCLeaseProvided},
+	{watch.ErrStopped, rpctypes.ErrGRPCStopped},
 	{raft.ErrNoLeader, rpctypes.ErrGRPCNoLeader},
 	{raft.ErrUnknown, rpctypes.ErrGRPCTimeoutDueToLeaderFail},
 	{raft.ErrTooLarge, rpctypes.ErrGRPCRequestTooLarge},

@@ -41,7 +41,7 @@ func (s *Server) newGRPC() *grpc.Server {
 		grpc.UnaryInterceptor(s.foreignUnary),
 		grpc.StreamInterceptor(s.foreignStream),
 	)
-	for _, service := range []*grpc.ServiceDesc{s.kv(), s.lease(), s.cluster(), s.maintenance()} {
+	for _, service := range []*grpc.ServiceDesc{s.kv(), s.watch(), s.lease(), s.cluster(), s.maintenance()} {
 		service.HandlerType = (*any)(nil)
 		g.RegisterService(service, nil)
 	}

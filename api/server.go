@@ -18,6 +18,7 @@ import (
 
 	"github.com/cleatd/cleat/raft"
 	"github.com/cleatd/cleat/state"
+	"github.com/cleatd/cleat/watch"
 )
 
 // Node is the part of *raft.Node that requests need.
@@ -38,6 +39,7 @@ type Keeper interface {
 type Config struct {
 	Node    Node
 	Machine *state.Machine
+	Hub     *watch.Hub
 	Keeper  Keeper
 
 	ClusterID, MemberID  uint64
@@ -93,7 +95,7 @@ type Server struct {
 
 // New returns a server that listens nowhere yet.
 func New(c Config) (*Server, error) {
-	if c.Node == nil || c.Machine == nil || c.Keeper == nil || c.Logger == nil {
+	if c.Node == nil || c.Machine == nil || c.Hub == nil || c.Keeper == nil || c.Logger == nil {
 		return nil, errors.New("api: a part is missing in the configuration")
 	}
 	s := &Server{config: c, log: c.Logger, metrics: newMetrics(c.Registerer), healthy: health.NewServer()}

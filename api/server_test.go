@@ -5,6 +5,7 @@ package api
 import (
 	"bytes"
 	"context"
+	"errors"
 	"io"
 	"log/slog"
 	"math"
@@ -26,6 +27,7 @@ import (
 	"github.com/cleatd/cleat/lease"
 	"github.com/cleatd/cleat/raft"
 	"github.com/cleatd/cleat/state"
+	"github.com/cleatd/cleat/watch"
 )
 
 // testServer is a server over real parts in one process: a store on disk, the
@@ -59,7 +61,7 @@ func startServer(t testing.TB, change func(*Config)) *testServer {
 	metrics := prometheus.NewRegistry()
 	s := &testServer{node: &solo{machine: machine}, keeper: &clock{leases: leases}, store: store, logs: logs}
 	config := Config{
-		Node: s.node, Machine: machine, Keeper: s.keeper,
+		Node: s.node, Machine: machine, Hub: newHub(t, store, log), Keeper: s.keeper,
 		ClusterID: 1<<63 + 7, MemberID: 42, Name: "solo",
 		ClientURLs: func() []string { return []string{"https://127.0.0.1:2379"} },
 		PeerURLs:   func() []string { return []string{"https://127.0.0.1:2380"} },
@@ -94,6 +96,20 @@ func (s *testServer) serve(t testing.TB, door func() error) {
 			t.Errorf("door: %v", err)
 		}
 	})
+}
+
+func newHub(t testing.TB, store *kv.Store, log *slog.Logger) *watch.Hub {
+	hub := watch.NewHub(store, watch.Options{Logger: log})
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		if err := hub.Run(ctx); !errors.Is(err, context.Canceled) {
+			t.Errorf("hub: %v", err)
+		}
+	}()
+	t.Cleanup(func() { cancel(); <-done })
+	return hub
 }
 
 // dial returns a plain gRPC connection to the socket.

@@ -1,0 +1,185 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package api
+
+import (
+	"bufio"
+	"bytes"
+	"encoding/json"
+	"net/http"
+	"strings"
+	"testing"
+
+	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
+
+	"github.com/cleatd/cleat/raft"
+	"github.com/cleatd/cleat/state"
+)
+
+func TestProbes(t *testing.T) {
+	full := false
+	s := startServer(t, func(c *Config) { c.Space = func() bool { return !full } })
+	healthy := `{"health":"true","reason":""}`
+	cases := []struct {
+		name, path string
+		arrange    func()
+		code       int
+		body       string
+	}{
+		{"healthy", "/health", nil, 200, healthy},
+		{"alive", "/livez", nil, 200, "ok\n"},
+		{"ready", "/readyz", nil, 200, "ok\n"},
+		{"alive, in detail", "/livez?verbose", nil, 200, "[+]serializable_read ok\nok\n"},
+		{"ready, in detail", "/readyz?verbose", nil, 200,
+			"[+]data_corruption ok\n[+]serializable_read ok\n[+]linearizable_read ok\n[+]non_learner ok\nok\n"},
+		{"one check", "/readyz/linearizable_read", nil, 200, "ok\n"},
+		{"unknown check", "/readyz/nothing", nil, 404, "404 page not found\n"},
+		{"unknown exclusion", "/readyz?exclude=nothing", nil, 200, "ok\n"},
+		{"disk full", "/health", func() { full = true }, 503, `{"health":"false","reason":"ALARM NOSPACE"}` + "\n"},
+		{"disk full, excluded", "/health?exclude=NOSPACE", nil, 200, healthy},
+		{"no leader", "/health", func() { full = false; s.node.fail(nodeFaults{leaderOff: true}) }, 503,
+			`{"health":"false","reason":"RAFT NO LEADER"}` + "\n"},
+		{"no leader, read locally", "/health?serializable=true", nil, 200, healthy},
+		{"no quorum", "/health", func() { s.node.fail(nodeFaults{sync: raft.ErrNoLeader}) }, 503,
+			`{"health":"false","reason":"RANGE ERROR:etcdserver: no leader"}` + "\n"},
+		{"no quorum, alive", "/livez", nil, 200, "ok\n"},
+		{"no quorum, not ready", "/readyz", nil, 503,
+			"[+]data_corruption ok\n[+]serializable_read ok\n[-]linearizable_read failed: etcdserver: no leader\n[+]non_learner ok\n\n"},
+		{"no quorum, excluded", "/readyz?exclude=linearizable_read", nil, 200, "ok\n"},
+		{"no quorum, the check that passes", "/readyz/serializable_read", nil, 200, "ok\n"},
+	}
+	for _, c := range cases {
+		t.Run(c.name, func(t *testing.T) {
+			if c.arrange != nil {
+				c.arrange()
+			}
+			if code, body := s.get(t, c.path); code != c.code || body != c.body {
+				t.Fatalf("got %d %q, want %d %q", code, body, c.code, c.body)
+			}
+		})
+	}
+	for _, path := range []string{"/health", "/readyz", "/version"} {
+		if code, _ := s.post(t, path, ""); code != http.StatusMethodNotAllowed {
+			t.Errorf("POST %s: got %d", path, code)
+		}
+	}
+}
+
+func TestVersionAndMetrics(t *testing.T) {
+	s := startServer(t, nil)
+	if code, body := s.get(t, "/version"); code != 200 ||
+		body != `{"etcdserver":"3.7.3","etcdcluster":"3.7.0","storage":"3.7.0","cleat":"0.0.1-test"}` {
+		t.Fatalf("%d %s", code, body)
+	}
+	if _, err := s.client(t).Put(t.Context(), "k", "v"); err != nil {
+		t.Fatal(err)
+	}
+	code, body := s.get(t, "/metrics")
+	for _, want := range []string{
+		`grpc_server_started_total{grpc_method="Put",grpc_service="etcdserverpb.KV",grpc_type="unary"} 1`,
+		`grpc_server_handled_total{grpc_code="OK",grpc_method="Put",grpc_service="etcdserverpb.KV",grpc_type="unary"} 1`,
+		`grpc_server_handled_total{grpc_code="NotFound",grpc_method="Put",grpc_service="etcdserverpb.KV",grpc_type="unary"} 0`,
+		`etcd_server_client_requests_total{client_api_version="3.7",type="unary"} 1`,
+		`etcd_server_request_duration_seconds_count{success="true",type="Put"} 1`,
+		`etcd_network_client_grpc_received_bytes_total 6`,
+	} {
+		if code != 200 || !strings.Contains(body, want+"\n") {
+			t.Errorf("%d, %s is missing", code, want)
+		}
+	}
+}
+
+func TestGatewaySpeaksJSONAsEtcdDoes(t *testing.T) {
+	s := startServer(t, nil)
+	header := `{"header":{"cluster_id":"9223372036854775815", "member_id":"42", "revision":"2", "raft_term":"3"}`
+	cases := []struct{ name, path, request, reply string }{
+		{"put", "/v3/kv/put", `{"key":"Zm9v","value":"YmFy"}`, header + `}`},
+		{"range", "/v3/kv/range", `{"key":"Zm9v","unknown":1}`, header +
+			`, "kvs":[{"key":"Zm9v", "create_revision":"2", "mod_revision":"2", "version":"1", "value":"YmFy"}], "count":"1"}`},
+		{"transaction", "/v3/kv/txn", `{"compare":[{"key":"Zm9v","target":"VERSION","version":"1"}],"success":[{"request_range":{"key":"Zm9v","count_only":true}}]}`,
+			header + `, "succeeded":true, "responses":[{"response_range":{"header":{"revision":"2"}, "count":"1"}}]}`},
+		{"lease", "/v3/lease/grant", `{"ID":"77","TTL":"100"}`, header + `, "ID":"77", "TTL":"100"}`},
+		{"lease, by its other path", "/v3/kv/lease/timetolive", `{"ID":77}`, header + `, "ID":"77", "TTL":"100", "grantedTTL":"100"}`},
+		{"keep alive", "/v3/lease/keepalive", `{"ID":77}`, `{"result":` + header + `, "ID":"77", "TTL":"100"}}` + "\n"},
+	}
+	for _, c := range cases {
+		t.Run(c.name, func(t *testing.T) {
+			code, body := s.post(t, c.path, c.request)
+			if code != 200 || compacted(t, body) != compacted(t, c.reply) {
+				t.Fatalf("got %d %s, want %s", code, body, c.reply)
+			}
+		})
+	}
+	code, body := s.post(t, "/v3/kv/range", `{}`)
+	if code != 400 || !strings.Contains(body, "etcdserver: key is not provided") {
+		t.Fatalf("got %d %s", code, body)
+	}
+	if code, _ := s.post(t, "/v3/auth/enable", `{}`); code != http.StatusNotImplemented {
+		t.Fatalf("got %d", code)
+	}
+}
+
+// compacted removes the white space that protojson varies on purpose.
+func compacted(t *testing.T, text string) string {
+	t.Helper()
+	var v any
+	if err := json.Unmarshal([]byte(text), &v); err != nil {
+		t.Fatalf("%v: %s", err, text)
+	}
+	out, err := json.Marshal(v)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(out)
+}
+
+func TestGatewayWatchesLineByLine(t *testing.T) {
+	s := startServer(t, nil)
+	reply, err := s.web(t).Post("http://cleat/v3/watch", "application/json", strings.NewReader(`{"create_request":{"key":"Zm9v"}}`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer reply.Body.Close()
+	lines := bufio.NewScanner(reply.Body)
+	want := func(text string) {
+		t.Helper()
+		if !lines.Scan() || !strings.Contains(strings.ReplaceAll(lines.Text(), " ", ""), text) {
+			t.Fatalf("got %q, %v; want %s", lines.Text(), lines.Err(), text)
+		}
+	}
+	want(`"created":true`)
+	if code, body := s.post(t, "/v3/kv/put", `{"key":"Zm9v","value":"YmFy"}`); code != 200 {
+		t.Fatalf("%d %s", code, body)
+	}
+	want(`"events":[{"kv":{"key":"Zm9v","create_revision":"2","mod_revision":"2","version":"1","value":"YmFy"}}]`)
+}
+
+// The identity of a request through the gateway is its connection's, whatever
+// its headers say.
+func TestGatewayCarriesTheCallerInItsConnection(t *testing.T) {
+	s := startServer(t, func(c *Config) {
+		c.SocketUsers = func(uint32, []uint32) (state.Identity, error) { return state.Identity{Name: "alice"}, nil }
+	})
+	proposed := make(chan []byte, 1)
+	s.node.fail(nodeFaults{hear: func(command []byte) { proposed <- command }})
+	r, err := http.NewRequestWithContext(t.Context(), http.MethodPost, "http://cleat/v3/kv/put", strings.NewReader(`{"key":"Zm9v"}`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range []string{"Authorization", "Grpc-Metadata-Authorization", "Grpc-Metadata-Identity", "Grpc-Metadata-Root"} {
+		r.Header.Set(name, "root")
+	}
+	if code, body := answer2(t, s.web(t), r); code != 200 {
+		t.Fatalf("%d %s", code, body)
+	}
+	want := state.PutCommand(state.Identity{Name: "alice"}, &pb.PutRequest{Key: []byte("foo")})
+	if got := <-proposed; !bytes.Equal(got, want) {
+		t.Fatalf("proposed %q, want %q", got, want)
+	}
+}
+
+func answer2(t *testing.T, web *http.Client, r *http.Request) (int, string) {
+	t.Helper()
+	reply, err := web.Do(r)
+	return answer(t, reply, err)
+}
