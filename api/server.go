@@ -88,7 +88,7 @@ type Server struct {
 	endBase            context.CancelFunc
 	startOnce          sync.Once
 	group              sync.WaitGroup // doors, servers and whatever requests leave running
-	mu                 sync.Mutex     // guards listeners
+	mu                 sync.Mutex     // guards listeners and stopped
 	listeners          []net.Listener // the doors that are open
 	stopped            bool
 }
@@ -130,7 +130,10 @@ func (s *Server) start() {
 
 // ended logs a server that stopped serving although nobody asked it to.
 func (s *Server) ended(server string, err error) {
-	if s.base.Err() == nil {
+	s.mu.Lock()
+	stopped := s.stopped
+	s.mu.Unlock()
+	if !stopped {
 		s.log.Error("a server ended by itself", "server", server, "err", err)
 	}
 }

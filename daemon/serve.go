@@ -15,7 +15,7 @@ import (
 func (d *Daemon) serve(run context.Context) error {
 	var err error
 	d.server, err = api.New(api.Config{
-		Node: d.node, Machine: d.machine, Keeper: d.keeper,
+		Node: d.node, Machine: d.machine, Hub: d.hub, Keeper: d.keeper,
 		ClusterID: d.dir.clusterID(), MemberID: d.dir.memberID(), Name: d.config.Name,
 		ClientURLs: d.clientURLs, PeerURLs: func() []string { return nil }, Version: d.version,
 		MaxRequestBytes: int(d.config.MaxRequestBytes), MaxTxnOps: int(d.config.MaxTxnOps),
