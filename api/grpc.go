@@ -5,6 +5,7 @@ package api
 import (
 	"context"
 	"math"
+	"strings"
 	"time"
 
 	"google.golang.org/grpc"
@@ -51,7 +52,8 @@ func (s *Server) newGRPC() *grpc.Server {
 
 // foreignUnary and foreignStream stand before services whose descriptions are
 // generated: health, which anybody may ask whom a door let in, and the admin
-// services, which only root may.
+// services, which only root may. Of etcd's services, grpc shows the unary calls
+// to nobody but their handlers, the streams to foreignStream too.
 func (s *Server) foreignUnary(ctx context.Context, r any, info *grpc.UnaryServerInfo, handle grpc.UnaryHandler) (any, error) {
 	if err := admitForeign(ctx, info.FullMethod); err != nil {
 		return nil, err
@@ -61,6 +63,9 @@ func (s *Server) foreignUnary(ctx context.Context, r any, info *grpc.UnaryServer
 }
 
 func (s *Server) foreignStream(srv any, ss grpc.ServerStream, info *grpc.StreamServerInfo, handle grpc.StreamHandler) error {
+	if strings.HasPrefix(info.FullMethod, "/etcdserverpb.") {
+		return handle(srv, ss)
+	}
 	if err := admitForeign(ss.Context(), info.FullMethod); err != nil {
 		return err
 	}

@@ -111,7 +111,7 @@ func TestALeaseEndsAndItsWatcherLearnsOfIt(t *testing.T) {
 	for _, want := range []string{"PUT", "DELETE"} {
 		r := <-events
 		if err := r.Err(); err != nil || len(r.Events) != 1 || r.Events[0].Type.String() != want {
-			t.Fatalf("got %+v, want a %s", r, want)
+			t.Fatalf("got %+v (%v), want a %s", r, err, want)
 		}
 	}
 	if lived := time.Since(began); lived < 2*time.Second-100*time.Millisecond || lived > 4*time.Second {
