@@ -57,12 +57,16 @@ func TestCleatctlPrintsEtcdctlsBytesOfEndpoints(t *testing.T) {
 	}
 }
 
-// Both clients read the same from a member of ours.
+// Both clients read the same from a member of ours. With --cluster etcdctl asks
+// the addresses for clients elsewhere, and has no certificate for them here.
 func TestBothClientsReadTheSameFromCleatd(t *testing.T) {
 	m := startCleatd(t)
 	theirs := &side{path: program(t, etcdctl), endpoint: "unix://" + m.socket}
 	ours := &side{path: program(t, cleatctl), endpoint: "unix://" + m.socket}
-	for _, s := range append(steps(), endpointSteps()...) {
+	for _, s := range append(endpointSteps(), steps()...) {
+		if strings.Contains(s.line, "--cluster") {
+			continue
+		}
 		want := theirs.run(t, s)
 		if ours.lease = theirs.lease; !s.reads {
 			continue
