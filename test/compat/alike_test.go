@@ -1,0 +1,90 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package compat
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+)
+
+// exceptions are the places where cleat is not etcd, by name, each with its
+// reason. A step that is excused must differ: one that no longer does has to
+// leave the table.
+var exceptions = map[string]string{}
+
+// differences is how many a test shows before it says no more of them.
+const differences = 10
+
+// alike runs a body against etcd and against each of the doors, and fails for
+// every step whose outcome differs.
+func alike(t *testing.T, doors []door, body func(*side)) {
+	t.Parallel()
+	want := etcdDoor.open(t)
+	body(want)
+	if len(want.transcript) == 0 {
+		t.Fatal("the body wrote nothing down, so nothing is compared")
+	}
+	for _, d := range doors {
+		t.Run(d.name, func(t *testing.T) {
+			got := d.open(t)
+			body(got)
+			compare(t, got.transcript, want.transcript)
+		})
+	}
+}
+
+func compare(t testing.TB, got, want []entry) {
+	t.Helper()
+	shown := 0
+	for i := range min(len(got), len(want)) {
+		if difference := got[i].against(want[i]); difference != "" {
+			if shown++; shown <= differences {
+				t.Errorf("step %d: %s", i, difference)
+			}
+		}
+	}
+	if shown > differences {
+		t.Errorf("%d more steps of %d differ", shown-differences, len(want))
+	}
+	if len(got) != len(want) {
+		t.Errorf("cleatd took %d steps, etcd %d", len(got), len(want))
+	}
+}
+
+// against says how an entry differs from etcd's, or nothing.
+func (e entry) against(want entry) string {
+	switch {
+	case e.step != want.step:
+		return fmt.Sprintf("the sides did different things\ncleatd: %s\n  etcd: %s", e.step, want.step)
+	case e.excuse != "" && e.outcome == want.outcome:
+		return fmt.Sprintf("%s\nno longer needs the exception %q: both %s", e.step, e.excuse, e.outcome)
+	case e.excuse == "" && e.outcome != want.outcome:
+		return fmt.Sprintf("%s\ncleatd: %s\n  etcd: %s", e.step, e.outcome, want.outcome)
+	}
+	return ""
+}
+
+// The comparison itself finds what it is for.
+func TestADifferenceIsFound(t *testing.T) {
+	same := entry{step: "put", outcome: "done"}
+	cases := map[string]struct {
+		got, want entry
+		says      string
+	}{
+		"the same":                     {same, same, ""},
+		"another outcome":              {entry{step: "put", outcome: "refused"}, same, "cleatd: refused"},
+		"another step":                 {entry{step: "get", outcome: "done"}, same, "different things"},
+		"an outcome that is excused":   {entry{step: "put", outcome: "refused", excuse: "x"}, same, ""},
+		"an excuse no longer needed":   {entry{step: "put", outcome: "done", excuse: "x"}, same, "no longer needs"},
+		"another step that is excused": {entry{step: "get", outcome: "x", excuse: "x"}, same, "different things"},
+	}
+	for name, c := range cases {
+		t.Run(name, func(t *testing.T) {
+			said := c.got.against(c.want)
+			if (said == "") != (c.says == "") || !strings.Contains(said, c.says) {
+				t.Errorf("said %q, want %q", said, c.says)
+			}
+		})
+	}
+}

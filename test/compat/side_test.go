@@ -1,0 +1,124 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package compat
+
+import (
+	"context"
+	"fmt"
+	"math"
+	"testing"
+
+	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/credentials"
+	"google.golang.org/grpc/credentials/insecure"
+	"google.golang.org/protobuf/proto"
+)
+
+// side is a server that a body speaks to, and the transcript of what it said.
+// Only the goroutine of its test uses it.
+type side struct {
+	testing.TB
+	server
+	name string
+	conn *grpc.ClientConn
+
+	transcript []entry
+}
+
+// entry is a step and its outcome.
+type entry struct {
+	step, outcome string
+	excuse        string // the name of the exception that lets it differ
+}
+
+// open starts a server and waits until it answers.
+func (d door) open(t testing.TB, flags ...string) *side {
+	t.Helper()
+	s := &side{TB: t, server: d.start(t, flags...), name: d.name}
+	transport := insecure.NewCredentials()
+	if s.tls != nil {
+		transport = credentials.NewTLS(s.tls)
+	}
+	var err error
+	s.conn, err = grpc.NewClient(s.target(), grpc.WithTransportCredentials(transport),
+		grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(math.MaxInt32)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = s.conn.Close() })
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	_, err = pb.NewKVClient(s.conn).Range(ctx, &pb.RangeRequest{Key: []byte("ready")}, grpc.WaitForReady(true))
+	if err != nil {
+		t.Fatalf("%s does not answer: %v", s.name, err)
+	}
+	return s
+}
+
+// ask sends requests, one after the other, and writes down each outcome.
+func (s *side) ask(requests ...proto.Message) {
+	s.Helper()
+	for _, r := range requests {
+		s.askFor(r)
+	}
+}
+
+// askFor returns the response too, nil after a refusal.
+func (s *side) askFor(r proto.Message) proto.Message {
+	s.Helper()
+	ctx, cancel := context.WithTimeout(s.Context(), patience)
+	defer cancel()
+	reply, err := call(ctx, s.conn, r)
+	s.note(describe(r), outcome(r, reply, err))
+	if err != nil {
+		return nil
+	}
+	return reply
+}
+
+// note writes down a step.
+func (s *side) note(step, outcome string) {
+	s.transcript = append(s.transcript, entry{step: step, outcome: outcome})
+}
+
+// excused says that what body does differs, for the reason in the table.
+func (s *side) excused(name string, body func()) {
+	s.Helper()
+	if _, listed := exceptions[name]; !listed {
+		s.Fatalf("%q is not in the table of exceptions", name)
+	}
+	before := len(s.transcript)
+	body()
+	for i := before; i < len(s.transcript); i++ {
+		s.transcript[i].excuse = name
+	}
+}
+
+// call sends a request to the method that takes it.
+func call(ctx context.Context, conn *grpc.ClientConn, r proto.Message) (proto.Message, error) {
+	keys, leases := pb.NewKVClient(conn), pb.NewLeaseClient(conn)
+	switch r := r.(type) {
+	case *pb.RangeRequest:
+		return keys.Range(ctx, r)
+	case *pb.PutRequest:
+		return keys.Put(ctx, r)
+	case *pb.DeleteRangeRequest:
+		return keys.DeleteRange(ctx, r)
+	case *pb.TxnRequest:
+		return keys.Txn(ctx, r)
+	case *pb.CompactionRequest:
+		return keys.Compact(ctx, r)
+	case *pb.LeaseGrantRequest:
+		return leases.LeaseGrant(ctx, r)
+	case *pb.LeaseRevokeRequest:
+		return leases.LeaseRevoke(ctx, r)
+	case *pb.LeaseTimeToLiveRequest:
+		return leases.LeaseTimeToLive(ctx, r)
+	case *pb.LeaseLeasesRequest:
+		return leases.LeaseLeases(ctx, r)
+	case *pb.HashKVRequest:
+		return pb.NewMaintenanceClient(conn).HashKV(ctx, r)
+	}
+	return nil, fmt.Errorf("no method takes a %T", r)
+}
