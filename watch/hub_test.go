@@ -24,11 +24,17 @@ type house struct {
 	index uint64
 }
 
-// open opens a store; change may alter the hub before it runs.
+// open opens a store in memory; change may alter the hub before it runs.
 func open(t testing.TB, change func(*Hub)) *house {
 	t.Helper()
-	store, err := kv.Open(kv.Options{Dir: "store", FS: vfs.NewMem(), Logger: slog.New(slog.DiscardHandler),
-		Fatal: func(err error) { t.Errorf("fatal: %v", err) }})
+	return openStore(t, kv.Options{Dir: "store", FS: vfs.NewMem()}, change)
+}
+
+func openStore(t testing.TB, o kv.Options, change func(*Hub)) *house {
+	t.Helper()
+	o.Logger = slog.New(slog.DiscardHandler)
+	o.Fatal = func(err error) { t.Errorf("fatal: %v", err) }
+	store, err := kv.Open(o)
 	if err != nil {
 		t.Fatal(err)
 	}
