@@ -18,9 +18,10 @@ type Hash struct {
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 
 // HashKV computes etcd's checksum of the history up to rev, zero for the
-// present: equal for equal histories, on every member and in etcd itself (its
-// rule is in etcd's server/storage/mvcc/hash.go). It fails with ErrCompacted or
-// ErrFuture. Writers are not held up.
+// present and less for no history at all: equal for equal histories, on every
+// member and in etcd itself (its rule is in etcd's
+// server/storage/mvcc/hash.go). It fails with ErrCompacted or ErrFuture.
+// Writers are not held up.
 func (s *Store) HashKV(rev int64) (Hash, error) {
 	h := Hash{Revision: s.Revision(), CompactRevision: s.Compacted()}
 	switch {
@@ -28,7 +29,7 @@ func (s *Store) HashKV(rev int64) (Hash, error) {
 		return h, ErrCompacted
 	case rev > h.Revision:
 		return h, ErrFuture
-	case rev <= 0:
+	case rev == 0:
 		rev = h.Revision
 	}
 	h.HashRevision = rev
