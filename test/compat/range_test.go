@@ -20,7 +20,7 @@ func history(s *side) {
 		&pb.PutRequest{Key: []byte("a/1"), Value: []byte("7"), Lease: 7}, put("b", "0"), // 12
 		&pb.TxnRequest{Success: []*pb.RequestOp{opPut("d", "4"), opPut("a\x00", "4"), opDelete("c", "")}}, // 13
 		put("\xff\xff", "\xff"), put("e", ""), put("c", "5"), // 16
-		&pb.CompactionRequest{Revision: 8},
+		&pb.CompactionRequest{Revision: 8, Physical: true},
 		everything(),
 	)
 }

@@ -48,7 +48,7 @@ func startEtcd(t testing.TB, flags ...string) server {
 	t.Helper()
 	client, peer := freeAddress(t), freeAddress(t)
 	run(t, program(t, etcd), append([]string{
-		"--data-dir", t.TempDir(), "--log-level=error", "--unsafe-no-fsync",
+		"--data-dir", t.TempDir(), "--log-level=panic", "--unsafe-no-fsync",
 		"--listen-client-urls=http://" + client, "--advertise-client-urls=http://" + client,
 		"--listen-peer-urls=http://" + peer, "--initial-advertise-peer-urls=http://" + peer, "--initial-cluster=default=http://" + peer,
 	}, flags...)...)
