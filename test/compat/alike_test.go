@@ -14,6 +14,8 @@ import (
 var exceptions = map[string]string{
 	"hash of a compaction": "HashKV of one of the last compacted revisions: etcd remembers the hash it took while it compacted, " +
 		"of what it removed too; cleat hashes what there is, and refuses revisions below the compaction",
+	"stream by a target": "RangeStream with a sort target and no order: etcd sorts each chunk by itself and goes on behind the key that " +
+		"came out last, so it repeats some keys and leaves others out; cleat says Unimplemented, upon which clients ask with Range",
 }
 
 // differences is how many a test shows before it says no more of them.
