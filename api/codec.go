@@ -14,9 +14,9 @@ import (
 // been handed to grpc its bytes must not change.
 type wire []byte
 
-// wireBuffer is a message already in wire form, in memory that returns to its
-// pool when grpc has sent it.
-type wireBuffer struct{ mem.Buffer }
+// parts are a message already in wire form, in one or more pieces of memory.
+// What comes from a pool returns to it when grpc has sent it.
+type parts mem.BufferSlice
 
 // codec is protobuf, but for messages that are in wire form already. It is
 // given to our servers only, never registered: clients in this process keep
@@ -30,8 +30,8 @@ func (c codec) Marshal(v any) (mem.BufferSlice, error) {
 	switch v := v.(type) {
 	case wire:
 		out = mem.BufferSlice{mem.SliceBuffer(v)}
-	case wireBuffer:
-		out = mem.BufferSlice{v.Buffer}
+	case parts:
+		out = mem.BufferSlice(v)
 	case proto.Message:
 		b, err := proto.Marshal(v)
 		if err != nil {

@@ -28,7 +28,7 @@ type request[R any] interface {
 }
 
 // unary describes an RPC with one request and one reply. The handler's reply
-// is a proto.Message, a [wire] or a [wireBuffer].
+// is a proto.Message, a [wire] or [parts].
 func unary[R any, P request[R]](s *Server, service, name string, handle func(context.Context, call, P) (any, error)) grpc.MethodDesc {
 	m := s.metrics.method(service, name, "unary")
 	took := s.metrics.durations(name)

@@ -69,14 +69,13 @@ func (h header) reply(r state.Reply) wire {
 }
 
 // records writes a RangeResponse around records as they lie on disk.
-func (h header) records(r kv.Result) wireBuffer {
-	size := maxHeader + recordsSize(r)
-	return pooled(size, func(b []byte) []byte { return appendRecords(h.append(b, r.Revision), r) })
+func (h header) records(r kv.Result) parts {
+	return around(h.append(make([]byte, 0, maxHeader), r.Revision), r)
 }
 
 // chunk writes a RangeStreamResponse. Only the last of a stream has a header,
 // and the totals with it.
-func (h header) chunk(r kv.Result, last bool) wireBuffer {
+func (h header) chunk(r kv.Result, last bool) parts {
 	var head []byte
 	if last {
 		head = h.append(make([]byte, 0, maxHeader), r.Revision)
@@ -84,16 +83,58 @@ func (h header) chunk(r kv.Result, last bool) wireBuffer {
 		r.More, r.Count = false, 0
 	}
 	body := len(head) + recordsSize(r)
-	return pooled(1+protowire.SizeBytes(body), func(b []byte) []byte {
-		b = binary.AppendUvarint(append(b, tagStreamRange), uint64(body))
-		return appendRecords(append(b, head...), r)
-	})
+	front := append(make([]byte, 0, maxHeader+1+binary.MaxVarintLen64), tagStreamRange)
+	return around(append(binary.AppendUvarint(front, uint64(body)), head...), r)
 }
 
+// copied is the size up to which an answer is put together in one buffer;
+// beyond that the memory that its records lie in is sent as it is.
+const copied = 16 << 10
+
+// around puts the front before the rest of a RangeResponse.
+func around(front []byte, r kv.Result) parts {
+	size := len(front) + recordsSize(r)
+	if size > copied && r.Frames != nil {
+		p := make(parts, 0, len(r.Frames)+2)
+		p = append(p, mem.SliceBuffer(front))
+		for i := range r.Frames {
+			p = append(p, mem.NewBuffer(&r.Frames[i], framePool{}))
+		}
+		if totals := appendTotals(nil, r); len(totals) > 0 {
+			p = append(p, mem.SliceBuffer(totals))
+		}
+		return p
+	}
+	return pooled(size, func(b []byte) []byte { return appendTotals(appendRecords(append(b, front...), r), r) })
+}
+
+// framePool gives frames back to the store when they are sent. Nobody else has
+// them: a door passes on what it was given and keeps nothing.
+type framePool struct{}
+
+func (framePool) Get(size int) *[]byte { b := make([]byte, size); return &b }
+func (framePool) Put(b *[]byte)        { kv.Recycle(b) }
+
+// pooled fills a buffer of at most size bytes; grpc returns it to the pool
+// once it is sent.
+func pooled(size int, fill func([]byte) []byte) parts {
+	pool := mem.DefaultBufferPool()
+	b := pool.Get(size)
+	*b = fill((*b)[:0])
+	return parts{mem.NewBuffer(b, pool)}
+}
+
+// recordsSize is what appendRecords and appendTotals will write.
 func recordsSize(r kv.Result) int {
 	size := numberSize(uint64(r.Count))
 	if r.More {
 		size += 2
+	}
+	if r.Frames != nil {
+		for _, frame := range r.Frames {
+			size += len(frame)
+		}
+		return size
 	}
 	for _, record := range r.Records {
 		size += 1 + protowire.SizeBytes(len(record))
@@ -102,24 +143,25 @@ func recordsSize(r kv.Result) int {
 }
 
 func appendRecords(b []byte, r kv.Result) []byte {
+	if r.Frames != nil {
+		for _, frame := range r.Frames {
+			b = append(b, frame...)
+		}
+		return b
+	}
 	for _, record := range r.Records {
 		b = append(b, tagRangeRecord)
 		b = binary.AppendUvarint(b, uint64(len(record)))
 		b = append(b, record...)
 	}
+	return b
+}
+
+func appendTotals(b []byte, r kv.Result) []byte {
 	if r.More {
 		b = append(b, tagRangeMore, 1)
 	}
 	return appendNumber(b, tagRangeCount, uint64(r.Count))
-}
-
-// pooled fills a buffer of at most size bytes; grpc returns it to the pool
-// once it is sent.
-func pooled(size int, fill func([]byte) []byte) wireBuffer {
-	pool := mem.DefaultBufferPool()
-	b := pool.Get(size)
-	*b = fill((*b)[:0])
-	return wireBuffer{mem.NewBuffer(b, pool)}
 }
 
 // appendNumber writes a number field; zero is left out, as protobuf does.

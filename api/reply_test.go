@@ -12,6 +12,7 @@ import (
 	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
 	"go.etcd.io/etcd/api/v3/mvccpb"
 	"google.golang.org/grpc/mem"
+	"google.golang.org/protobuf/encoding/protowire"
 	"google.golang.org/protobuf/proto"
 
 	"github.com/cleatd/cleat/kv"
@@ -25,14 +26,19 @@ func testCodec() codec {
 // decoded sends a reply through the codec and reads it as a client would.
 func decoded[M proto.Message](t *testing.T, reply any, into M) M {
 	t.Helper()
+	if err := proto.Unmarshal(wireForm(t, reply), into); err != nil {
+		t.Fatalf("decode %T: %v", into, err)
+	}
+	return into
+}
+
+func wireForm(t *testing.T, reply any) []byte {
+	t.Helper()
 	b, err := testCodec().Marshal(reply)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := proto.Unmarshal(b.Materialize(), into); err != nil {
-		t.Fatalf("decode %T: %v", into, err)
-	}
-	return into
+	return b.Materialize()
 }
 
 func count(t *testing.T, c prometheus.Counter) float64 {
@@ -110,7 +116,25 @@ func TestSplicedRange(t *testing.T) {
 			&pb.RangeResponse{Kvs: []*mvccpb.KeyValue{big, small, big}, Count: 3}},
 	}
 	for _, c := range cases {
+		framed := c.result
+		for _, r := range c.result.Records { // as a store hands them over: in pieces of any size
+			frame := append(protowire.AppendTag(nil, 2, protowire.BytesType), protowire.AppendBytes(nil, r)...)
+			if n := len(framed.Frames); n == 1 {
+				framed.Frames[0] = append(framed.Frames[0], frame...)
+			} else {
+				framed.Frames = append(framed.Frames, frame)
+			}
+		}
 		t.Run(c.name, func(t *testing.T) {
+			for _, form := range []func(kv.Result) any{
+				func(r kv.Result) any { return h.records(r) },
+				func(r kv.Result) any { return h.chunk(r, true) },
+				func(r kv.Result) any { return h.chunk(r, false) },
+			} {
+				if plain, spliced := wireForm(t, form(c.result)), wireForm(t, form(framed)); !bytes.Equal(plain, spliced) {
+					t.Errorf("records and frames differ on the wire: %d and %d bytes", len(plain), len(spliced))
+				}
+			}
 			c.want.Header = h.message(c.result.Revision)
 			equal(t, decoded(t, h.records(c.result), new(pb.RangeResponse)), c.want)
 

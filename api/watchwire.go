@@ -63,7 +63,7 @@ const maxWatchHead = maxHeader + 1 + binary.MaxVarintLen64 + 2
 
 // events writes a WatchResponse: events that one watcher is sent up to a
 // revision. No events is progress.
-func (h header) events(watch, revision int64, changes []change, fragment bool) wireBuffer {
+func (h header) events(watch, revision int64, changes []change, fragment bool) parts {
 	size := maxWatchHead
 	for _, c := range changes {
 		size += c.size()

@@ -216,6 +216,28 @@ func (p *pair) compareRead(current int64, read func(Range, ReadOptions) (Result,
 	}
 	got, err := read(r, o)
 	want, wantErr := p.model.read(r, o, current)
+	if got.Frames != nil {
+		again := frames{}
+		for _, record := range got.Records {
+			again.add(record)
+		}
+		if !bytes.Equal(bytes.Join(got.Frames, nil), bytes.Join(again.blocks, nil)) {
+			p.t.Fatalf("range %q %+v: frames %x do not hold %x", r, o, got.Frames, got.Records)
+		}
+		got.Frames = nil
+	}
+	o.FramesOnly = true
+	if lean, err := read(r, o); err == nil && lean.Frames != nil {
+		again := frames{}
+		for _, record := range got.Records {
+			again.add(record)
+		}
+		if !bytes.Equal(bytes.Join(lean.Frames, nil), bytes.Join(again.blocks, nil)) || lean.More != got.More || lean.Count != got.Count {
+			p.t.Fatalf("range %q %+v: frames alone differ: %+v", r, o, lean)
+		}
+	} else if err == nil && len(lean.Records) != len(got.Records) {
+		p.t.Fatalf("range %q %+v: %d records instead of %d", r, o, len(lean.Records), len(got.Records))
+	}
 	if !errors.Is(err, wantErr) || fmt.Sprint(got) != fmt.Sprint(want) {
 		p.t.Fatalf("range %q %+v at %d (compacted %d):\n got %+v %v\nwant %+v %v", r, o, current, p.model.compacted, got, err, want, wantErr)
 	}
@@ -256,7 +278,11 @@ func (m *model) read(r Range, o ReadOptions, current int64) (Result, error) {
 	}
 	if o.KeysOnly {
 		for i, record := range res.Records {
-			res.Records[i] = record.withoutValue(o.SortTarget == pb.RangeRequest_VALUE)
+			if o.SortTarget == pb.RangeRequest_VALUE {
+				res.Records[i] = record.withLeaseOnly()
+			} else {
+				res.Records[i] = record.withoutValue()
+			}
 		}
 	}
 	return res, nil

@@ -53,6 +53,9 @@ type ReadOptions struct {
 	SortOrder                            pb.RangeRequest_SortOrder
 	SortTarget                           pb.RangeRequest_SortTarget
 	MinMod, MaxMod, MinCreate, MaxCreate int64 // zero: no bound
+
+	// FramesOnly leaves Records out wherever Frames hold the same.
+	FramesOnly bool
 }
 
 // Result is what a read found.
@@ -61,6 +64,12 @@ type Result struct {
 	Count    int64 // all keys in the range at that revision, whatever the limit and the bounds
 	More     bool  // the limit cut the answer
 	Revision int64 // the store's present revision, not the one asked for
+
+	// Frames hold Records once more, in the same memory, as they follow one
+	// another on the wire: as the field kvs of an etcdserverpb.RangeResponse.
+	// They are nil if the records were put into another order or cut. See
+	// [Recycle].
+	Frames [][]byte
 }
 
 // at returns the revision to read at.
@@ -80,6 +89,12 @@ func (o ReadOptions) at(current, compacted int64) (int64, error) {
 // order sorts ascending.
 func (o ReadOptions) sorted() bool {
 	return o.SortTarget != pb.RangeRequest_KEY || o.SortOrder == pb.RangeRequest_DESCEND
+}
+
+// framesSuffice says whether records are wanted neither for themselves nor to
+// be put in order or cut: a limit applies while reading then.
+func (o ReadOptions) framesSuffice() bool {
+	return o.FramesOnly && !o.sorted() && (o.Limit <= 0 || o.most() == o.Limit)
 }
 
 func (o ReadOptions) bounded() bool {
@@ -113,6 +128,8 @@ func (o ReadOptions) within(r Record) bool {
 type collector struct {
 	options ReadOptions
 	records []Record
+	kept    int64 // how many records there are, in records or in frames alone
+	frames  frames
 	count   int64
 
 	// endWhenFull ends the walk at the first key that does not fit, with
@@ -125,18 +142,22 @@ var errFull = errors.New("kv: enough was read")
 // full says whether further records would be cut off anyway.
 func (c *collector) full() bool {
 	most := c.options.most()
-	return c.options.CountOnly || most > 0 && int64(len(c.records)) >= most
+	return c.options.CountOnly || most > 0 && c.kept >= most
 }
 
+// add takes in a copy of r.
 func (c *collector) add(r Record) error {
 	c.count++
 	if c.full() || c.options.bounded() && !c.options.within(r) {
 		return nil
 	}
 	if c.options.KeysOnly && c.options.SortTarget != pb.RangeRequest_VALUE {
-		r = r.withoutValue(false)
+		r = r.withoutValue()
 	}
-	c.records = append(c.records, r)
+	r = c.frames.add(r)
+	if c.kept++; !c.options.framesSuffice() {
+		c.records = append(c.records, r)
+	}
 	return nil
 }
 
@@ -146,16 +167,18 @@ func (c *collector) result(rev int64) Result {
 	if o.CountOnly {
 		return res
 	}
-	if o.sorted() {
+	if !o.sorted() {
+		res.Frames = c.frames.blocks
+	} else {
 		sortRecords(res.Records, o)
 	}
 	res.More = o.most() > 0 && c.count > o.Limit
 	if o.Limit > 0 && int64(len(res.Records)) > o.Limit {
-		res.Records, res.More = res.Records[:o.Limit], true
+		res.Records, res.More, res.Frames = res.Records[:o.Limit], true, nil
 	}
 	if o.KeysOnly && o.SortTarget == pb.RangeRequest_VALUE {
 		for i, r := range res.Records {
-			res.Records[i] = r.withoutValue(true)
+			res.Records[i] = r.withLeaseOnly()
 		}
 	}
 	return res
@@ -264,7 +287,7 @@ func (s *Store) readOne(it *pebble.Iterator, key []byte, main int64, c *collecto
 		c.count++
 		return nil
 	}
-	record, err := s.recordAt(it)
+	record, err := s.viewAt(it)
 	if err != nil {
 		return err
 	}

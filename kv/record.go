@@ -109,14 +109,15 @@ func (r Record) Version() int64 { return r.number(fieldVersion) }
 // Lease returns the lease that the key is attached to, zero for none.
 func (r Record) Lease() int64 { return r.number(fieldLease) }
 
-// withoutValue returns the record as keys_only wants it. etcd answers that
-// from its index, which knows no leases; only when it had to read the values
-// to sort by them does the lease remain.
-func (r Record) withoutValue(keepLease bool) Record {
+// withoutValue returns the record as keys_only wants it, in the same memory.
+// etcd answers that from its index, which knows no leases.
+func (r Record) withoutValue() Record {
 	_, _, at := r.field(fieldValue)
-	short := bytes.Clone(r[:at])
-	if keepLease {
-		short = appendNumber(short, fieldLease, r.Lease())
-	}
-	return short
+	return r[:at:at]
+}
+
+// withLeaseOnly is withoutValue when etcd had to read the values to sort by
+// them: then the lease remains.
+func (r Record) withLeaseOnly() Record {
+	return appendNumber(bytes.Clone(r.withoutValue()), fieldLease, r.Lease())
 }

@@ -64,10 +64,10 @@ func TestRecordsReadAsTheyWereWritten(t *testing.T) {
 		r.ModRevision() != 300 || r.Version() != 4 || r.Lease() != -5 {
 		t.Errorf("%x reads as %q %q %d %d %d %d", r, r.Key(), r.Value(), r.CreateRevision(), r.ModRevision(), r.Version(), r.Lease())
 	}
-	if short := r.withoutValue(true); short.Value() != nil || short.Lease() != -5 {
+	if short := r.withLeaseOnly(); short.Value() != nil || short.Lease() != -5 {
 		t.Errorf("without its value: %x", short)
 	}
-	if short := r.withoutValue(false); short.Lease() != 0 || short.Version() != 4 {
+	if short := r.withoutValue(); short.Lease() != 0 || short.Version() != 4 {
 		t.Errorf("keys only: %x", short)
 	}
 }
@@ -77,7 +77,7 @@ func FuzzRecord(f *testing.F) {
 	f.Fuzz(func(t *testing.T, b []byte) {
 		r := Record(b)
 		_, _, _, _, _, _ = r.Key(), r.Value(), r.CreateRevision(), r.ModRevision(), r.Version(), r.Lease()
-		_ = r.withoutValue(true)
+		_ = r.withLeaseOnly()
 		_, _, _ = decodeVersioned(b)
 		_, _, _ = decodeHistory(b)
 		_, _, _, _ = splitVersioned(b)

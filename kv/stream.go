@@ -41,7 +41,7 @@ func (s *Store) Stream(r Range, o ReadOptions, fn func(Result) error) error {
 		if err := s.read(r, main, &c); err != nil && !errors.Is(err, errFull) {
 			return err
 		}
-		res := Result{Records: c.records, Revision: rev}
+		res := Result{Records: c.records, Frames: c.frames.blocks, Revision: rev}
 		count, left = count+int64(len(c.records)), left-int64(len(c.records))
 		more := c.count > int64(len(c.records))
 		if !more || left == 0 {

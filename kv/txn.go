@@ -2,6 +2,8 @@
 
 package kv
 
+import "bytes"
+
 // Txn is one transaction of a Batch: all it changes shares one revision. A key
 // is changed at most once in a transaction. Transactions of a batch follow one
 // another; each sees what came before.
@@ -64,7 +66,7 @@ func (t *Txn) Delete(r Range) (removed []Record) {
 		}
 	} else {
 		_ = t.batch.broke(t.batch.store.writer.walk(r, t.Revision(), true, func(_ []byte, record Record) error {
-			removed = append(removed, record)
+			removed = append(removed, bytes.Clone(record))
 			return nil
 		})) // Commit returns it
 	}

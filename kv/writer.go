@@ -225,6 +225,12 @@ func at(versions []version, main int64) (version, bool) {
 
 // recordAt returns a copy of the record under an iterator.
 func (s *Store) recordAt(it *pebble.Iterator) (Record, error) {
+	record, err := s.viewAt(it)
+	return bytes.Clone(record), err
+}
+
+// viewAt returns the record under an iterator, until that moves.
+func (s *Store) viewAt(it *pebble.Iterator) (Record, error) {
 	v, err := it.ValueAndErr()
 	if err != nil {
 		return nil, s.broken(err)
@@ -233,11 +239,12 @@ func (s *Store) recordAt(it *pebble.Iterator) (Record, error) {
 	if err != nil {
 		return nil, s.broken(err)
 	}
-	return bytes.Clone(record), nil
+	return record, nil
 }
 
 // walkVersions visits the newest version at or below main of each key in r, in
-// key order, tombstones too. it must be bounded to the keys' space.
+// key order, tombstones too; what record returns is valid during the call only.
+// it must be bounded to the keys' space.
 func (s *Store) walkVersions(it *pebble.Iterator, r Range, main int64,
 	fn func(key []byte, deleted bool, record func() (Record, error)) error) error {
 	if r.empty() {
@@ -247,7 +254,7 @@ func (s *Store) walkVersions(it *pebble.Iterator, r Range, main int64,
 	if !r.open() {
 		end = appendPrefix(nil, r.last())
 	}
-	record := func() (Record, error) { return s.recordAt(it) }
+	record := func() (Record, error) { return s.viewAt(it) }
 	for ok := it.SeekGE(appendPrefix(nil, r.first())); ok; {
 		k := it.Key()
 		if end != nil && cockroachkvs.Compare(k, end) >= 0 {

@@ -69,11 +69,14 @@ func readOptions(r *pb.RangeRequest) kv.ReadOptions {
 	}
 }
 
-// Range reads keys from this member's own state. Who wants a linearizable
-// answer calls raft's Sync first. It fails with kv.ErrCompacted or
+// Range reads keys from this member's own state; the answer's Records stay out
+// where its Frames hold the same. Who wants a linearizable answer calls raft's
+// Sync first. It fails with kv.ErrCompacted or
 // kv.ErrFuture for a revision that is not there.
 func (m *Machine) Range(_ Identity, r *pb.RangeRequest) (kv.Result, error) {
-	return m.store.Range(rangeOf(r.Key, r.RangeEnd), readOptions(r))
+	o := readOptions(r)
+	o.FramesOnly = true
+	return m.store.Range(rangeOf(r.Key, r.RangeEnd), o)
 }
 
 // Stream is Range in pieces, all of one revision.
