@@ -50,8 +50,12 @@ func appendHeader(b []byte, revision int64) []byte {
 
 // appendRange writes the fields of a RangeResponse but its header.
 func appendRange(b []byte, r kv.Result) []byte {
-	for _, record := range r.Records {
-		b = appendBytes(b, rangeKVs, record)
+	if r.Frames != nil {
+		for _, frame := range r.Frames {
+			b = append(b, frame...)
+		}
+	} else {
+		b = appendRecords(b, rangeKVs, r.Records)
 	}
 	b = appendBool(b, rangeMore, r.More)
 	return appendInt(b, rangeCount, r.Count)
