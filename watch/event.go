@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"sync"
+	"weak"
 
 	"github.com/cleatd/cleat/kv"
 )
@@ -18,8 +19,8 @@ type Event struct {
 	source Source
 	refs   int // cursors that hold it; guarded by Hub.mu
 
-	previous func() (kv.Record, error) // set once, by once
-	once     sync.Once
+	reading  sync.Mutex              // one look-up at a time
+	previous weak.Pointer[kv.Record] // guarded by reading
 }
 
 // eventOverhead is about what an event takes in memory beside its record.
@@ -28,20 +29,29 @@ const eventOverhead = 160
 func (e *Event) size() int { return len(e.Record) + eventOverhead }
 
 // Previous returns the record that the event replaced. It is nil if there was
-// none, and if a compaction took it. It is read once, however many ask, and
-// may be called concurrently; the error is the store's.
+// none, and if a compaction took it. All who ask at about the same time share
+// one look-up. It may be called concurrently; the error is the store's.
+//
+// What was found stays only until the garbage collector comes by: the event
+// may be pending for somebody who never takes it, and what it replaced may be
+// large although the event is not.
 func (e *Event) Previous() (kv.Record, error) {
-	e.once.Do(func() {
-		r, err := e.fetchPrevious()
-		e.previous = func() (kv.Record, error) { return r, err }
-	})
-	return e.previous()
-}
-
-func (e *Event) fetchPrevious() (kv.Record, error) {
 	if !e.Delete && e.Record.CreateRevision() == e.Revision {
 		return nil, nil
 	}
+	e.reading.Lock()
+	defer e.reading.Unlock()
+	if found := e.previous.Value(); found != nil {
+		return *found, nil
+	}
+	r, err := e.fetchPrevious()
+	if err == nil {
+		e.previous = weak.Make(&r)
+	}
+	return r, err
+}
+
+func (e *Event) fetchPrevious() (kv.Record, error) {
 	result, err := e.source.Range(kv.Range{Key: e.Record.Key()}, kv.ReadOptions{Revision: e.Revision - 1})
 	switch {
 	case errors.Is(err, kv.ErrCompacted):

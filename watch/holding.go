@@ -2,6 +2,8 @@
 
 package watch
 
+import "slices"
+
 // What attached cursors hold, and how they let go of it.
 
 // slotSize is what a pending event costs each cursor that shares it.
@@ -41,7 +43,8 @@ func (h *Hub) releaseLocked(c *Cursor, n int) []*Event {
 			h.held -= e.size()
 		}
 	}
-	c.pending = c.pending[n:]
+	// What is handed out must not stay reachable through what is left.
+	c.pending = slices.Clone(c.pending[n:])
 	if n > 0 {
 		h.holding.remove(c)
 	}

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"math"
 	"sync"
 
 	"github.com/cleatd/cleat/kv"
@@ -31,6 +32,7 @@ type Hub struct {
 	held    int     // bytes that pending events take
 	groups  map[*Group]struct{}
 	asking  map[*Group]struct{} // groups to tell when next passes their wanted
+	soonest int64               // none of asking wants less
 	ended   error               // set when Run returns
 
 	spots  []*spot   // scratch of give
@@ -48,6 +50,8 @@ func NewHub(source Source, o Options) *Hub {
 		index:  index{keys: make(map[string]*spot)},
 		groups: make(map[*Group]struct{}),
 		asking: make(map[*Group]struct{}),
+
+		soonest: math.MaxInt64,
 	}
 	if h.log == nil {
 		h.log = slog.New(slog.DiscardHandler)
@@ -143,10 +147,16 @@ func (h *Hub) give(events []kv.Event, rev int64) {
 // advanceLocked notes that everything before next was given out.
 func (h *Hub) advanceLocked(next int64) {
 	h.next = next
+	if next <= h.soonest {
+		return
+	}
+	h.soonest = math.MaxInt64
 	for g := range h.asking {
 		if g.wanted < next {
 			delete(h.asking, g)
 			g.markLocked()
+		} else {
+			h.soonest = min(h.soonest, g.wanted)
 		}
 	}
 }

@@ -33,6 +33,7 @@ func (g *Group) wantLocked(rev int64) {
 		return
 	}
 	g.hub.asking[g] = struct{}{}
+	g.hub.soonest = min(g.hub.soonest, rev)
 }
 
 // markLocked gives the answer its place in the queue.

@@ -73,18 +73,31 @@ type Options struct {
 	Registerer prometheus.Registerer
 }
 
-// limits bound what is held in memory. Whole revisions may exceed them.
+const (
+	// MaxHeld bounds the bytes that one cursor holds: the events that the hub
+	// gave it and that nobody took yet, with their bookkeeping. A cursor that
+	// nobody reads from never costs more; once it would, it drops all it holds
+	// and costs nothing.
+	MaxHeld = 1 << 20
+	// MaxHeldByAll bounds the bytes that all cursors of a hub hold together;
+	// an event that several hold counts once.
+	MaxHeldByAll = 64 << 20
+	// BatchBytes bounds a [Batch], but for one revision that is larger. It is
+	// small beside what a client can take, and large enough to make the cost
+	// of sending it small.
+	BatchBytes = 512 << 10
+)
+
+// limits are the bounds of one hub.
 type limits struct {
 	events int   // held by one cursor
 	bytes  int   // held by one cursor
-	total  int   // bytes held by all cursors, an event that many hold counted once
+	total  int   // bytes held by all cursors
 	batch  int   // bytes of a batch
 	scan   int64 // revisions looked through in one read of the history
 	nearby int64 // revisions from the present at which a cursor is attached
 }
 
-// A batch is small beside what a client can take, and large enough to make
-// the cost of sending it small. The total is what a member can spare.
 func defaultLimits() limits {
-	return limits{events: 4096, bytes: 1 << 20, total: 64 << 20, batch: 512 << 10, scan: 10_000, nearby: 100}
+	return limits{events: 4096, bytes: MaxHeld, total: MaxHeldByAll, batch: BatchBytes, scan: 10_000, nearby: 100}
 }
