@@ -34,9 +34,6 @@ func (s *Server) newGRPC() *grpc.Server {
 		grpc.KeepaliveParams(keepalive.ServerParameters{Time: 2 * time.Hour, Timeout: 20 * time.Second}),
 		// The doors have done the slow part; what is left is the preface.
 		grpc.ConnectionTimeout(handshakeLimit),
-		// A thousand idle clients would otherwise hold a thousand write
-		// buffers of 32 KiB.
-		grpc.SharedWriteBuffer(true),
 		// Stop ends handlers before it takes away what they stand on.
 		grpc.WaitForHandlers(true),
 		grpc.UnaryInterceptor(s.foreignUnary),

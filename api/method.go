@@ -4,7 +4,6 @@ package api
 
 import (
 	"context"
-	"io"
 	"time"
 	"unicode/utf8"
 
@@ -119,11 +118,6 @@ func (f *flow) send(m any) error {
 	}
 	f.method.sent.Inc()
 	return nil
-}
-
-// ended says whether a receive failed because the client is done or gone.
-func (f *flow) ended(err error) bool {
-	return err == io.EOF || f.ctx.Err() != nil
 }
 
 // admit is the start of every call: it finds the caller and checks the

@@ -63,7 +63,8 @@ const (
 // passing says whether accept may work again, as when files have run out.
 func passing(err error) bool {
 	var e net.Error
-	return errors.As(err, &e) && e.Temporary() //nolint:staticcheck // deprecated for its vagueness; accept is what it was made for
+	//lint:ignore SA1019 vague in general; accept is what it was made for
+	return errors.As(err, &e) && e.Temporary()
 }
 
 func (s *Server) pause(d time.Duration) {

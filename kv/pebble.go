@@ -3,7 +3,6 @@
 package kv
 
 import (
-	"errors"
 	"fmt"
 	"log/slog"
 
@@ -65,7 +64,7 @@ func (l pebbleLogger) Errorf(format string, args ...any) {
 }
 
 func (l pebbleLogger) Fatalf(format string, args ...any) {
-	_ = l.store.fail(errors.New(fmt.Sprintf("pebble: "+format, args...)))
+	_ = l.store.fail(fmt.Errorf("pebble: "+format, args...))
 	select {}
 }
 

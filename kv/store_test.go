@@ -44,20 +44,6 @@ func put(t testing.TB, s *Store, index uint64, key, value string) {
 	}
 }
 
-func compact(t testing.TB, s *Store, index uint64, rev int64) {
-	t.Helper()
-	b := s.NewBatch()
-	defer b.Close()
-	done, err := b.Compact(rev)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := b.Commit(index); err != nil {
-		t.Fatal(err)
-	}
-	<-done
-}
-
 func TestRecordsReadAsTheyWereWritten(t *testing.T) {
 	r := encodeRecord([]byte("k"), []byte("v"), 2, 300, 4, -5)
 	if string(r.Key()) != "k" || string(r.Value()) != "v" || r.CreateRevision() != 2 ||

@@ -6,7 +6,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"slices"
 	"time"
 )
@@ -62,7 +61,7 @@ func (n *Node) stop(ctx context.Context) error {
 func (n *Node) closeFiles() error {
 	var errs []error
 	for _, c := range slices.Backward(n.closers) {
-		errs = append(errs, c.(io.Closer).Close())
+		errs = append(errs, c.Close())
 	}
 	n.closers = nil
 	return errors.Join(errs...)
