@@ -1,0 +1,76 @@
+# SPDX-License-Identifier: Apache-2.0
+# `make` alone lists what there is to make.
+
+SHELL   := /bin/bash
+TAGS    := nobadger,nomysql,nopgx,nobbolt
+VERSION := $(shell git describe --tags --always --dirty 2>/dev/null || echo devel)
+LDFLAGS := -s -w -X main.version=$(VERSION) -X github.com/cleatd/cleat/ctl.Version=$(VERSION)
+
+# packaging/dev/setup.sh leaves a Go of its own here when the machine has none.
+export PATH    := $(CURDIR)/.build/go/bin:$(PATH)
+export GOFLAGS := -buildvcs=false -tags=$(TAGS)
+
+# Tests of whole processes under test/ drive the built programs, so the race
+# detector would see nothing of what they do.
+WHOLE := ./test/...
+UNITS  = $(shell go list ./... | grep -v /test/)
+RACE   = $(shell sh packaging/dev/setup.sh race)
+
+.PHONY: help
+help: ## list the targets
+	@awk -F ': .*## ' '/^[a-z-]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' Makefile
+
+.PHONY: setup
+setup: ## install what building and testing need (as root; otherwise say what is missing)
+	@sh packaging/dev/setup.sh install
+
+.PHONY: build
+build: setup ## build bin/cleatd and bin/cleatctl
+	CGO_ENABLED=0 go build -trimpath -ldflags '$(LDFLAGS)' -o bin/ ./cmd/...
+
+.PHONY: run
+run: build ## start a member below ./run, show what it does, stay in the foreground
+	@sh packaging/dev/run.sh
+
+.PHONY: peers
+peers: setup ## build the real etcd, etcdctl and etcdutl that tests compare with
+	cd test/peers && CGO_ENABLED=0 GOFLAGS=-buildvcs=false go build -o ../../.build/peers/ tool
+	ln -sf server .build/peers/etcd
+
+.PHONY: check
+check: setup ## gofmt, vet and staticcheck
+	@unformatted=$$(gofmt -l $$(git ls-files '*.go')); test -z "$$unformatted" || { echo "gofmt these: $$unformatted"; exit 1; }
+	go vet ./...
+	cd test/tools && GOFLAGS=-buildvcs=false go build -o ../../.build/tools/ tool
+	.build/tools/staticcheck -tags $(TAGS) ./...
+
+.PHONY: test
+test: build peers check ## everything that must pass
+	go test $(RACE) -timeout 15m $(UNITS)
+	go test -timeout 15m $(WHOLE)
+	@sh packaging/dev/setup.sh missing
+
+.PHONY: faults
+faults: build ## kill a member many more times than `make test` does
+	go test -timeout 60m -count 1 ./test/crash -kills 500
+
+.PHONY: long
+long: build peers ## the scenes of a day with lives as long as described, and long comparisons
+	go test -timeout 60m -count 1 ./test/session -letter
+	go test -timeout 60m -count 1 ./test/compat -ops 200000
+
+.PHONY: bench
+bench: build peers ## measure cleat beside etcd; writes docs/bench
+	go run ./internal/bench $(BENCH)
+
+.PHONY: fuzz
+fuzz: ## fuzz each decoder for FUZZTIME (10s)
+	@sh packaging/dev/fuzz.sh $(or $(FUZZTIME),10s)
+
+.PHONY: generate
+generate: ## make the generated sources anew (needs protoc)
+	go generate ./...
+
+.PHONY: clean
+clean: ## remove what was built and run
+	rm -rf bin dist run .build

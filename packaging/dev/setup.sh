@@ -1,0 +1,88 @@
+#!/bin/sh
+# SPDX-License-Identifier: Apache-2.0
+#
+# What building and testing need beside this checkout.
+#   setup.sh install   as root on Debian, install it; otherwise warn
+#   setup.sh race      print -race if the race detector can be built
+#   setup.sh missing   say which tests did not run for lack of it
+set -eu
+cd "$(dirname "$0")/../.."
+want_go=$(sed -n 's/^go //p' go.mod)
+
+# need PROGRAM PACKAGE: the programs that tests run, and where they come from.
+needs() {
+	cat <<-END
+		cc gcc
+		git git
+		curl curl
+		etcdctl etcd-client
+		systemd-socket-activate systemd
+	END
+}
+
+lacking() {
+	needs | while read -r program package; do
+		command -v "$program" >/dev/null 2>&1 || echo "$package"
+	done
+	[ -e /usr/include/stdio.h ] || echo libc6-dev
+}
+
+# A Go older than 1.21 does not fetch the one that go.mod asks for; but any Go
+# can fetch it as the module that it is published as.
+install_go() {
+	if GOTOOLCHAIN=auto go version >/dev/null 2>&1 && go env GOTOOLCHAIN 2>/dev/null | grep -q .; then
+		return
+	fi
+	if ! command -v go >/dev/null 2>&1; then
+		if ! as_root; then
+			echo "There is no Go: install Go $want_go or newer." >&2
+			exit 1
+		fi
+		packages golang-go ca-certificates
+	fi
+	if go env GOTOOLCHAIN 2>/dev/null | grep -q .; then
+		return
+	fi
+	case $(uname -m) in aarch64) arch=arm64 ;; *) arch=amd64 ;; esac
+	version=v0.0.1-go$want_go.linux-$arch
+	echo "fetching Go $want_go with $(go version)"
+	from=$(cd / && GOFLAGS='' go mod download -json "golang.org/toolchain@$version" | sed -n 's/^.*"Dir": "\(.*\)".*/\1/p')
+	mkdir -p .build
+	rm -rf .build/go
+	cp -r "$from" .build/go
+	chmod -R u+w .build/go
+	find .build/go/bin .build/go/pkg/tool -type f -exec chmod +x {} +
+}
+
+as_root() { [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null 2>&1; }
+
+packages() {
+	echo "installing $*"
+	apt-get update -qq
+	DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "$@" >/dev/null
+}
+
+case ${1:-} in
+install)
+	install_go
+	packages=$(lacking)
+	if [ -n "$packages" ] && as_root; then
+		# shellcheck disable=SC2086 # a list of words
+		packages $packages
+	fi
+	;;
+race)
+	if command -v cc >/dev/null 2>&1 && [ -e /usr/include/stdio.h ]; then echo -race; fi
+	;;
+missing)
+	packages=$(lacking | tr '\n' ' ')
+	if [ -n "$packages" ]; then
+		echo "Not all tests ran. These packages bring the rest:"
+		echo "  sudo apt-get install $packages"
+	fi
+	;;
+*)
+	sed -n '3,7s/^# *//p' "$0"
+	exit 2
+	;;
+esac
