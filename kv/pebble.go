@@ -64,8 +64,47 @@ func (l pebbleLogger) Errorf(format string, args ...any) {
 }
 
 func (l pebbleLogger) Fatalf(format string, args ...any) {
-	_ = l.store.fail(fmt.Errorf("pebble: "+format, args...))
+	_ = l.store.fail(fatality{fmt.Sprintf("pebble: "+format, args...), args})
 	select {}
+}
+
+// fatality is what Pebble dies of. It is said with %v as often as with %w, so
+// the cause is looked for among what was said.
+type fatality struct {
+	text string
+	said []any
+}
+
+func (f fatality) Error() string { return f.text }
+
+func (f fatality) Unwrap() []error {
+	var causes []error
+	for _, v := range f.said {
+		if err, ok := v.(error); ok {
+			causes = append(causes, err)
+		}
+	}
+	return causes
+}
+
+// openPebble opens the database. Pebble may call Fatalf already here, and is
+// then left where it stands.
+func (s *Store) openPebble(o Options) (*pebble.DB, error) {
+	type result struct {
+		db  *pebble.DB
+		err error
+	}
+	opened := make(chan result, 1)
+	go func() {
+		db, err := pebble.Open(o.Dir, s.pebbleOptions(o))
+		opened <- result{db, err}
+	}()
+	select {
+	case r := <-opened:
+		return r.db, r.err
+	case <-s.failed:
+		return nil, s.err()
+	}
 }
 
 func (s *Store) logger() *slog.Logger {

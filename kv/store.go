@@ -92,7 +92,7 @@ func Open(o Options) (*Store, error) {
 	}
 	s := &Store{log: o.Logger, fatal: o.Fatal, grown: make(chan struct{}), failed: make(chan struct{})}
 	s.writer = &writer{store: s}
-	db, err := pebble.Open(o.Dir, s.pebbleOptions(o))
+	db, err := s.openPebble(o)
 	if err != nil {
 		return nil, fmt.Errorf("open the store in %s: %w", o.Dir, err)
 	}
