@@ -13,6 +13,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/cockroachdb/pebble/v2/vfs"
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
 	"golang.org/x/sync/errgroup"
@@ -39,6 +40,14 @@ type Options struct {
 	Level   *slog.LevelVar         // what the logger obeys; reload sets it
 	Logger  *slog.Logger
 	Version string
+
+	faults faults
+}
+
+// faults stand between the member and its disk in tests. The zero value is
+// none.
+type faults struct {
+	state vfs.FS
 }
 
 // Daemon is one running member.
@@ -48,6 +57,7 @@ type Daemon struct {
 	level   *slog.LevelVar
 	log     *slog.Logger
 	version string
+	faults  faults
 
 	registry *prometheus.Registry
 	dir      *dataDir
@@ -74,6 +84,7 @@ type Daemon struct {
 func Open(ctx context.Context, o Options) (*Daemon, error) {
 	d := &Daemon{
 		config: o.Config, reload: o.Reload, level: o.Level, log: o.Logger, version: o.Version,
+		faults:   o.faults,
 		registry: prometheus.NewRegistry(),
 		fatal:    make(chan error, 1),
 	}
@@ -127,7 +138,8 @@ func (d *Daemon) openDoors() (err error) {
 func (d *Daemon) openState() error {
 	var err error
 	d.store, err = kv.Open(kv.Options{
-		Dir: filepath.Join(d.dir.path, "state"), Logger: d.log, Registerer: d.registry, Fatal: d.fail,
+		Dir: filepath.Join(d.dir.path, "state"), FS: d.faults.state,
+		Logger: d.log, Registerer: d.registry, Fatal: d.fail,
 	})
 	if err != nil {
 		return err
@@ -178,10 +190,11 @@ func (d *Daemon) startLocal(run context.Context) error {
 }
 
 // keep runs a part of the member until run ends. A part that ends before that
-// with an error ends the member.
+// with an error ends the member, but not with ErrStopped: raft tells fail why
+// it stopped, and that is the cause to show.
 func (d *Daemon) keep(run context.Context, part string, fn func(context.Context) error) {
 	d.work.Go(func() error {
-		if err := fn(run); err != nil && run.Err() == nil {
+		if err := fn(run); err != nil && run.Err() == nil && !errors.Is(err, raft.ErrStopped) {
 			return fmt.Errorf("%s: %w", part, err)
 		}
 		return nil

@@ -34,7 +34,7 @@ func (d *Daemon) Run(ctx context.Context) error {
 			d.log.Info("stopping", "reason", context.Cause(ctx))
 			return nil
 		case err := <-d.fatal:
-			return err
+			return d.withMend(err)
 		case err := <-ended:
 			return fmt.Errorf("a part of the daemon ended: %w", err)
 		case <-hangup:

@@ -1,0 +1,156 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package daemon
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"go.uber.org/zap"
+
+	clientv3 "go.etcd.io/etcd/client/v3"
+)
+
+// patience bounds every wait: it is generous, and no test asserts a time.
+const patience = 60 * time.Second
+
+// life is a member from its start to its end, in this process.
+type life struct {
+	t      *testing.T
+	d      *Daemon
+	stop   context.CancelFunc
+	ended  chan error // what Run returned
+	client *clientv3.Client
+}
+
+// options are those of a member whose everything is below dir.
+func options(t *testing.T, dir string) Options {
+	t.Helper()
+	c := Default()
+	c.Name, c.ListenClient, c.ReserveBytes = "test", "127.0.0.1:0", 0
+	c.DataDir, c.Socket = filepath.Join(dir, "data"), filepath.Join(dir, "cleat.sock")
+	said := new(sayings)
+	t.Cleanup(func() {
+		if t.Failed() {
+			t.Logf("the member said:\n%s", said.text.Bytes())
+		}
+	})
+	return Options{Config: c, Level: new(slog.LevelVar), Logger: slog.New(slog.NewTextHandler(said, nil))}
+}
+
+// sayings is what a member said; goroutines that outlive the test may go on.
+type sayings struct {
+	mu   sync.Mutex
+	text bytes.Buffer // under mu
+}
+
+func (s *sayings) Write(p []byte) (int, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.text.Write(p)
+}
+
+// begin starts a member and runs it.
+func begin(t *testing.T, o Options) *life {
+	t.Helper()
+	d, err := Open(t.Context(), o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, stop := context.WithCancel(t.Context())
+	l := &life{t: t, d: d, stop: stop, ended: make(chan error, 1)}
+	go func() { l.ended <- d.Run(ctx) }()
+	l.client, err = clientv3.New(clientv3.Config{
+		Endpoints: []string{"unix://" + o.Config.Socket}, DialTimeout: patience, Logger: zap.NewNop(),
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = l.client.Close() }) // closed by end when all went well
+	return l
+}
+
+// end stops the member and returns what Run, and then Close, has said.
+func (l *life) end() error {
+	l.t.Helper()
+	l.stop()
+	return l.fall()
+}
+
+// fall waits for a member that stops by itself.
+func (l *life) fall() error {
+	l.t.Helper()
+	err := l.cause()
+	_ = l.client.Close()
+	return errors.Join(err, l.d.Close())
+}
+
+// cause waits for Run's end.
+func (l *life) cause() error {
+	l.t.Helper()
+	select {
+	case err := <-l.ended:
+		return err
+	case <-time.After(patience):
+		l.t.Fatal("the member goes on")
+		return nil
+	}
+}
+
+// put returns after the acknowledgement, or with the reason why there is none.
+func (l *life) put(key string, size int) error {
+	ctx, cancel := context.WithTimeout(l.t.Context(), patience)
+	defer cancel()
+	_, err := l.client.Put(ctx, key, filler(key, size))
+	return err
+}
+
+func filler(key string, size int) string {
+	return key + strings.Repeat(" ", size-len(key))
+}
+
+// holds checks that the keys 0 to n-1 are there with values of size bytes.
+func (l *life) holds(n, size int) {
+	l.t.Helper()
+	ctx, cancel := context.WithTimeout(l.t.Context(), patience)
+	defer cancel()
+	for i := range n {
+		key := fmt.Sprint(i)
+		r, err := l.client.Get(ctx, key)
+		if err != nil || len(r.Kvs) != 1 || string(r.Kvs[0].Value) != filler(key, size) {
+			l.t.Fatalf("key %s, which was acknowledged: %v, %v", key, r, err)
+		}
+	}
+}
+
+// shortDir is a directory whose name leaves room for a socket's path.
+func shortDir(t *testing.T) string {
+	t.Helper()
+	dir, err := os.MkdirTemp("", "cleat")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = os.RemoveAll(dir) })
+	return dir
+}
+
+// successor starts a member on a copy of what another has left on the disk,
+// which a part of it that hangs may still hold.
+func successor(t *testing.T, o Options) *life {
+	t.Helper()
+	next := options(t, shortDir(t))
+	next.Config.RaftLog = o.Config.RaftLog
+	if err := os.CopyFS(next.Config.DataDir, os.DirFS(o.Config.DataDir)); err != nil {
+		t.Fatal(err)
+	}
+	return begin(t, next)
+}

@@ -1,0 +1,26 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package daemon
+
+import (
+	"errors"
+	"fmt"
+	"syscall"
+)
+
+// withMend adds to an error of the disk what to do about it. A member that
+// cannot write stops rather than go on without: nothing is repaired by itself,
+// and nothing is lost either, because what was acknowledged is in the log.
+func (d *Daemon) withMend(err error) error {
+	var errno syscall.Errno
+	switch {
+	case !errors.As(err, &errno):
+		return err
+	case errno == syscall.ENOSPC, errno == syscall.EDQUOT:
+		return fmt.Errorf("%w; make room on the disk of %s and start cleatd again: nothing that was acknowledged is lost",
+			err, d.config.DataDir)
+	default:
+		return fmt.Errorf("%w; mend the disk of %s (dmesg may tell more) and start cleatd again: nothing that was acknowledged is lost",
+			err, d.config.DataDir)
+	}
+}
