@@ -14,6 +14,7 @@ import (
 var exceptions = map[string]string{
 	"hash of a compaction": "HashKV of one of the last compacted revisions: etcd remembers the hash it took while it compacted, " +
 		"of what it removed too; cleat hashes what there is, and refuses revisions below the compaction",
+	"order of leases": "LeaseLeases: etcd lists first what expires first, by its own clock; cleat lists by ID, alike on every member",
 	"stream by a target": "RangeStream with a sort target and no order: etcd sorts each chunk by itself and goes on behind the key that " +
 		"came out last, so it repeats some keys and leaves others out; cleat says Unimplemented, upon which clients ask with Range",
 }

@@ -3,6 +3,8 @@
 package compat
 
 import (
+	"bytes"
+	"cmp"
 	"crypto/sha256"
 	"fmt"
 	"slices"
@@ -73,8 +75,9 @@ func maskMessage(request, reply proto.Message) {
 		if reply.TTL > reply.GrantedTTL-int64(patience.Seconds()) && reply.TTL <= reply.GrantedTTL {
 			reply.TTL = reply.GrantedTTL
 		}
+		slices.SortFunc(reply.Keys, bytes.Compare) // etcd keeps them in no order
 	case *pb.LeaseLeasesResponse:
-		slices.SortFunc(reply.Leases, func(a, b *pb.LeaseStatus) int { return int(a.ID - b.ID) })
+		slices.SortFunc(reply.Leases, func(a, b *pb.LeaseStatus) int { return cmp.Compare(a.ID, b.ID) })
 	}
 }
 
