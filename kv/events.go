@@ -6,6 +6,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"math"
 	"slices"
 
 	"github.com/cockroachdb/pebble/v2"
@@ -46,8 +47,12 @@ func (s *Store) Events(r Range, from, to int64, maxBytes int) (events []Event, n
 	if err != nil {
 		return nil, 0, err
 	}
-	if err := s.fetch(changes); err != nil {
+	kept, err := s.fetchUpTo(changes, 2*maxBytes)
+	if err != nil {
 		return nil, 0, err
+	}
+	if len(kept) < len(changes) {
+		changes, next = kept, changes[len(kept)].main
 	}
 	// The removal of what a compaction gave up begins after the compaction
 	// is visible, so a look now tells whether the history had a hole.
@@ -114,10 +119,18 @@ func (s *Store) changeAt(it *pebble.Iterator) (change, error) {
 	return change{revision: rev, deleted: deleted, key: bytes.Clone(key)}, nil
 }
 
-// fetch looks up the records of changes. The history goes by revision while
+// fetch looks up the records of changes.
+func (s *Store) fetch(changes []change) error {
+	_, err := s.fetchUpTo(changes, math.MaxInt)
+	return err
+}
+
+// fetchUpTo looks up the records of changes. The history goes by revision while
 // records lie by key, so the look-ups are made in key order on one iterator,
-// which makes neighbours cheap.
-func (s *Store) fetch(changes []change) (err error) {
+// which makes neighbours cheap. How large they are shows only then: when they
+// exceed maxBytes it gives up the newer half of the revisions, as often as it
+// takes or until one is left. It returns the changes that it kept.
+func (s *Store) fetchUpTo(changes []change, maxBytes int) (kept []change, err error) {
 	order := make([]int, 0, len(changes))
 	for i, c := range changes {
 		if !c.deleted {
@@ -125,32 +138,61 @@ func (s *Store) fetch(changes []change) (err error) {
 		}
 	}
 	if len(order) == 0 {
-		return nil
+		return changes, nil
 	}
 	slices.SortFunc(order, func(a, b int) int { return compareChanges(changes[a], changes[b]) })
 	it, err := s.db.NewIter(&pebble.IterOptions{LowerBound: []byte{spaceKeys, 0}, UpperBound: []byte{spaceKeys + 1, 0}})
 	if err != nil {
-		return s.broken(err)
+		return nil, s.broken(err)
 	}
 	defer func() { err = errors.Join(err, it.Close()) }()
 	var seek []byte
+	size := 0
 	for _, i := range order {
+		if i >= len(changes) {
+			continue
+		}
 		c := &changes[i]
 		seek = appendVersioned(seek[:0], c.key, versionOf(c.main, false))
-		if !it.SeekGE(seek) || !bytes.Equal(it.Key(), seek) {
-			if err := it.Error(); err != nil {
-				return s.broken(err)
-			}
-			if c.main < s.Compacted() {
-				return ErrCompacted
-			}
-			return s.broken(fmt.Errorf("%w: revision %d.%d names a record that is not there", errDamaged, c.main, c.sub))
+		if c.record, err = s.recordOf(it, seek, c.revision); err != nil {
+			return nil, err
 		}
-		if c.record, err = s.recordAt(it); err != nil {
-			return err
+		size += len(c.record)
+		for size > maxBytes && changes[0].main != changes[len(changes)-1].main {
+			n := middle(changes)
+			for j := range changes[n:] {
+				size -= len(changes[n+j].record)
+				changes[n+j].record = nil
+			}
+			changes = changes[:n]
 		}
 	}
-	return nil
+	return changes, nil
+}
+
+// recordOf reads the record of a change, whose place is seek.
+func (s *Store) recordOf(it *pebble.Iterator, seek []byte, rev revision) (Record, error) {
+	if it.SeekGE(seek) && bytes.Equal(it.Key(), seek) {
+		return s.recordAt(it)
+	}
+	if err := it.Error(); err != nil {
+		return nil, s.broken(err)
+	}
+	if rev.main < s.Compacted() {
+		return nil, ErrCompacted
+	}
+	return nil, s.broken(fmt.Errorf("%w: revision %d.%d names a record that is not there", errDamaged, rev.main, rev.sub))
+}
+
+// middle returns where to part changes of several revisions, between two of
+// them.
+func middle(changes []change) int {
+	half := len(changes) / 2
+	main := changes[half].main
+	if n := slices.IndexFunc(changes, func(c change) bool { return c.main == main }); n > 0 {
+		return n
+	}
+	return slices.IndexFunc(changes, func(c change) bool { return c.main > main })
 }
 
 // compareChanges orders by key, then newest first, as the records lie.
