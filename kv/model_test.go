@@ -183,7 +183,7 @@ func (p *pair) deleteRange(txn *Txn, sub uint32, touched map[string]bool) uint32
 			return sub // the doors refuse to change a key twice in one transaction
 		}
 	}
-	removed := txn.Delete(r)
+	removed := txn.Delete(r, true)
 	if fmt.Sprintf("%x", removed) != fmt.Sprintf("%x", doomed) {
 		p.t.Fatalf("delete %q removed %q, want %q", r, removed, doomed)
 	}

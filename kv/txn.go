@@ -2,8 +2,6 @@
 
 package kv
 
-import "bytes"
-
 // Txn is one transaction of a Batch: all it changes shares one revision. A key
 // is changed at most once in a transaction. Transactions of a batch follow one
 // another; each sees what came before.
@@ -58,15 +56,20 @@ func (t *Txn) Put(key, value []byte, lease int64) (previous Record) {
 }
 
 // Delete removes the keys of a range and returns their last records, in key
-// order.
-func (t *Txn) Delete(r Range) (removed []Record) {
+// order, without their values unless these are asked for: a range may hold more
+// than fits in memory twice.
+func (t *Txn) Delete(r Range, values bool) (removed []Record) {
 	if len(r.End) == 0 {
 		if record, found := t.Latest(r.Key); found {
 			removed = append(removed, record)
 		}
 	} else {
+		var copies frames
 		_ = t.batch.broke(t.batch.store.writer.walk(r, t.Revision(), true, func(_ []byte, record Record) error {
-			removed = append(removed, bytes.Clone(record))
+			if !values {
+				record = record.withLeaseOnly()
+			}
+			removed = append(removed, copies.add(record))
 			return nil
 		})) // Commit returns it
 	}

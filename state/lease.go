@@ -42,7 +42,7 @@ func (a *applier) revoke(id int64) (Reply, error) {
 	t := a.batch.Begin()
 	defer t.End()
 	for _, key := range keys {
-		t.Delete(kv.Range{Key: key})
+		t.Delete(kv.Range{Key: key}, false)
 	}
 	return Reply{Revision: t.Revision()}, nil
 }

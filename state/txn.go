@@ -215,7 +215,7 @@ func (w writer) put(dst []byte, r *pb.PutRequest) ([]byte, error) {
 }
 
 func (w writer) deleteRange(dst []byte, r *pb.DeleteRangeRequest) ([]byte, error) {
-	removed := w.txn.Delete(rangeOf(r.Key, r.RangeEnd))
+	removed := w.txn.Delete(rangeOf(r.Key, r.RangeEnd), r.PrevKv)
 	for _, record := range removed {
 		if err := w.applier.attach(record.Key(), record.Lease(), 0); err != nil {
 			return nil, fmt.Errorf("detach a deleted key: %v", err)

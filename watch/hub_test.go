@@ -68,7 +68,7 @@ func (h *house) write(changes ...string) int64 {
 	txn := b.Begin()
 	for _, c := range changes {
 		if key, deleted := strings.CutPrefix(c, "-"); deleted {
-			txn.Delete(kv.Range{Key: []byte(key)})
+			txn.Delete(kv.Range{Key: []byte(key)}, false)
 			continue
 		}
 		key, value, _ := strings.Cut(c, "=")

@@ -66,7 +66,7 @@ func (m *model) change() {
 			m.live[k] = v
 			m.events = append(m.events, past{m.rev + 1, k, fmt.Sprintf("%d %s=%s", m.rev+1, k, v), old})
 		case old != "":
-			txn.Delete(key(k))
+			txn.Delete(key(k), false)
 			delete(m.live, k)
 			m.events = append(m.events, past{m.rev + 1, k, fmt.Sprintf("%d -%s", m.rev+1, k), old})
 		}
