@@ -128,37 +128,64 @@ func (w *watches) deliver() error {
 	if d.Err != nil {
 		return w.end(to, d.Err)
 	}
-	changes, err := to.changes(d.Events)
-	if err != nil || len(changes) == 0 {
-		return err
+	return w.sendEvents(to, d.Batch)
+}
+
+// sendEvents sends a batch, in pieces of whole revisions if what the events
+// replaced makes it large: the batch's bound knows nothing of that.
+func (w *watches) sendEvents(to *watcher, b watch.Batch) error {
+	limit := w.server.config.MaxRequestBytes + overhead
+	for events := b.Events; len(events) > 0; {
+		changes, n, err := to.changes(events, limit)
+		if err != nil {
+			return err
+		}
+		revision := b.Revision
+		if n < len(events) {
+			revision = events[n-1].Revision
+		}
+		if err := w.sendChanges(to, revision, changes, limit); err != nil {
+			return err
+		}
+		events = events[n:]
+	}
+	return nil
+}
+
+func (w *watches) sendChanges(to *watcher, revision int64, changes []change, limit int) error {
+	if len(changes) == 0 {
+		return nil
 	}
 	to.quiet = false
-	limit := w.server.config.MaxRequestBytes + overhead
 	if !to.fragment {
-		return w.send(w.server.header.events(to.id, d.Revision, changes, false))
+		return w.send(w.server.header.events(to.id, revision, changes, false))
 	}
 	return fragments(changes, limit, func(piece []change, more bool) error {
-		return w.send(w.server.header.events(to.id, d.Revision, piece, more))
+		return w.send(w.server.header.events(to.id, revision, piece, more))
 	})
 }
 
-// changes selects the events that the watcher wants.
-func (to *watcher) changes(events []*watch.Event) ([]change, error) {
-	out := make([]change, 0, len(events))
-	for _, e := range events {
+// changes selects what the watcher wants of the first n events: all of them,
+// or whole revisions until those weigh limit.
+func (to *watcher) changes(events []*watch.Event, limit int) (out []change, n int, err error) {
+	out = make([]change, 0, len(events))
+	size := 0
+	for i, e := range events {
+		if size >= limit && e.Revision != events[i-1].Revision {
+			return out, i, nil
+		}
 		if (e.Delete && to.noDelete) || (!e.Delete && to.noPut) {
 			continue
 		}
 		c := change{event: e.Event}
 		if to.previous {
-			var err error
 			if c.previous, err = e.Previous(); err != nil {
-				return nil, err
+				return nil, 0, err
 			}
 		}
-		out = append(out, c)
+		out, size = append(out, c), size+c.size()
 	}
-	return out, nil
+	return out, len(events), nil
 }
 
 // end tells a watcher that a compaction took what it had yet to get. Its id
