@@ -29,6 +29,13 @@ func (n *Node) grown() {
 // label moves the label, and cuts off the log's head, each time the log has
 // grown by SnapshotBytes. hraft's own trigger counts entries and is off.
 func (n *Node) label() {
+	// Until hraft has applied something in this life it finds nothing to label.
+	// A member that dies early each time would never cut its log.
+	select {
+	case <-n.progress.reached(n.applier.held + 1):
+	case <-n.stopping:
+		return
+	}
 	for {
 		select {
 		case <-n.crowded:

@@ -42,6 +42,26 @@ func TestALabelIsSeenOnlyAfterTheStateIsDurable(t *testing.T) {
 	checkLabel(t, m.dir)
 }
 
+// What was written by lives too short for a label is labelled by the next, even
+// if nothing more is written.
+func TestALogThatEarlierLivesHaveFilledIsLabelled(t *testing.T) {
+	dir := t.TempDir()
+	m := open(t, dir)
+	for i := range 20 {
+		m.write(t, fmt.Sprintf("%d %s", i, strings.Repeat("x", 200)))
+	}
+	m.stop(t)
+	m = open(t, dir, func(c *Config) { c.SnapshotBytes = 2 << 10 })
+	m.sync(t)
+	eventually(t, func() error {
+		list, err := m.labels.List()
+		if err == nil && len(list) == 0 {
+			err = errors.New("no label")
+		}
+		return err
+	})
+}
+
 // Whoever closes the sink first, the label waits for the machine.
 func TestASinkRefusesToCloseEarly(t *testing.T) {
 	s, err := openLabels(t.TempDir(), func(error) {})
