@@ -56,6 +56,25 @@ func TestAFailedWriteOfTheLogIsTheEnd(t *testing.T) {
 	}
 }
 
+// raft-wal opens its next segment in the background and keeps quiet about what
+// goes wrong there.
+func TestASegmentThatCannotBeMadeIsNamedWithItsCause(t *testing.T) {
+	m := open(t, t.TempDir())
+	m.sync(t)
+	next := filepath.Join(m.dir, "raft", walDir, fmt.Sprintf("%020d-%016x.wal", m.Status().Last+3, 1))
+	if err := os.WriteFile(next, nil, 0o600); err != nil { // in its way
+		t.Fatal(err)
+	}
+	_, err := m.Propose(patience(t), make([]byte, maxCommandBytes-100))
+	for err == nil {
+		_, err = m.Propose(patience(t), make([]byte, maxCommandBytes-100))
+	}
+	fatal := <-m.fatal
+	if !errors.Is(fatal, os.ErrExist) || !strings.Contains(fatal.Error(), next) {
+		t.Errorf("Fatal was told %v, want the cause and %s", fatal, next)
+	}
+}
+
 // hraft would be elected again after a failed write and carry on.
 func TestNoWriteFollowsAFailedOne(t *testing.T) {
 	broken := 0

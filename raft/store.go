@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"runtime/debug"
 	"slices"
+	"sync/atomic"
 	"time"
 
 	hraft "github.com/hashicorp/raft"
@@ -105,12 +106,12 @@ func openWAL(c *Config) (logStore, error) {
 	if err := os.MkdirAll(path, 0o700); err != nil {
 		return nil, fmt.Errorf("make raft log: %w", err)
 	}
-	w := &walLog{meta: &metadb.BoltMetaDB{}}
+	w := &walLog{meta: &metadb.BoltMetaDB{}, turn: &turn{}}
 	err := panicAsError(func() (err error) {
 		w.WAL, err = wal.Open(path,
 			wal.WithLogger(hclogTo(c.Logger)),
-			wal.WithSegmentFiler(segments{segment.NewFiler(path, fs.New()), path}),
-			wal.WithMetaStore(walMeta{w.meta}))
+			wal.WithSegmentFiler(segments{segment.NewFiler(path, fs.New()), path, w.turn}),
+			wal.WithMetaStore(walMeta{w.meta, path, w.turn}))
 		return err
 	})
 	if err != nil {
@@ -124,6 +125,28 @@ func openWAL(c *Config) (logStore, error) {
 type walLog struct {
 	*wal.WAL
 	meta *metadb.BoltMetaDB
+	turn *turn
+}
+
+// StoreLogs adds why there is no segment to write to.
+func (w *walLog) StoreLogs(logs []*hraft.Log) error {
+	err := w.WAL.StoreLogs(logs)
+	if cause := w.turn.failure.Load(); err != nil && cause != nil {
+		return fmt.Errorf("%w: %w", err, *cause)
+	}
+	return err
+}
+
+// turn keeps why raft-wal could not turn to its next segment. It does so in
+// the background and only logs what goes wrong; the next write then finds the
+// old segment sealed and does not say more.
+type turn struct{ failure atomic.Pointer[error] }
+
+func (t *turn) keep(err error) error {
+	if err != nil {
+		t.failure.Store(&err)
+	}
+	return err
 }
 
 func (w *walLog) Close() error { return errors.Join(w.WAL.Close(), w.meta.Close()) }
@@ -132,6 +155,12 @@ func (w *walLog) Close() error { return errors.Join(w.WAL.Close(), w.meta.Close(
 type segments struct {
 	*segment.Filer
 	path string
+	turn *turn
+}
+
+func (s segments) Create(info types.SegmentInfo) (types.SegmentWriter, error) {
+	w, err := s.Filer.Create(info)
+	return w, s.turn.keep(s.naming(info, err))
 }
 
 func (s segments) Open(info types.SegmentInfo) (types.SegmentReader, error) {
@@ -151,7 +180,19 @@ func (s segments) naming(info types.SegmentInfo, err error) error {
 	return fmt.Errorf("segment %s: %w", filepath.Join(s.path, segment.FileName(info)), err)
 }
 
-type walMeta struct{ *metadb.BoltMetaDB }
+type walMeta struct {
+	*metadb.BoltMetaDB
+	path string
+	turn *turn
+}
+
+func (m walMeta) CommitState(state types.PersistentState) error {
+	err := m.BoltMetaDB.CommitState(state)
+	if err == nil {
+		return nil
+	}
+	return m.turn.keep(fmt.Errorf("write %s: %w", filepath.Join(m.path, metadb.FileName), err))
+}
 
 func (m walMeta) Load(dir string) (state types.PersistentState, err error) {
 	err = panicAsError(func() (err error) {
