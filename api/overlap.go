@@ -10,11 +10,12 @@ import (
 	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
 )
 
-// A transaction may write a key only once on any path through it. The check is
-// etcd's to the letter, its gaps included: a nested transaction is compared
-// with its parent's operations and with the siblings before it, and a range
-// whose end is not above its start covers nothing, although "\x00" as an end
-// means "to the last key" when the deletion is carried out.
+// A transaction may change a key only once on any path through it. The check is
+// etcd's, without its gaps. etcd does not see that a range with "\x00" as its
+// end has no end, nor what a nested transaction deletes after a sibling has put
+// it; so it lets a key be deleted and put at one revision, loses it when that
+// revision is compacted, and dies of it at the next read. Versions here are
+// told apart by their revision, so a key cannot have two at one.
 
 // touched is what one branch writes: keys that are put, ranges that are deleted.
 type touched struct {
@@ -59,6 +60,11 @@ func (t *touched) addNested(nested *pb.TxnRequest) error {
 	if err != nil {
 		return err
 	}
+	for key := range t.puts {
+		if success.deletes.contain(key) || failure.deletes.contain(key) {
+			return rpctypes.ErrGRPCDuplicateKey
+		}
+	}
 	for key := range success.puts {
 		if _, twice := t.puts[key]; twice || t.deletes.contain(key) {
 			return rpctypes.ErrGRPCDuplicateKey
@@ -85,10 +91,13 @@ func deletedBy(ops []*pb.RequestOp) spans {
 			continue
 		}
 		s := span{string(r.Key), string(r.RangeEnd)}
-		if s.end == "" {
+		switch s.end {
+		case "":
 			s.end = s.start + "\x00"
+		case "\x00":
+			s.end = ""
 		}
-		if s.start < s.end {
+		if s.reaches(s.start) {
 			out = append(out, s)
 		}
 	}
@@ -96,8 +105,11 @@ func deletedBy(ops []*pb.RequestOp) spans {
 	return out.merged()
 }
 
-// span is the keys from start to before end.
+// span is the keys from start to before end; an empty end is none.
 type span struct{ start, end string }
+
+// reaches says whether a key at or above the start is in the span.
+func (s span) reaches(key string) bool { return s.end == "" || key < s.end }
 
 // spans are sorted and do not touch, so that a look-up is a binary search and
 // a request full of nested deletions costs no square of its size.
@@ -105,20 +117,29 @@ type spans []span
 
 func (s spans) contain(key string) bool {
 	i, at := slices.BinarySearchFunc(s, key, func(x span, key string) int { return strings.Compare(x.start, key) })
-	return at || (i > 0 && key < s[i-1].end)
+	return at || (i > 0 && s[i-1].reaches(key))
 }
 
 // merged joins neighbours that overlap or touch; s is sorted by start.
 func (s spans) merged() spans {
 	var out spans
 	for _, x := range s {
-		if n := len(out); n > 0 && x.start <= out[n-1].end {
-			out[n-1].end = max(out[n-1].end, x.end)
+		n := len(out)
+		if n == 0 || (!out[n-1].reaches(x.start) && x.start != out[n-1].end) {
+			out = append(out, x)
 			continue
 		}
-		out = append(out, x)
+		out[n-1].end = later(out[n-1].end, x.end)
 	}
 	return out
+}
+
+// later is the end of two that is further on.
+func later(a, b string) string {
+	if a == "" || b == "" {
+		return ""
+	}
+	return max(a, b)
 }
 
 func union(a, b spans) spans {
