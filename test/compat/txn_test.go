@@ -124,25 +124,58 @@ func TestTxnFailsWhole(t *testing.T) {
 func TestTxnRefusesDuplicateKeys(t *testing.T) {
 	alike(t, both, func(s *side) {
 		history(s)
-		ops := map[string]*pb.RequestOp{
-			"put a": opPut("a", "1"), "put b": opPut("b", "1"), "put \xff": opPut("\xff", "1"),
-			"delete a": opDelete("a", ""), "delete a-b": opDelete("a", "b"), "delete a-": opDelete("a", "\x00"),
-			"delete b-a": opDelete("b", "a"), "delete a-a": opDelete("a", "a"), "get": opGet("a", ""),
-			"then put a": op(then(opPut("a", "1"))), "else put a": op(otherwise(opPut("a", "1"))),
-			"then delete a": op(then(opDelete("a", ""))), "else delete a-": op(otherwise(opDelete("a", "\x00"))),
-			"either put a": op(&pb.TxnRequest{Success: []*pb.RequestOp{opPut("a", "1")}, Failure: []*pb.RequestOp{opPut("a", "2")}}),
-			"put or delete a": op(&pb.TxnRequest{
-				Success: []*pb.RequestOp{opPut("a", "1")}, Failure: []*pb.RequestOp{opDelete("a", "")},
-			}),
-			"deep put a": op(then(op(then(opPut("a", "1"))))),
-		}
+		ops := touching()
 		for _, first := range sortedKeys(ops) {
 			for _, second := range sortedKeys(ops) {
-				s.ask(then(ops[first], ops[second]))
+				if !overlooked(first, second) {
+					s.ask(then(ops[first], ops[second]))
+				}
 			}
 			s.ask(then(opPut("n", "1"), ops[first], opDelete("k", "n"), ops[first]))
 		}
 		s.ask(everything())
+	})
+}
+
+// touching are operations that change the key a, or nearly.
+func touching() map[string]*pb.RequestOp {
+	return map[string]*pb.RequestOp{
+		"put a": opPut("a", "1"), "put b": opPut("b", "1"), "put \xff": opPut("\xff", "1"),
+		"delete a": opDelete("a", ""), "delete a-b": opDelete("a", "b"),
+		"delete b-a": opDelete("b", "a"), "delete a-a": opDelete("a", "a"), "get": opGet("a", ""),
+		"then put a": op(then(opPut("a", "1"))), "else put a": op(otherwise(opPut("a", "1"))),
+		"then delete a": op(then(opDelete("a", ""))), "else delete a-b": op(otherwise(opDelete("a", "b"))),
+		"either put a": op(&pb.TxnRequest{Success: []*pb.RequestOp{opPut("a", "1")}, Failure: []*pb.RequestOp{opPut("a", "2")}}),
+		"put or delete a": op(&pb.TxnRequest{
+			Success: []*pb.RequestOp{opPut("a", "1")}, Failure: []*pb.RequestOp{opDelete("a", "")},
+		}),
+		"deep put a": op(then(op(then(opPut("a", "1"))))),
+	}
+}
+
+// overlooked says that etcd does not see that both change the key: what is
+// nested puts it, and what is nested behind that deletes it.
+func overlooked(first, second string) bool {
+	puts := []string{"then put a", "else put a", "either put a", "put or delete a", "deep put a"}
+	return slices.Contains(puts, first) && slices.Contains([]string{"then delete a", "else delete a-b"}, second)
+}
+
+func TestTxnRefusesWhatEtcdOverlooks(t *testing.T) {
+	alike(t, both, func(s *side) {
+		ops := touching()
+		s.excused("key changed twice", func() {
+			for _, first := range sortedKeys(ops) {
+				for _, second := range sortedKeys(ops) {
+					if overlooked(first, second) {
+						s.ask(then(ops[first], ops[second]))
+					}
+				}
+			}
+			s.ask(
+				then(opDelete("a", "\x00"), opPut("a", "1")), then(opPut("b", "1"), opDelete("a", "\x00")),
+				then(opDelete("\x00", "\x00"), opPut("c", "1")), then(op(then(opDelete("a", "\x00"))), opPut("a", "1")),
+			)
+		})
 	})
 }
 
