@@ -108,8 +108,8 @@ func Open(ctx context.Context, o Options) (*Daemon, error) {
 	}
 	for _, step := range steps {
 		if err := step.do(); err != nil {
-			err = fmt.Errorf("%s: %w", step.name, err)
-			return nil, errors.Join(err, d.Close())
+			d.closeAfter()
+			return nil, d.withRoom(fmt.Errorf("%s: %w", step.name, err))
 		}
 	}
 	return d, nil
@@ -304,6 +304,14 @@ func unique(values []string) []string {
 		}
 	}
 	return out
+}
+
+// closeAfter closes what a failed start has opened. Its own faults follow from
+// the failure more often than not, and must not hide it.
+func (d *Daemon) closeAfter() {
+	if err := d.Close(); err != nil {
+		d.log.Warn("closing after a failed start", "cause", err)
+	}
 }
 
 // fail tells Run of what ends this member. The first cause is the one shown.

@@ -3,7 +3,6 @@
 package main
 
 import (
-	"errors"
 	"fmt"
 	"log/slog"
 	"os"
@@ -52,5 +51,11 @@ func run(c *cli.Context) error {
 	if err != nil {
 		return err
 	}
-	return errors.Join(d.Run(c.Context), d.Close())
+	err = d.Run(c.Context)
+	if closing := d.Close(); closing != nil && err != nil {
+		log.Warn("closing after a failure", "cause", closing) // most likely its consequence
+	} else if closing != nil {
+		err = closing
+	}
+	return err
 }

@@ -84,19 +84,26 @@ func (h home) launch(t testing.TB) *process {
 func (h home) start(t testing.TB) *process {
 	t.Helper()
 	p := h.launch(t)
+	if !p.await(t) {
+		t.Fatalf("cleatd ended with %v and said:\n%s", p.cmd.ProcessState, p.said())
+	}
+	return p
+}
+
+// await says whether the member has come to serve, or has ended before.
+func (p *process) await(t testing.TB) bool {
+	t.Helper()
 	late := time.After(patience)
 	for !p.isReady() {
 		select {
 		case <-p.more:
 		case <-p.exited:
-			if !p.isReady() {
-				t.Fatalf("cleatd ended with %v and said:\n%s", p.cmd.ProcessState, p.said())
-			}
+			return p.isReady()
 		case <-late:
 			t.Fatalf("cleatd is not ready, but said:\n%s", p.said())
 		}
 	}
-	return p
+	return true
 }
 
 func (p *process) Write(b []byte) (int, error) {
