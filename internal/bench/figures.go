@@ -1,0 +1,89 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"cmp"
+	"slices"
+	"time"
+)
+
+// A phase is what was seen during one measure's window.
+type phase struct {
+	taken   []time.Duration // one an operation that ended in the window
+	elapsed time.Duration
+	cpu     time.Duration // of the server's process
+	memory  int64         // resident bytes at its end
+}
+
+// figures are a phase in numbers that can be compared.
+type figures struct {
+	Throughput float64 `json:"throughput_per_s"`
+	P50        float64 `json:"p50_ms"`
+	P99        float64 `json:"p99_ms"`
+	CPU        float64 `json:"server_cpu_us_per_op"`
+	Memory     float64 `json:"rss_bytes"`
+}
+
+func (p phase) figures() figures {
+	slices.Sort(p.taken)
+	n := float64(max(len(p.taken), 1))
+	return figures{
+		Throughput: float64(len(p.taken)) / p.elapsed.Seconds(),
+		P50:        milliseconds(percentile(p.taken, 50)),
+		P99:        milliseconds(percentile(p.taken, 99)),
+		CPU:        float64(p.cpu.Microseconds()) / n,
+		Memory:     float64(p.memory),
+	}
+}
+
+// percentile returns the smallest value that at least p percent do not exceed.
+// It is 0 of none.
+func percentile(sorted []time.Duration, p int) time.Duration {
+	if len(sorted) == 0 {
+		return 0
+	}
+	rank := (len(sorted)*p + 99) / 100
+	return sorted[max(rank, 1)-1]
+}
+
+func milliseconds(d time.Duration) float64 { return float64(d) / float64(time.Millisecond) }
+
+// median of an even number is the middle of the middle two; of none, 0.
+func median(values []float64) float64 {
+	if len(values) == 0 {
+		return 0
+	}
+	sorted := slices.SortedFunc(slices.Values(values), cmp.Compare[float64])
+	half := len(sorted) / 2
+	if len(sorted)%2 == 1 {
+		return sorted[half]
+	}
+	return (sorted[half-1] + sorted[half]) / 2
+}
+
+// medians takes each figure's median on its own.
+func medians(rounds []figures) figures {
+	of := func(field func(figures) float64) float64 {
+		var values []float64
+		for _, f := range rounds {
+			values = append(values, field(f))
+		}
+		return median(values)
+	}
+	return figures{
+		Throughput: of(func(f figures) float64 { return f.Throughput }),
+		P50:        of(func(f figures) float64 { return f.P50 }),
+		P99:        of(func(f figures) float64 { return f.P99 }),
+		CPU:        of(func(f figures) float64 { return f.CPU }),
+		Memory:     of(func(f figures) float64 { return f.Memory }),
+	}
+}
+
+// ratio is 0, which no table shows, when there is nothing to divide by.
+func ratio(a, b float64) float64 {
+	if b == 0 {
+		return 0
+	}
+	return a / b
+}

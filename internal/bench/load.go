@@ -1,0 +1,134 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"context"
+	"time"
+
+	clientv3 "go.etcd.io/etcd/client/v3"
+	"golang.org/x/sync/errgroup"
+)
+
+// A stage is a member with clients connected to it.
+type stage struct {
+	settings
+	member  *member
+	clients []*clientv3.Client
+}
+
+// newStage opens connections, all proven by an answer.
+func newStage(ctx context.Context, s settings, m *member, connections int) (*stage, error) {
+	st := &stage{settings: s, member: m}
+	for range connections {
+		c, err := m.client(ctx)
+		if err != nil {
+			st.close()
+			return nil, err
+		}
+		st.clients = append(st.clients, c)
+	}
+	group, ctx := errgroup.WithContext(ctx)
+	group.SetLimit(10)
+	for _, c := range st.clients {
+		group.Go(func() error {
+			_, err := c.Get(ctx, "ready")
+			return err
+		})
+	}
+	if err := group.Wait(); err != nil {
+		st.close()
+		return nil, err
+	}
+	return st, nil
+}
+
+func (s *stage) close() {
+	for _, c := range s.clients {
+		_ = c.Close() // Nothing is under way any more that could be lost.
+	}
+}
+
+// A recorder is one worker's view of the window: what ends inside counts.
+type recorder struct {
+	from, to time.Time
+	taken    []time.Duration
+}
+
+func (r *recorder) over() bool { return time.Now().After(r.to) }
+
+// add notes an operation that began and ended then.
+func (r *recorder) add(began, ended time.Time) {
+	if ended.After(r.from) && ended.Before(r.to) {
+		r.taken = append(r.taken, ended.Sub(began))
+	}
+}
+
+// load runs workers side by side, through the warm-up and the window, and
+// reads the member's CPU time at the window's edges. A worker returns once its
+// recorder is over; any error ends all.
+func (s *stage) load(ctx context.Context, workers int, work func(ctx context.Context, worker int, r *recorder) error) (phase, error) {
+	from := time.Now().Add(s.warm)
+	to := from.Add(s.length)
+	recorders := make([]recorder, workers)
+	var seen phase
+	group, ctx := errgroup.WithContext(ctx)
+	for i := range workers {
+		recorders[i] = recorder{from: from, to: to}
+		group.Go(func() error { return work(ctx, i, &recorders[i]) })
+	}
+	group.Go(func() (err error) {
+		seen, err = s.observe(ctx, from, to)
+		return err
+	})
+	if err := group.Wait(); err != nil {
+		return phase{}, err
+	}
+	for i := range recorders {
+		seen.taken = append(seen.taken, recorders[i].taken...)
+	}
+	return seen, nil
+}
+
+// repeat makes a worker's life of one operation, done again and again.
+func repeat(operation func(ctx context.Context, worker int) error) func(context.Context, int, *recorder) error {
+	return func(ctx context.Context, worker int, r *recorder) error {
+		for !r.over() {
+			began := time.Now()
+			if err := operation(ctx, worker); err != nil {
+				return err
+			}
+			r.add(began, time.Now())
+		}
+		return nil
+	}
+}
+
+func (s *stage) observe(ctx context.Context, from, to time.Time) (phase, error) {
+	if err := until(ctx, from); err != nil {
+		return phase{}, err
+	}
+	before, err := cpuOf(s.member.pid())
+	if err != nil {
+		return phase{}, err
+	}
+	if err := until(ctx, to); err != nil {
+		return phase{}, err
+	}
+	after, err := cpuOf(s.member.pid())
+	if err != nil {
+		return phase{}, err
+	}
+	memory, err := memoryOf(s.member.pid())
+	return phase{elapsed: to.Sub(from), cpu: after - before, memory: memory}, err
+}
+
+// until waits for a moment.
+func until(ctx context.Context, moment time.Time) error {
+	select {
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-time.After(time.Until(moment)):
+		return nil
+	}
+}

@@ -1,0 +1,136 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// Bench measures cleat beside the real etcd, on one machine, in one run.
+//
+// Each contender is a fresh process on a fresh directory: cleat over mutual
+// TLS, etcd over mutual TLS, etcd in plaintext, and the floor, a grpc-go server
+// that does nothing. The floor shows what the client, gRPC and TLS cost alone.
+// All are driven by etcd's own client/v3, and contenders take turns round by
+// round, so that whatever else the machine does meets all of them.
+//
+// Client and contender share the machine's cores: the larger the client's part
+// of the work, the closer the throughputs. The CPU time of the server's
+// process for an operation is free of that.
+//
+//	make bench                              # everything, writes docs/bench
+//	go run ./internal/bench -quick          # rough, in two minutes
+//	go run ./internal/bench -run put        # one kind
+//
+// A scene is a process's life; measures are what happens in it; a phase is one
+// measure's window of time. Bench imports nothing of cleat's: it knows the two
+// programs only from outside.
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"regexp"
+	"runtime/debug"
+	"syscall"
+	"time"
+)
+
+func main() {
+	if os.Getenv(floorVariable) != "" {
+		exit(serveFloor(os.Args[1:]))
+	}
+	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP)
+	defer stop()
+	exit(run(ctx, os.Args[1:], os.Stdout, os.Stderr))
+}
+
+func exit(err error) {
+	if err == nil || errors.Is(err, flag.ErrHelp) {
+		os.Exit(0)
+	}
+	fmt.Fprintln(os.Stderr, "bench:", err)
+	os.Exit(1)
+}
+
+// settings are what the flags say.
+type settings struct {
+	cleatd, cleatctl, etcd string
+	out                    string
+	only                   *regexp.Regexp
+	rounds                 int
+	keys                   int // of the storage and stalled measures
+	warm, length           time.Duration
+	settle                 time.Duration // how long to wait for freed space
+	quick                  bool
+}
+
+// parse reads the flags. A partial or rough run never replaces the published
+// figures unless it is told to.
+func parse(args []string) (settings, error) {
+	s := settings{keys: 1_000_000, warm: time.Second, settle: time.Minute}
+	flags := flag.NewFlagSet("bench", flag.ContinueOnError)
+	flags.StringVar(&s.cleatd, "cleatd", "bin/cleatd", "the cleatd to measure")
+	flags.StringVar(&s.cleatctl, "cleatctl", "bin/cleatctl", "the cleatctl that issues its client's certificate")
+	flags.StringVar(&s.etcd, "etcd", ".build/peers/etcd", "the etcd to compare with")
+	flags.StringVar(&s.out, "out", "", "where to write bench.json, bench.md and bench.svg (default docs/bench; .build/bench with -run or -quick)")
+	flags.IntVar(&s.rounds, "rounds", 3, "how often each measure runs; medians are shown")
+	flags.BoolVar(&s.quick, "quick", false, "one round of one-second phases and 100,000 keys")
+	only := flags.String("run", "", "only the measures that this regexp matches")
+	seconds := flags.Float64("seconds", 4, "the length of a phase")
+	if err := flags.Parse(args); err != nil {
+		return settings{}, err
+	}
+	if s.quick {
+		s.rounds, s.keys, *seconds, s.warm, s.settle = 1, 100_000, 1, 200*time.Millisecond, 12*time.Second
+	}
+	if s.rounds < 1 || *seconds <= 0 {
+		return settings{}, errors.New("-rounds and -seconds must be above 0")
+	}
+	s.length = time.Duration(*seconds * float64(time.Second))
+	if s.out == "" {
+		s.out = filepath.Join("docs", "bench")
+		if s.quick || *only != "" {
+			s.out = filepath.Join(".build", "bench")
+		}
+	}
+	var err error
+	if s.only, err = regexp.Compile(*only); err != nil {
+		return settings{}, fmt.Errorf("-run: %w", err)
+	}
+	return s, nil
+}
+
+func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
+	s, err := parse(args)
+	if err != nil {
+		return err
+	}
+	// The client's collector takes cores from whoever is measured.
+	debug.SetGCPercent(400)
+	root, err := os.MkdirTemp("", "cleat-bench-")
+	if err != nil {
+		return err
+	}
+	defer os.RemoveAll(root)
+
+	everyone, err := contenders(s, root)
+	if err != nil {
+		return err
+	}
+	report := newReport(ctx, s)
+	b := bench{settings: s, root: root, contenders: everyone, log: stderr}
+	if err := b.play(ctx, scenes(), report); err != nil {
+		return err
+	}
+	if err := b.storage(ctx, report); err != nil {
+		return err
+	}
+	if err := b.stalled(ctx, report); err != nil {
+		return err
+	}
+	report.sort(scenes())
+	report.compare()
+	fmt.Fprint(stdout, report.text())
+	return report.write(s.out)
+}

@@ -1,0 +1,149 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"fmt"
+	"strconv"
+	"strings"
+	"text/tabwriter"
+)
+
+// A grid is a table before it is known how it is shown.
+type grid struct {
+	title, note string
+	head        []string
+	rows        [][]string
+}
+
+// grids are the report's tables; one without rows is left out.
+func (r *report) grids() (all []grid) {
+	for _, g := range []grid{r.ratioGrid(), r.figureGrid(), r.storageGrid(), r.stalledGrid()} {
+		if len(g.rows) > 0 {
+			all = append(all, g)
+		}
+	}
+	return all
+}
+
+func (r *report) ratioGrid() grid {
+	g := grid{title: "Ratios",
+		note: "cleat over mutual TLS against etcd. Throughput: more is better. CPU, the server's time an operation: less is better.",
+		head: []string{"measure", "throughput : etcd mTLS", "CPU : etcd mTLS", "throughput : etcd plain", "CPU : etcd plain"}}
+	for _, c := range r.Ratios {
+		g.rows = append(g.rows, []string{c.Measure, times(c.Throughput), times(c.CPU), times(c.ThroughputPlain), times(c.CPUPlain)})
+	}
+	return g
+}
+
+func (r *report) figureGrid() grid {
+	g := grid{title: "Figures",
+		note: "The floor is a grpc-go server over mutual TLS that does nothing: what client, gRPC and TLS cost alone.",
+		head: []string{"measure", "contender", "throughput/s", "p50 ms", "p99 ms", "CPU µs/op", "RSS MB"}}
+	for _, w := range r.Rows {
+		f := w.Median
+		g.rows = append(g.rows, []string{w.Measure, w.Contender, count(f.Throughput) + " " + w.Unit,
+			fixed(f.P50, 2), fixed(f.P99, 2), fixed(f.CPU, 1), fixed(f.Memory/1e6, 0)})
+	}
+	return g
+}
+
+func (r *report) storageGrid() grid {
+	g := grid{title: "Storage", head: []string{""}}
+	if len(r.Storage) == 0 {
+		return g
+	}
+	g.note = count(float64(r.Storage[0].Keys)) + " keys of 32 bytes with values of 256, in transactions of 100 puts from 8 clients."
+	for _, h := range r.Storage {
+		g.head = append(g.head, h.Contender)
+	}
+	line := func(name string, of func(held) string) {
+		cells := []string{name}
+		for _, h := range r.Storage {
+			cells = append(cells, of(h))
+		}
+		g.rows = append(g.rows, cells)
+	}
+	megabytes := func(n int64) string { return count(float64(n)/1e6) + " MB" }
+	seconds := func(s float64) string { return fixed(s, 2) + " s" }
+	line("load", func(h held) string { return count(h.LoadPerSecond) + " keys/s" })
+	line("server CPU a key", func(h held) string { return fixed(h.CPU, 1) + " µs" })
+	line("resident after load", func(h held) string { return megabytes(h.Memory) })
+	line("disk after load", func(h held) string { return megabytes(h.Disk) })
+	line("SIGTERM to end", func(h held) string { return seconds(h.Stop) })
+	line("start to first linearizable get", func(h held) string { return seconds(h.Reopen) })
+	line("the same after kill -9", func(h held) string { return seconds(h.ReopenKilled) })
+	line("resident after that", func(h held) string { return megabytes(h.MemoryOpened) })
+	line("disk after deleting all and compacting", func(h held) string { return megabytes(h.DiskDeleted) })
+	line("settled after", func(h held) string { return seconds(h.SettledAfter) })
+	return g
+}
+
+func (r *report) stalledGrid() grid {
+	g := grid{title: "A watcher of everything that stops reading",
+		head: []string{"contender", "events/s without", "events/s with", "with : without", "RSS growth without", "RSS growth with"}}
+	for _, s := range r.Stalled {
+		g.note = count(float64(s.Events)) + " events, written in transactions of 100 by 8 clients."
+		g.rows = append(g.rows, []string{s.Contender, count(s.Without), count(s.With), fixed(s.Ratio, 2),
+			count(s.GrowthWithout/1e6) + " MB", count(s.GrowthWith/1e6) + " MB"})
+	}
+	return g
+}
+
+// text is for a terminal.
+func (r *report) text() string {
+	var b strings.Builder
+	for _, g := range r.grids() {
+		fmt.Fprintf(&b, "\n%s\n", strings.ToUpper(g.title))
+		w := tabwriter.NewWriter(&b, 0, 0, 2, ' ', 0)
+		fmt.Fprintln(w, strings.Join(g.head, "\t"))
+		for _, cells := range g.rows {
+			fmt.Fprintln(w, strings.Join(cells, "\t"))
+		}
+		_ = w.Flush() // A strings.Builder takes everything.
+	}
+	fmt.Fprintf(&b, "\n%s\n", r.legend())
+	return b.String()
+}
+
+// markdown is bench.md, whose tables the README takes over.
+func (r *report) markdown() string {
+	var b strings.Builder
+	b.WriteString("# cleat beside etcd\n\nMade by `make bench`. " + r.legend() + ".\n\n![ratios](bench.svg)\n")
+	for _, g := range r.grids() {
+		fmt.Fprintf(&b, "\n## %s\n", g.title)
+		if g.note != "" {
+			b.WriteString(g.note + "\n")
+		}
+		fmt.Fprintf(&b, "\n| %s |\n|---|%s\n", strings.Join(g.head, " | "), strings.Repeat("---:|", len(g.head)-1))
+		for _, cells := range g.rows {
+			fmt.Fprintf(&b, "| %s |\n", strings.Join(cells, " | "))
+		}
+	}
+	return b.String()
+}
+
+func fixed(v float64, decimals int) string { return strconv.FormatFloat(v, 'f', decimals, 64) }
+
+func times(v float64) string {
+	if v == 0 {
+		return "–"
+	}
+	return fixed(v, 2) + " ×"
+}
+
+// count is a whole number with commas, as the measures' names have them;
+// below 100 it keeps a decimal.
+func count(v float64) string {
+	if v < 0 {
+		return "-" + count(-v)
+	}
+	if v < 100 {
+		return fixed(v, 1)
+	}
+	digits := fixed(v, 0)
+	for i := len(digits) - 3; i > 0; i -= 3 {
+		digits = digits[:i] + "," + digits[i:]
+	}
+	return digits
+}
