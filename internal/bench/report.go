@@ -168,14 +168,15 @@ func thisMachine() machine {
 	return m
 }
 
-// versionOf is the first line of what a program says to --version.
+// versionOf is the last word of the first line of what a program says to
+// --version.
 func versionOf(ctx context.Context, program string) string {
 	said, err := exec.CommandContext(ctx, program, "--version").Output()
 	if err != nil {
 		return "unknown"
 	}
-	first, _, _ := strings.Cut(string(said), "\n")
-	return strings.TrimSpace(first)
+	first, _, _ := strings.Cut(strings.TrimSpace(string(said)), "\n")
+	return first[strings.LastIndexByte(first, ' ')+1:]
 }
 
 func moduleVersion(path string) string {
@@ -193,7 +194,7 @@ func moduleVersion(path string) string {
 
 // legend tells where the figures come from, in a line.
 func (r *report) legend() string {
-	return fmt.Sprintf("%s · %s, %d cores shared with the client, %.0f GB, Linux %s · cleat: %s · %s · client/v3 %s · medians of %d × %gs",
+	return fmt.Sprintf("%s · %s, %d cores shared with the client, %.0f GB, Linux %s · cleat %s · etcd %s · client/v3 %s · medians of %d × %gs",
 		r.Date, r.Machine.CPU, r.Machine.Cores, float64(r.Machine.Memory)/1e9, r.Machine.Kernel,
 		r.Versions["cleat"], r.Versions["etcd"], r.Versions["client/v3"], r.Rounds, r.Seconds)
 }
