@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"log/slog"
 	"net/http"
+	"strings"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus/promhttp"
@@ -23,6 +24,7 @@ const (
 func (s *Server) newWeb() *http.Server {
 	mux := http.NewServeMux()
 	mux.Handle("/v3/", s.gateway)
+	mux.Handle("/v3beta/", renamed(s.gateway))
 	mux.HandleFunc("/health", s.serveHealth)
 	mux.HandleFunc("/version", s.serveVersion)
 	if s.config.Gatherer != nil {
@@ -36,6 +38,17 @@ func (s *Server) newWeb() *http.Server {
 		IdleTimeout:       2 * time.Minute,
 		ErrorLog:          slog.NewLogLogger(s.log.Handler(), slog.LevelDebug), // faults of clients
 	}
+}
+
+// renamed serves the gateway under the name that it had in etcd 3.3, as etcd
+// still does.
+func renamed(gateway http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		now := r.Clone(r.Context())
+		now.URL.Path = "/v3/" + strings.TrimPrefix(r.URL.Path, "/v3beta/")
+		now.URL.RawPath = ""
+		gateway.ServeHTTP(w, now)
+	})
 }
 
 // refuseStrangers answers callers whom the door let in only to be told.

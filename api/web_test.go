@@ -65,6 +65,15 @@ func TestProbes(t *testing.T) {
 	}
 }
 
+func TestTheGatewayAnswersUnderItsOldName(t *testing.T) {
+	s := startServer(t, nil)
+	for path, want := range map[string]int{"/v3beta/kv/put": 200, "/v3beta/kv/nothing": 404, "/v3alpha/kv/put": 404} {
+		if code, body := s.post(t, path, `{"key":"YQ=="}`); code != want {
+			t.Errorf("%s: got %d %s, want %d", path, code, body, want)
+		}
+	}
+}
+
 func TestVersionAndMetrics(t *testing.T) {
 	s := startServer(t, nil)
 	if code, body := s.get(t, "/version"); code != 200 ||
