@@ -20,7 +20,7 @@ import (
 
 // patience is how long anything may take before it counts as failed; a loaded
 // machine needs it, a quiet one never waits.
-const patience = 10 * time.Second
+const patience = 30 * time.Second
 
 // server is a running program and where its clients find it.
 type server struct {
