@@ -91,7 +91,7 @@ func Open(o Options) (*Store, error) {
 		o.TailBytes = 16 << 20
 	}
 	s := &Store{log: o.Logger, fatal: o.Fatal, grown: make(chan struct{}), failed: make(chan struct{})}
-	s.writer = &writer{store: s}
+	s.writer = newWriter(s)
 	db, err := s.openPebble(o)
 	if err != nil {
 		return nil, fmt.Errorf("open the store in %s: %w", o.Dir, err)
@@ -102,13 +102,14 @@ func Open(o Options) (*Store, error) {
 	}
 	s.tail = newTail(o.TailBytes, s.revision.Load()+1)
 	s.metrics = newMetrics(o.Registerer, s)
+	s.writer.ended.Go(s.writer.run)
 	s.remover = startRemover(s)
 	return s, nil
 }
 
 // load reads where the store stands; a new one gets its format.
 func (s *Store) load() error {
-	have, err := s.number(metaFormat)
+	have, _, err := s.number(metaFormat)
 	if err != nil {
 		return err
 	}
@@ -127,24 +128,25 @@ func (s *Store) load() error {
 		metaCompacted: func(n uint64) { s.compacted.Store(int64(n)) },
 		metaApplied:   func(n uint64) { s.applied.Store(n); s.durable.Store(n) },
 	} {
-		n, err := s.number(name)
+		n, found, err := s.number(name)
 		if err != nil {
 			return err
 		}
-		if n != 0 {
+		if found {
 			set(n)
 		}
 	}
 	return nil
 }
 
-// number reads a meta key, zero if it is missing.
-func (s *Store) number(name string) (uint64, error) {
+// number reads a meta key, if it is there.
+func (s *Store) number(name string) (n uint64, found bool, err error) {
 	v, err := s.get(metaKey(name))
 	if err != nil || v == nil {
-		return 0, err
+		return 0, false, err
 	}
-	return decodeNumber(v)
+	n, err = decodeNumber(v)
+	return n, err == nil, err
 }
 
 // get returns a copy of a value, nil if the key is missing.
@@ -286,7 +288,7 @@ func (s *Store) Close() error {
 		return ErrClosed
 	}
 	s.remover.stop()
-	s.writer.dropView()
+	s.writer.stop()
 	err := s.Flush()
 	if errors.Is(err, ErrFailed) {
 		err = nil // Fatal was told; there is nothing to save
