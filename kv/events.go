@@ -31,7 +31,8 @@ const (
 // and in whole revisions, about maxBytes of them but at least one revision.
 // next is the first revision that the answer does not cover; at most to+1, and
 // at most one past the present. It fails with ErrCompacted when from is older
-// than what was kept. Recent ones come from memory, older ones from disk.
+// than what was kept. Recent ones come from memory, older ones from disk; those
+// of a single key cost as much as there are of them, whatever else happened.
 func (s *Store) Events(r Range, from, to int64, maxBytes int) (events []Event, next int64, err error) {
 	if from < s.Compacted() {
 		return nil, 0, ErrCompacted
@@ -40,19 +41,19 @@ func (s *Store) Events(r Range, from, to int64, maxBytes int) (events []Event, n
 	if from > to {
 		return nil, from, nil
 	}
-	if events, next, ok := s.tail.read(r, from, to, maxBytes); ok {
-		return events, max(next, from), nil
+	single := len(r.End) == 0
+	if !single {
+		if events, next, ok := s.tail.read(r, from, to, maxBytes); ok {
+			return events, max(next, from), nil
+		}
 	}
-	changes, next, err := s.history(r, from, to, min(maxBytes, chunkBytes))
+	read := s.changes
+	if single {
+		read = s.versions
+	}
+	changes, next, err := read(r, from, to, maxBytes)
 	if err != nil {
 		return nil, 0, err
-	}
-	kept, err := s.fetchUpTo(changes, 2*maxBytes)
-	if err != nil {
-		return nil, 0, err
-	}
-	if len(kept) < len(changes) {
-		changes, next = kept, changes[len(kept)].main
 	}
 	// The removal of what a compaction gave up begins after the compaction
 	// is visible, so a look now tells whether the history had a hole.
@@ -67,6 +68,23 @@ func (s *Store) Events(r Range, from, to int64, maxBytes int) (events []Event, n
 		}
 	}
 	return events, next, nil
+}
+
+// changes reads the changes in [from, to] that r selects, with their records,
+// up to about a bound, ending between two revisions.
+func (s *Store) changes(r Range, from, to int64, maxBytes int) (changes []change, next int64, err error) {
+	changes, next, err = s.history(r, from, to, min(maxBytes, chunkBytes))
+	if err != nil {
+		return nil, 0, err
+	}
+	kept, err := s.fetchUpTo(changes, 2*maxBytes)
+	if err != nil {
+		return nil, 0, err
+	}
+	if len(kept) < len(changes) {
+		next = changes[len(kept)].main
+	}
+	return kept, next, nil
 }
 
 // history reads the lines of the history in [from, to] that r selects, up to a
