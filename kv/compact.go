@@ -98,7 +98,7 @@ var errStopped = errors.New("kv: removal stopped")
 
 // remove walks the history up to rev, in steps.
 func (r *remover) remove(rev int64) error {
-	removed, err := r.store.number(metaRemoved)
+	removed, _, err := r.store.number(metaRemoved)
 	if err != nil {
 		return err
 	}
@@ -113,7 +113,10 @@ func (r *remover) remove(rev int64) error {
 			return err
 		}
 	}
-	return nil
+	// Pebble gives room back when it merges deletions with what they delete, on
+	// disk. They are small: in memory they might wait for ever.
+	_, err = r.store.db.AsyncFlush()
+	return err
 }
 
 // step removes what some lines of the history from on supersede, and returns

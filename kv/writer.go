@@ -5,7 +5,7 @@ package kv
 import (
 	"bytes"
 	"slices"
-	"sync/atomic"
+	"sync"
 
 	"github.com/cockroachdb/pebble/v2"
 	"github.com/cockroachdb/pebble/v2/cockroachkvs"
@@ -19,13 +19,17 @@ import (
 //	recent     the newest version of each key committed since then
 //	pending    the versions that the open batch has written, oldest first
 //
-// pending beats recent, recent beats the iterator. When recent has grown, or
-// Pebble has rewritten files that the iterator would keep alive, the next batch
-// starts with a new iterator and nothing in recent.
+// pending beats recent, recent beats the iterator. When recent has grown, the
+// next batch starts with a new iterator and nothing in recent. When Pebble has
+// rewritten files that the iterator would keep alive, it is dropped at once:
+// the next batch may never come, if it waits for the room that they take.
 type writer struct {
 	store *Store
-	stale atomic.Bool // set by renew, from Pebble's own goroutines
+	stale chan struct{} // holds one: the iterator keeps old files alive
+	quit  chan struct{} // closed by stop
+	ended sync.WaitGroup
 
+	mu          sync.Mutex       // protects what follows
 	it          *pebble.Iterator // nil until the first look-up
 	recent      map[string]version
 	recentBytes int
@@ -48,22 +52,56 @@ const (
 	maxRecentBytes = 8 << 20
 )
 
-// renew asks for a new iterator at the next batch.
-func (w *writer) renew() { w.stale.Store(true) }
+func newWriter(s *Store) *writer {
+	return &writer{store: s, stale: make(chan struct{}, 1), quit: make(chan struct{})}
+}
+
+// renew asks for the end of the iterator. Pebble calls it with locks held.
+func (w *writer) renew() {
+	select {
+	case w.stale <- struct{}{}:
+	default:
+	}
+}
+
+// run drops the iterator when it is stale, until stop.
+func (w *writer) run() {
+	for {
+		select {
+		case <-w.stale:
+			w.mu.Lock()
+			w.dropViewLocked()
+			w.mu.Unlock()
+		case <-w.quit:
+			return
+		}
+	}
+}
+
+// stop ends run and drops the iterator.
+func (w *writer) stop() {
+	close(w.quit)
+	w.ended.Wait()
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.dropViewLocked()
+}
 
 // begin prepares for a batch.
 func (w *writer) begin() {
-	if w.stale.Swap(false) || len(w.recent) > maxRecent || w.recentBytes > maxRecentBytes {
-		w.dropView()
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if len(w.recent) > maxRecent || w.recentBytes > maxRecentBytes {
+		w.dropViewLocked()
 	}
 	if w.pending == nil {
 		w.pending = make(map[string][]version)
 	}
 }
 
-// dropView forgets the iterator and what stands beside it. Everything in
+// dropViewLocked forgets the iterator and what stands beside it. Everything in
 // recent is committed, so the next iterator has it.
-func (w *writer) dropView() {
+func (w *writer) dropViewLocked() {
 	if w.it != nil {
 		_ = w.it.Close() // its errors were seen when it was read
 		w.it = nil
@@ -71,8 +109,8 @@ func (w *writer) dropView() {
 	w.recent, w.recentBytes = nil, 0
 }
 
-// iterator returns the kept iterator, making it if need be.
-func (w *writer) iterator() (*pebble.Iterator, error) {
+// iteratorLocked returns the kept iterator, making it if need be.
+func (w *writer) iteratorLocked() (*pebble.Iterator, error) {
 	if w.it != nil {
 		return w.it, nil
 	}
@@ -91,13 +129,15 @@ func (w *writer) iterator() (*pebble.Iterator, error) {
 
 // latest returns the newest record of a key, nil if there is none.
 func (w *writer) latest(key []byte) (Record, error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
 	if versions := w.pending[string(key)]; versions != nil {
 		return versions[len(versions)-1].record, nil
 	}
 	if v, ok := w.recent[string(key)]; ok {
 		return v.record, nil
 	}
-	it, err := w.iterator()
+	it, err := w.iteratorLocked()
 	if err != nil {
 		return nil, err
 	}
@@ -120,11 +160,15 @@ func (w *writer) latest(key []byte) (Record, error) {
 
 // note adds a version that the open batch has written.
 func (w *writer) note(key []byte, v version) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
 	w.pending[string(key)] = append(w.pending[string(key)], v)
 }
 
 // committed moves what the batch has written to recent.
 func (w *writer) committed() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
 	if w.it != nil {
 		for key, versions := range w.pending {
 			last := versions[len(versions)-1]
@@ -132,11 +176,17 @@ func (w *writer) committed() {
 			w.recent[key] = last
 		}
 	}
-	w.discard()
+	w.discardLocked()
 }
 
 // discard forgets what the batch has written.
 func (w *writer) discard() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.discardLocked()
+}
+
+func (w *writer) discardLocked() {
 	if len(w.pending) > maxRecent {
 		w.pending = make(map[string][]version) // a map never shrinks
 		return
@@ -144,8 +194,8 @@ func (w *writer) discard() {
 	clear(w.pending)
 }
 
-// pendingIn returns the keys in r that the open batch has written, in order.
-func (w *writer) pendingIn(r Range) []string {
+// pendingInLocked returns the keys in r that the open batch has written, in order.
+func (w *writer) pendingInLocked(r Range) []string {
 	var keys []string
 	for key := range w.pending {
 		if r.contains([]byte(key)) {
@@ -158,16 +208,18 @@ func (w *writer) pendingIn(r Range) []string {
 
 // walk calls fn with the newest record at or below main of each key in r that
 // is not deleted then, in key order, including what the open batch has written.
-// The record is valid during the call only.
+// The record is valid during the call only. fn must not use the writer.
 func (w *writer) walk(r Range, main int64, needRecords bool, fn func(key []byte, record Record) error) error {
+	w.mu.Lock()
+	defer w.mu.Unlock()
 	if len(w.recent) > 0 {
-		w.dropView() // so that the iterator has all but the pending
+		w.dropViewLocked() // so that the iterator has all but the pending
 	}
-	it, err := w.iterator()
+	it, err := w.iteratorLocked()
 	if err != nil {
 		return err
 	}
-	pending := w.pendingIn(r)
+	pending := w.pendingInLocked(r)
 	// flush emits the pending keys before key that the walk of the disk does
 	// not meet; nil stands for the end.
 	flush := func(key []byte) error {
