@@ -5,12 +5,13 @@ package daemon
 import (
 	"bytes"
 	"context"
+	"crypto/sha256"
 	"errors"
 	"fmt"
 	"log/slog"
+	"math/rand/v2"
 	"os"
 	"path/filepath"
-	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -114,8 +115,11 @@ func (l *life) put(key string, size int) error {
 	return err
 }
 
+// filler is what key holds: size bytes that do not compress.
 func filler(key string, size int) string {
-	return key + strings.Repeat(" ", size-len(key))
+	b := make([]byte, size)
+	_, _ = rand.NewChaCha8(sha256.Sum256([]byte(key))).Read(b) // never fails
+	return string(b)
 }
 
 // holds checks that the keys 0 to n-1 are there with values of size bytes.

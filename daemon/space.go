@@ -37,10 +37,14 @@ func newSpace(path string, reserve int64, log *slog.Logger) (*space, error) {
 // Enough says whether writes may go on.
 func (s *space) Enough() bool { return s.enough.Load() }
 
-// Run looks at the disk every second until ctx ends: at the speed of a fast
-// disk the smallest reserve lasts longer than that.
+// spaceEvery is how often the disk is looked at. A fast disk takes some hundred
+// MiB a second, log and state together, and what is in memory follows: the
+// smallest reserve must last longer than that.
+const spaceEvery = 100 * time.Millisecond
+
+// Run looks at the disk until ctx ends.
 func (s *space) Run(ctx context.Context) error {
-	tick := time.NewTicker(time.Second)
+	tick := time.NewTicker(spaceEvery)
 	defer tick.Stop()
 	for {
 		select {
