@@ -54,11 +54,11 @@ func TestEventsFromDiskAreBounded(t *testing.T) {
 func TestEventsOfALargeRevisionStayTogether(t *testing.T) {
 	s := newStore(t)
 	value := []byte(strings.Repeat("v", 10_000))
-	const txns, perTxn = 4, 20
-	for i := range txns {
+	sizes := []int{20, 3, 20, 3, 3, 20, 1} // the newest stays in memory
+	for i, keys := range sizes {
 		b := s.NewBatch()
 		txn := b.Begin()
-		for j := range perTxn {
+		for j := range keys {
 			txn.Put(fmt.Appendf(nil, "k%d/%d", j, i), value, 0)
 		}
 		txn.End()
@@ -67,10 +67,19 @@ func TestEventsOfALargeRevisionStayTogether(t *testing.T) {
 		}
 		b.Close()
 	}
-	for rev := int64(2); rev < 2+txns-1; rev++ { // the newest is in memory
-		events, next, err := s.Events(Range{Key: []byte{0}, End: []byte{0}}, rev, txns+1, 1000)
-		if err != nil || next != rev+1 || len(events) != perTxn {
-			t.Fatalf("%d events, next %d, %v; want those of revision %d", len(events), next, err, rev)
+	for _, most := range []int{1000, 20_000, 50_000} {
+		for from := int64(2); from < s.Revision(); {
+			events, next, err := s.Events(Range{Key: []byte{0}, End: []byte{0}}, from, s.Revision()-1, most)
+			if err != nil || next <= from {
+				t.Fatalf("from %d: next %d, %v", from, next, err)
+			}
+			want := 0
+			for ; from < next; from++ {
+				want += sizes[from-2]
+			}
+			if len(events) != want || events[want-1].Record.ModRevision() != next-1 {
+				t.Errorf("at most %d bytes before revision %d: %d events, want %d", most, next, len(events), want)
+			}
 		}
 	}
 }

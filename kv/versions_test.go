@@ -42,6 +42,9 @@ func all(t testing.TB, s *Store, r Range, from, to int64, maxBytes int) (events 
 		if err != nil || next <= from {
 			t.Fatalf("from %d: next %d, %v", from, next, err)
 		}
+		if single := len(r.End) == 0; single && maxBytes == 1 && len(piece) > 1 {
+			t.Errorf("%d events, want one at a time", len(piece))
+		}
 		events, from = append(events, piece...), next
 	}
 	return events
