@@ -23,9 +23,14 @@ type slowed struct {
 	// is the price of the keys themselves.
 	GrowthWithout float64 `json:"rss_growth_bytes_without"`
 	GrowthWith    float64 `json:"rss_growth_bytes_with"`
+	// How long the watcher needs for all events once it reads again.
+	CatchUp float64 `json:"catch_up_s"`
 }
 
 const stalledName = "stalled"
+
+// passed is one writing of the events.
+type passed struct{ rate, growth, catchUp float64 }
 
 // stalled writes with and without a watcher of everything whose client has
 // stopped reading. Each writing has a fresh process; medians over the rounds.
@@ -33,93 +38,146 @@ func (b bench) stalled(ctx context.Context, report *report) error {
 	if !b.only.MatchString(stalledName) {
 		return nil
 	}
-	rates, growths := map[string][]float64{}, map[string][]float64{}
+	without, with := map[string][]passed{}, map[string][]passed{}
 	for round := range b.rounds {
 		for _, c := range b.rivals() {
-			for _, kind := range []string{"without", "with"} {
-				rate, growth, err := b.pass(ctx, c, kind == "with")
-				if err != nil {
-					return fmt.Errorf("%s: stalled: %w", c.name, err)
-				}
-				id := c.name + kind
-				rates[id], growths[id] = append(rates[id], rate), append(growths[id], growth)
-				fmt.Fprintf(b.log, "round %d  stalled  %-10s %-7s %9.0f/s  rss +%.0f MB\n", round+1, c.name, kind, rate, growth/1e6)
+			free, err := b.pass(ctx, c, false)
+			if err != nil {
+				return fmt.Errorf("%s: write without a watcher: %w", c.name, err)
 			}
+			held, err := b.pass(ctx, c, true)
+			if err != nil {
+				return fmt.Errorf("%s: write with a stalled watcher: %w", c.name, err)
+			}
+			without[c.name], with[c.name] = append(without[c.name], free), append(with[c.name], held)
+			fmt.Fprintf(b.log, "round %d  stalled  %-10s  without %+v  with %+v\n", round+1, c.name, free, held)
 		}
 	}
 	for _, c := range b.rivals() {
-		s := slowed{Contender: c.name, Events: b.keys,
-			Without: median(rates[c.name+"without"]), With: median(rates[c.name+"with"]),
-			GrowthWithout: median(growths[c.name+"without"]), GrowthWith: median(growths[c.name+"with"])}
-		s.Ratio = ratio(s.With, s.Without)
-		report.Stalled = append(report.Stalled, s)
+		report.Stalled = append(report.Stalled, summarize(c.name, b.keys, without[c.name], with[c.name]))
 	}
 	return nil
 }
 
-// pass writes the events once.
-func (b bench) pass(ctx context.Context, c contender, watcher bool) (rate, growth float64, err error) {
+func summarize(name string, events int, without, with []passed) slowed {
+	of := func(all []passed, field func(passed) float64) float64 {
+		var values []float64
+		for _, p := range all {
+			values = append(values, field(p))
+		}
+		return median(values)
+	}
+	rate := func(p passed) float64 { return p.rate }
+	growth := func(p passed) float64 { return p.growth }
+	s := slowed{Contender: name, Events: events,
+		Without: of(without, rate), With: of(with, rate),
+		GrowthWithout: of(without, growth), GrowthWith: of(with, growth),
+		CatchUp: of(with, func(p passed) float64 { return p.catchUp }),
+	}
+	s.Ratio = ratio(s.With, s.Without)
+	return s
+}
+
+// pass writes the events once. A watcher that was stalled then reads all of
+// them, or the member had got rid of it and nothing was measured.
+func (b bench) pass(ctx context.Context, c contender, watcher bool) (p passed, err error) {
 	m, err := launch(ctx, c, b.root)
 	if err != nil {
-		return 0, 0, err
+		return p, err
 	}
 	defer m.close()
 	const writers = 8
 	s, err := newStage(ctx, b.settings, m, writers)
 	if err != nil {
-		return 0, 0, err
+		return p, err
 	}
 	defer s.close()
+	var w *stalledWatcher
 	if watcher {
-		conn, err := stall(ctx, m)
-		if err != nil {
-			return 0, 0, err
+		if w, err = stall(ctx, m); err != nil {
+			return p, err
 		}
-		defer conn.Close()
+		defer w.conn.Close()
 	}
 	before, err := memoryOf(m.pid())
 	if err != nil {
-		return 0, 0, err
+		return p, err
 	}
 	began := time.Now()
 	if err := s.write(ctx, writers, b.keys, ordinal); err != nil {
-		return 0, 0, err
+		return p, err
 	}
-	took := time.Since(began)
+	p.rate = float64(b.keys) / time.Since(began).Seconds()
 	after, err := memoryOf(m.pid())
-	return float64(b.keys) / took.Seconds(), float64(after - before), err
+	p.growth = float64(after - before)
+	if err != nil || !watcher {
+		return p, err
+	}
+	began = time.Now()
+	err = w.drain(b.keys)
+	p.catchUp = time.Since(began).Seconds()
+	return p, err
 }
 
-// stall watches everything and never reads on. Its window is HTTP/2's least
-// and fixed, so that the member's stream is blocked after 64 KiB.
-func stall(ctx context.Context, m *member) (*grpc.ClientConn, error) {
+// A stalledWatcher has asked for every event and does not read.
+type stalledWatcher struct {
+	conn   *grpc.ClientConn
+	stream pb.Watch_WatchClient
+}
+
+// stall opens one. Its window is HTTP/2's least and fixed, so that the
+// member's stream is blocked after 64 KiB.
+func stall(ctx context.Context, m *member) (*stalledWatcher, error) {
 	const window = 65535
 	conn, err := m.dial(grpc.WithStaticStreamWindowSize(window), grpc.WithStaticConnWindowSize(window))
 	if err != nil {
 		return nil, err
 	}
-	if err := watchAll(ctx, conn); err != nil {
+	stream, err := watchAll(ctx, conn)
+	if err != nil {
 		conn.Close()
 		return nil, err
 	}
-	return conn, nil
+	return &stalledWatcher{conn, stream}, nil
 }
 
-func watchAll(ctx context.Context, conn *grpc.ClientConn) error {
+func watchAll(ctx context.Context, conn *grpc.ClientConn) (pb.Watch_WatchClient, error) {
 	stream, err := pb.NewWatchClient(conn).Watch(ctx)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	everything := &pb.WatchCreateRequest{Key: []byte{0}, RangeEnd: []byte{0}}
 	if err := stream.Send(&pb.WatchRequest{RequestUnion: &pb.WatchRequest_CreateRequest{CreateRequest: everything}}); err != nil {
-		return err
+		return nil, err
 	}
 	r, err := stream.Recv()
 	if err != nil {
-		return err
+		return nil, err
 	}
 	if !r.Created {
-		return errors.New("the watcher was not created")
+		return nil, errors.New("the watcher was not created")
+	}
+	return stream, nil
+}
+
+// drain reads n events, in the order of their revisions.
+func (w *stalledWatcher) drain(n int) error {
+	var newest int64
+	for n > 0 {
+		r, err := w.stream.Recv()
+		if err != nil {
+			return fmt.Errorf("%d events before the end: %w", n, err)
+		}
+		if r.Canceled {
+			return fmt.Errorf("%d events before the end the member cancelled the watcher: %s", n, r.CancelReason)
+		}
+		for _, e := range r.Events {
+			if e.Kv.ModRevision < newest {
+				return fmt.Errorf("an event of revision %d came after one of %d", e.Kv.ModRevision, newest)
+			}
+			newest = e.Kv.ModRevision
+		}
+		n -= len(r.Events)
 	}
 	return nil
 }

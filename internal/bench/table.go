@@ -81,11 +81,11 @@ func (r *report) storageGrid() grid {
 
 func (r *report) stalledGrid() grid {
 	g := grid{title: "A watcher of everything that stops reading",
-		head: []string{"contender", "events/s without", "events/s with", "with : without", "RSS growth without", "RSS growth with"}}
+		head: []string{"contender", "events/s without", "events/s with", "with : without", "RSS growth without", "RSS growth with", "reads all in"}}
 	for _, s := range r.Stalled {
 		g.note = count(float64(s.Events)) + " events, written in transactions of 100 by 8 clients."
 		g.rows = append(g.rows, []string{s.Contender, count(s.Without), count(s.With), fixed(s.Ratio, 2),
-			count(s.GrowthWithout/1e6) + " MB", count(s.GrowthWith/1e6) + " MB"})
+			count(s.GrowthWithout/1e6) + " MB", count(s.GrowthWith/1e6) + " MB", fixed(s.CatchUp, 2) + " s"})
 	}
 	return g
 }
