@@ -100,8 +100,8 @@ func TestClientWatches(t *testing.T) {
 		past := c.Watch(ctx, "a", etcdclient.WithRev(3), etcdclient.WithFromKey(), etcdclient.WithFragment())
 		s.seen("created", <-live)
 		s.seen("history", <-past)
-		s.ask(put("a", "3"), del("a", "c"))
-		for range 2 {
+		for _, r := range []proto.Message{put("a", "3"), del("a", "c")} {
+			s.ask(r)
 			s.seen("live", <-live)
 			s.seen("past", <-past)
 		}

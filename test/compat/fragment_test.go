@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
+	"google.golang.org/protobuf/proto"
 )
 
 // large writes n keys in one transaction, as much as a request may be.
@@ -24,6 +25,7 @@ func large(fill byte, n int) *pb.TxnRequest {
 func TestWatchFragments(t *testing.T) {
 	alike(t, both, func(s *side) {
 		w := s.watch()
+		w.exact = true
 		var ids []int64
 		for _, fragment := range []bool{true, false} {
 			for _, previous := range []bool{true, false} {
@@ -32,9 +34,11 @@ func TestWatchFragments(t *testing.T) {
 				}))
 			}
 		}
-		s.ask(large('a', 100), large('b', 100), large('c', 7), large('d', 1), large('e', 1), put("k", "small"))
-		for _, id := range ids {
-			w.until(id, 7)
+		for i, r := range []proto.Message{large('a', 100), large('b', 100), large('c', 7), large('d', 1), large('e', 1), put("k", "small")} {
+			s.ask(r)
+			for _, id := range ids {
+				w.until(id, int64(i+2))
+			}
 		}
 		w.leave()
 	})
@@ -50,7 +54,6 @@ func TestWatchLongHistory(t *testing.T) {
 			s.ask(large('a'+byte(i), 3))
 		}
 		w := s.watch()
-		w.flat = true
 		for _, from := range []int64{2, 20, 45} {
 			for _, fragment := range []bool{true, false} {
 				id := w.create(&pb.WatchCreateRequest{Key: []byte("k"), RangeEnd: []byte("l"), StartRevision: from, Fragment: fragment})

@@ -72,7 +72,7 @@ func maskMessage(request, reply proto.Message) {
 		}
 	case *pb.LeaseTimeToLiveResponse:
 		// It runs while the test does.
-		if reply.TTL > reply.GrantedTTL-int64(patience.Seconds()) && reply.TTL <= reply.GrantedTTL {
+		if reply.TTL >= 0 && reply.TTL > reply.GrantedTTL-int64(patience.Seconds()) && reply.TTL <= reply.GrantedTTL {
 			reply.TTL = reply.GrantedTTL
 		}
 		slices.SortFunc(reply.Keys, bytes.Compare) // etcd keeps them in no order

@@ -105,7 +105,6 @@ func (p *pair) compareHistory(t testing.TB) {
 	}
 	for _, s := range []*side{p.want, p.got} {
 		w := s.watch()
-		w.flat = true
 		id := w.create(&pb.WatchCreateRequest{Key: []byte("\x00"), RangeEnd: []byte("\x00"), StartRevision: first, PrevKv: true})
 		s.ask(put("the end", ""))
 		w.until(id, p.revision+1)

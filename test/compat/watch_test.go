@@ -6,7 +6,30 @@ import (
 	"testing"
 
 	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
+	"google.golang.org/protobuf/proto"
 )
+
+// With nobody lagging, each revision is a response of its own, and its number
+// is the header's.
+func TestWatchResponses(t *testing.T) {
+	alike(t, both, func(s *side) {
+		history(s)
+		w := s.watch()
+		w.exact = true
+		ids := []int64{w.on("a", "c", 0), w.on("\x00", "\x00", 0), w.on("a", "", 14)}
+		s.ask(put("z", "unseen by some"))
+		w.until(ids[1], 17)
+		for i, r := range []proto.Message{
+			put("a", "1"), then(opPut("a", "2"), opDelete("b", "d"), opPut("x", "2"), opPut("a/2", "2")), del("a", "b"), then(opPut("a", "3"), opDelete("x", "y")),
+		} {
+			s.ask(r)
+			for _, id := range ids {
+				w.until(id, int64(18+i))
+			}
+		}
+		w.leave()
+	})
+}
 
 func TestWatchIDs(t *testing.T) {
 	alike(t, both, func(s *side) {
@@ -24,7 +47,7 @@ func TestWatchIDs(t *testing.T) {
 		w.cancel(0)
 		w.on("a", "", 0)
 		s.ask(put("a", "1"))
-		for _, id := range []int64{1, 2, 3, 4, 7, -9} {
+		for _, id := range []int64{1, 2, 3, 4, 7, overall, -9} {
 			w.until(id, 2)
 		}
 		w.leave()
@@ -117,46 +140,6 @@ func TestWatchPreviousValues(t *testing.T) {
 		}
 		w.leave()
 	})
-}
-
-func TestWatchProgress(t *testing.T) {
-	alike(t, both, func(s *side) {
-		w := s.watch()
-		id := w.on("a", "", 0)
-		w.progress()
-		s.ask(put("b", "1"), put("b", "2"))
-		w.progress()
-		s.ask(put("a", "1"))
-		w.until(id, 4)
-		w.progress()
-		other := w.on("b", "", 2)
-		w.until(other, 3)
-		w.progress()
-		w.cancel(id)
-		w.progress()
-		w.leave()
-	})
-}
-
-func TestWatchNotifiesOfProgress(t *testing.T) {
-	t.Parallel()
-	etcdFlags, ourFlags := "--watch-progress-notify-interval=100ms", "--watch-progress-interval=100ms"
-	body := func(s *side) {
-		w := s.watch()
-		idle := w.create(&pb.WatchCreateRequest{Key: []byte("a"), ProgressNotify: true})
-		w.on("b", "", 0)
-		w.reaches(idle)
-		s.ask(put("a", "1"))
-		w.until(idle, 2)
-		w.reaches(idle)
-		s.ask(put("c", "1"))
-		w.receive("progress at 3", func(m *pb.WatchResponse) bool { return quiet(m) && m.Header.Revision == 3 })
-		w.leave()
-	}
-	want, got := etcdDoor.open(t, etcdFlags), socket.open(t, ourFlags)
-	body(want)
-	body(got)
-	compare(t, got.transcript, want.transcript)
 }
 
 // A compaction ends the watchers that it overtakes, and no others.

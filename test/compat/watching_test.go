@@ -21,9 +21,10 @@ type watching struct {
 	received map[int64][]string // by watch id, in order
 	reached  map[int64]int64    // by watch id, the revision of the last event
 	asked    []string
-	// flat leaves out how events are parted into responses, of which a server
-	// may make as many of a history as it likes.
-	flat bool
+	// exact keeps apart the responses in which events come. Otherwise they are
+	// written down one by one: a watcher that lags for a moment may get several
+	// revisions in one response, from either server.
+	exact bool
 }
 
 // overall is the id of what concerns no watcher, or all of them.
@@ -60,7 +61,7 @@ func (w *watching) take(m *pb.WatchResponse) {
 	said := outcome(nil, m, nil)
 	all := w.received[m.WatchId]
 	switch {
-	case w.flat && len(m.Events) > 0:
+	case !w.exact && len(m.Events) > 0:
 		for _, e := range m.Events {
 			all = append(all, text(e))
 		}
@@ -72,6 +73,9 @@ func (w *watching) take(m *pb.WatchResponse) {
 	w.received[m.WatchId] = all
 	if len(m.Events) == 0 {
 		return
+	}
+	if last := m.Events[len(m.Events)-1].Kv.ModRevision; m.Header.Revision < last {
+		w.Errorf("%s: watcher %d is told of revision %d at revision %d", w.name, m.WatchId, last, m.Header.Revision)
 	}
 	if first := m.Events[0].Kv.ModRevision; first <= w.reached[m.WatchId] {
 		w.Errorf("%s: watcher %d is told of revision %d after %d", w.name, m.WatchId, first, w.reached[m.WatchId])
