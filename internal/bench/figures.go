@@ -10,10 +10,8 @@ import (
 
 // A phase is what was seen during one measure's window.
 type phase struct {
-	taken   []time.Duration // one an operation that ended in the window
-	elapsed time.Duration
-	cpu     time.Duration // of the server's process
-	memory  int64         // resident bytes at its end
+	metered
+	taken []time.Duration // one an operation that ended in the window
 }
 
 // figures are a phase in numbers that can be compared.
@@ -23,6 +21,7 @@ type figures struct {
 	P99        float64 `json:"p99_ms"`
 	CPU        float64 `json:"server_cpu_us_per_op"`
 	Memory     float64 `json:"rss_bytes"`
+	Others     float64 `json:"cpu_share_of_others"` // of the whole machine, 0 to 1
 }
 
 func (p phase) figures() figures {
@@ -34,6 +33,7 @@ func (p phase) figures() figures {
 		P99:        milliseconds(percentile(p.taken, 99)),
 		CPU:        float64(p.cpu.Microseconds()) / n,
 		Memory:     float64(p.memory),
+		Others:     p.others,
 	}
 }
 
@@ -77,6 +77,7 @@ func medians(rounds []figures) figures {
 		P99:        of(func(f figures) float64 { return f.P99 }),
 		CPU:        of(func(f figures) float64 { return f.CPU }),
 		Memory:     of(func(f figures) float64 { return f.Memory }),
+		Others:     of(func(f figures) float64 { return f.Others }),
 	}
 }
 

@@ -48,18 +48,18 @@ func TestMedian(t *testing.T) {
 }
 
 func TestMediansAreTakenFieldByField(t *testing.T) {
-	got := medians([]figures{{1, 30, 100, 7, 2}, {2, 10, 300, 9, 3}, {3, 20, 200, 8, 1}})
-	if want := (figures{2, 20, 200, 8, 2}); got != want {
+	got := medians([]figures{{1, 30, 100, 7, 2, 0.5}, {2, 10, 300, 9, 3, 0}, {3, 20, 200, 8, 1, 0.25}})
+	if want := (figures{2, 20, 200, 8, 2, 0.25}); got != want {
 		t.Errorf("got %+v, want %+v", got, want)
 	}
 }
 
 func TestFiguresOfAPhase(t *testing.T) {
-	p := phase{taken: []time.Duration{3e6, 1e6, 2e6, 4e6}, elapsed: 2 * time.Second, cpu: 8 * time.Millisecond, memory: 5}
-	if got, want := p.figures(), (figures{2, 2, 4, 2000, 5}); got != want {
+	p := phase{metered{2 * time.Second, 8 * time.Millisecond, 0.5, 5}, []time.Duration{3e6, 1e6, 2e6, 4e6}}
+	if got, want := p.figures(), (figures{2, 2, 4, 2000, 5, 0.5}); got != want {
 		t.Errorf("got %+v, want %+v", got, want)
 	}
-	if got := (phase{elapsed: time.Second, cpu: time.Millisecond}).figures(); got.Throughput != 0 || got.CPU != 1000 {
+	if got := (phase{metered: metered{elapsed: time.Second, cpu: time.Millisecond}}).figures(); got.Throughput != 0 || got.CPU != 1000 {
 		t.Errorf("of no operations: %+v", got)
 	}
 }
@@ -100,6 +100,31 @@ func TestParseKB(t *testing.T) {
 		if _, err := parseKB([]byte(bad), "VmRSS:"); err == nil {
 			t.Errorf("%q was taken", bad)
 		}
+	}
+}
+
+func TestParseMachine(t *testing.T) {
+	const line = "cpu  100 20 30 4000 500 60 70 8 9 10\ncpu0 1 2 3 4 5 6 7 8 9 10\n"
+	if got, err := parseMachine([]byte(line)); err != nil || got != 1580*time.Millisecond {
+		t.Errorf("%v, %v", got, err)
+	}
+	for _, bad := range []string{"", "cpu 1 2 3", "intr 1 2 3 4 5 6 7 8", "cpu 1 2 x 4 5 6 7 8"} {
+		if _, err := parseMachine([]byte(bad)); err == nil {
+			t.Errorf("%q was taken", bad)
+		}
+	}
+}
+
+func TestAMeterTellsThisProcessFromOthers(t *testing.T) {
+	m, err := startMeter(os.Getpid())
+	if err != nil {
+		t.Fatal(err)
+	}
+	for time.Since(m.began) < 100*time.Millisecond {
+	}
+	got, err := m.stop()
+	if err != nil || got.cpu == 0 || got.elapsed < 100*time.Millisecond || got.others > 1.2 {
+		t.Errorf("%+v, %v", got, err)
 	}
 }
 

@@ -108,19 +108,15 @@ func (s *stage) observe(ctx context.Context, from, to time.Time) (phase, error) 
 	if err := until(ctx, from); err != nil {
 		return phase{}, err
 	}
-	before, err := cpuOf(s.member.pid())
+	m, err := startMeter(s.member.pid())
 	if err != nil {
 		return phase{}, err
 	}
 	if err := until(ctx, to); err != nil {
 		return phase{}, err
 	}
-	after, err := cpuOf(s.member.pid())
-	if err != nil {
-		return phase{}, err
-	}
-	memory, err := memoryOf(s.member.pid())
-	return phase{elapsed: to.Sub(from), cpu: after - before, memory: memory}, err
+	seen, err := m.stop()
+	return phase{metered: seen}, err
 }
 
 // until waits for a moment.

@@ -46,8 +46,8 @@ func (r *report) plot() string {
 	bottom := plotTop + plotRow*len(r.Ratios)
 
 	var b strings.Builder
-	fmt.Fprintf(&b, "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 %d %d\" role=\"img\" aria-label=\"cleat's throughput and CPU time relative to etcd's\">\n%s",
-		plotWidth, bottom+plotBottom, style)
+	fmt.Fprintf(&b, "<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"%d\" height=\"%d\" viewBox=\"0 0 %d %d\" role=\"img\" aria-label=\"cleat's throughput and CPU time relative to etcd's\">\n%s",
+		plotWidth, bottom+plotBottom, plotWidth, bottom+plotBottom, style)
 	b.WriteString(label(16, 26, "title", "cleat beside etcd, both over mutual TLS (etcd = 1)"))
 	b.WriteString(bar(16, 42, 12, "throughput") + label(34, 53, "", "throughput: longer is better"))
 	b.WriteString(bar(236, 42, 12, "cpu") + label(254, 53, "", "server CPU an operation: shorter is better"))

@@ -22,19 +22,19 @@ func sample() *report {
 		Machine:  machine{CPU: "Two & Co", Cores: 2, Memory: 25e9, Kernel: "6.1"},
 		Versions: map[string]string{"cleat": "1.0", "etcd": "3.7.3", "client/v3": "v3.7.3", "go": "go1.26"},
 		Storage: []held{
-			{cleatTLS, 1e6, 98765, 12.3, 300e6, 600e6, 0.5, 0.75, 1.25, 100e6, 64e6, 3},
-			{etcdTLS, 1e6, 43210, 45.6, 900e6, 800e6, 0.25, 2.5, 3.75, 950e6, 800e6, 1},
+			{cleatTLS, 1e6, 98765, 12.3, 300e6, 600e6, 0.01, 0.5, 0.75, 1.25, 100e6, 64e6, 3},
+			{etcdTLS, 1e6, 43210, 45.6, 900e6, 800e6, 0.01, 0.25, 2.5, 3.75, 950e6, 800e6, 1},
 		},
 		Stalled: []slowed{{cleatTLS, 1e6, 100000, 98000, 0.98, 200e6, 210e6, 2.5}},
 	}
 	put, keys := measure{name: "put, <1> client", unit: "puts"}, measure{name: "range", unit: "ranges"}
 	// The order in which a scene of two measures gives them.
-	r.add(put, cleatTLS, figures{3000, 0.5, 2.25, 40, 61e6})
-	r.add(keys, cleatTLS, figures{80, 10, 20, 2000, 61e6})
-	r.add(put, etcdTLS, figures{1000, 1.5, 4, 160, 80e6})
-	r.add(keys, etcdTLS, figures{20, 40, 90.5, 10000, 80e6})
-	r.add(put, etcdPlain, figures{2000, 1, 3, 80, 70e6})
-	r.add(put, floorTLS, figures{12345, 0.1, 0.2, 10, 30e6})
+	r.add(put, cleatTLS, figures{3000, 0.5, 2.25, 40, 61e6, 0.02})
+	r.add(keys, cleatTLS, figures{80, 10, 20, 2000, 61e6, 0.02})
+	r.add(put, etcdTLS, figures{1000, 1.5, 4, 160, 80e6, 0.02})
+	r.add(keys, etcdTLS, figures{20, 40, 90.5, 10000, 80e6, 0.02})
+	r.add(put, etcdPlain, figures{2000, 1, 3, 80, 70e6, 0.02})
+	r.add(put, floorTLS, figures{12345, 0.1, 0.2, 10, 30e6, 0.02})
 	r.sort([]scene{{measures: []measure{put, keys}}})
 	r.compare()
 	return r

@@ -125,14 +125,36 @@ func (b bench) perform(ctx context.Context, sc scene, c contender, round int, re
 		return fmt.Errorf("prepare: %w", err)
 	}
 	for _, measure := range sc.measures {
-		p, err := measure.run(ctx, s)
+		f, err := b.quietest(ctx, measure, s)
 		if err != nil {
 			return fmt.Errorf("%s: %w", measure.name, err)
 		}
-		f := p.figures()
 		report.add(measure, c.name, f)
-		fmt.Fprintf(b.log, "round %d  %-35s %-10s %9.0f/s  p50 %7.2f ms  p99 %7.2f ms  cpu %8.1f µs\n",
-			round+1, measure.name, c.name, f.Throughput, f.P50, f.P99, f.CPU)
+		fmt.Fprintf(b.log, "round %d  %-35s %-10s %9.0f/s  p50 %7.2f ms  p99 %7.2f ms  cpu %8.1f µs  others %2.0f %%\n",
+			round+1, measure.name, c.name, f.Throughput, f.P50, f.P99, f.CPU, 100*f.Others)
 	}
 	return nil
+}
+
+// Others that use the machine blur what is measured. A phase in which they used
+// more than noisy of it is tried again, and the quietest try counts.
+const (
+	noisy = 0.08
+	tries = 3
+)
+
+func (b bench) quietest(ctx context.Context, m measure, s *stage) (best figures, err error) {
+	for try := range tries {
+		p, err := m.run(ctx, s)
+		if err != nil {
+			return figures{}, err
+		}
+		if f := p.figures(); try == 0 || f.Others < best.Others {
+			best = f
+		}
+		if b.quick || best.Others < noisy {
+			break
+		}
+	}
+	return best, nil
 }

@@ -30,7 +30,7 @@ type slowed struct {
 const stalledName = "stalled"
 
 // passed is one writing of the events.
-type passed struct{ rate, growth, catchUp float64 }
+type passed struct{ rate, growth, others, catchUp float64 }
 
 // stalled writes with and without a watcher of everything whose client has
 // stopped reading. Each writing has a fresh process; medians over the rounds.
@@ -103,17 +103,20 @@ func (b bench) pass(ctx context.Context, c contender, watcher bool) (p passed, e
 	if err != nil {
 		return p, err
 	}
-	began := time.Now()
+	started, err := startMeter(m.pid())
+	if err != nil {
+		return p, err
+	}
 	if err := s.write(ctx, writers, b.keys, ordinal); err != nil {
 		return p, err
 	}
-	p.rate = float64(b.keys) / time.Since(began).Seconds()
-	after, err := memoryOf(m.pid())
-	p.growth = float64(after - before)
+	seen, err := started.stop()
+	p.rate = float64(b.keys) / seen.elapsed.Seconds()
+	p.growth, p.others = float64(seen.memory-before), seen.others
 	if err != nil || !watcher {
 		return p, err
 	}
-	began = time.Now()
+	began := time.Now()
 	err = w.drain(b.keys)
 	p.catchUp = time.Since(began).Seconds()
 	return p, err

@@ -20,6 +20,7 @@ type held struct {
 	CPU           float64 `json:"server_cpu_us_per_key"`
 	Memory        int64   `json:"rss_bytes_after_load"`
 	Disk          int64   `json:"disk_bytes_after_load"`
+	Others        float64 `json:"cpu_share_of_others"`  // during the load
 	Stop          float64 `json:"stop_s"`               // SIGTERM until the process has ended
 	Reopen        float64 `json:"reopen_s"`             // start until the first linearizable get
 	ReopenKilled  float64 `json:"reopen_after_kill_s"`  // the same after kill -9
@@ -96,23 +97,20 @@ func (b bench) fill(ctx context.Context, m *member, h *held) error {
 		return err
 	}
 	defer s.close()
-	used, err := cpuOf(m.pid())
+	started, err := startMeter(m.pid())
 	if err != nil {
 		return err
 	}
-	began := time.Now()
 	if err := s.write(ctx, writers, b.keys, ordinal); err != nil {
 		return err
 	}
-	h.LoadPerSecond = float64(b.keys) / time.Since(began).Seconds()
-	after, err := cpuOf(m.pid())
+	seen, err := started.stop()
 	if err != nil {
 		return err
 	}
-	h.CPU = float64((after - used).Microseconds()) / float64(b.keys)
-	if h.Memory, err = memoryOf(m.pid()); err != nil {
-		return err
-	}
+	h.LoadPerSecond = float64(b.keys) / seen.elapsed.Seconds()
+	h.CPU = float64(seen.cpu.Microseconds()) / float64(b.keys)
+	h.Memory, h.Others = seen.memory, seen.others
 	h.Disk, err = diskOf(m.data())
 	return err
 }
