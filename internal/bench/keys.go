@@ -43,15 +43,23 @@ func rangeKey(i int) string { return fmt.Sprintf("%s%026d", rangePrefix, i) }
 
 const rangePrefix = "range/"
 
-// value is text that looks random, so that nobody gains by compressing it, and
-// always the same.
-var value = sync.OnceValue(func() string {
+const valueBytes = 256
+
+// noise is where values come from: text that looks random.
+var noise = sync.OnceValue(func() string {
 	var b strings.Builder
-	for i := range uint64(16) {
-		b.WriteString(key(i << 32)[:16])
+	for i := range uint64(1 << 16) {
+		fmt.Fprintf(&b, "%016x", scatter(i))
 	}
 	return b.String()
 })
+
+// value differs from call to call, so that no store gains by compressing
+// neighbours, and costs the client nothing.
+func value() string {
+	from := rand.IntN(len(noise()) - valueBytes)
+	return noise()[from : from+valueBytes]
+}
 
 // write puts n keys in transactions of 100, from writers side by side.
 func (s *stage) write(ctx context.Context, writers, n int, name func(int) string) error {
