@@ -101,10 +101,23 @@ func (s *Store) openPebble(o Options) (*pebble.DB, error) {
 	}()
 	select {
 	case r := <-opened:
-		return r.db, r.err
+		return r.db, naming(o, r.err)
 	case <-s.failed:
 		return nil, s.err()
 	}
+}
+
+// naming adds the files that Pebble reads first, since it does not say where it
+// found what it cannot understand.
+func naming(o Options, err error) error {
+	if err == nil {
+		return nil
+	}
+	desc, peeking := pebble.Peek(o.Dir, o.FS)
+	if peeking != nil || !desc.Exists {
+		return err
+	}
+	return fmt.Errorf("with %s and %s: %w", o.FS.PathBase(desc.ManifestFilename), o.FS.PathBase(desc.OptionsFilename), err)
 }
 
 func (s *Store) logger() *slog.Logger {

@@ -92,6 +92,12 @@ func Open(o Options) (*Store, error) {
 	}
 	s := &Store{log: o.Logger, fatal: o.Fatal, grown: make(chan struct{}), failed: make(chan struct{})}
 	s.writer = newWriter(s)
+	if o.FS == nil {
+		o.FS = vfs.Default
+	}
+	if err := checkFiles(o.FS, o.Dir); err != nil {
+		return nil, fmt.Errorf("open the store in %s: %w", o.Dir, err)
+	}
 	db, err := s.openPebble(o)
 	if err != nil {
 		return nil, fmt.Errorf("open the store in %s: %w", o.Dir, err)
