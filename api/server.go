@@ -162,15 +162,15 @@ func (s *Server) followLeader() {
 	}
 }
 
-// listen notes an open door, so that Stop can close it.
-func (s *Server) listen(l net.Listener) error {
+// listen notes an open door, so that Stop can close it. It is false after Stop.
+func (s *Server) listen(l net.Listener) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.stopped {
-		return errStopping
+		return false
 	}
 	s.listeners = append(s.listeners, l)
-	return nil
+	return true
 }
 
 // stopLimit is how long Stop waits for requests under way, if its context

@@ -22,9 +22,9 @@ func (s *Server) ServeSocket(l net.Listener) error {
 // serve accepts connections and admits each in a goroutine of its own, so that
 // a slow client delays nobody.
 func (s *Server) serve(l net.Listener, admit func(net.Conn)) error {
-	if err := s.listen(l); err != nil {
-		_ = l.Close() // refused: the server has stopped
-		return err
+	if !s.listen(l) {
+		_ = l.Close() // nobody has come in yet
+		return nil
 	}
 	s.start()
 	defer l.Close()

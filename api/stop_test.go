@@ -74,7 +74,11 @@ func TestStopEndsEverythingInTime(t *testing.T) {
 	if _, err := net.Dial("unix", s.socket); err == nil {
 		t.Error("the socket still accepts")
 	}
-	if err := s.ServeSocket(listenSocket(t)); err == nil {
+	late := listenSocket(t)
+	if err := s.ServeSocket(late); err != nil {
+		t.Errorf("a door that comes too late: %v", err)
+	}
+	if _, err := net.Dial("unix", late.Addr().String()); err == nil {
 		t.Error("a door opened after Stop")
 	}
 	s.Stop(context.Background()) // twice is once
