@@ -56,9 +56,9 @@ func TestAManifestThatCannotBeWrittenKeepsItsCause(t *testing.T) {
 }
 
 // filled is a disk with a store that was opened and closed several times.
-func filled(t *testing.T) vfs.FS {
+func filled(t *testing.T) *vfs.MemFS {
 	t.Helper()
-	fs := vfs.NewMem()
+	fs := vfs.NewCrashableMem()
 	for i := uint64(1); i <= 5; i++ {
 		s := open(t, fs)
 		put(t, s, i, "a", "1")
@@ -90,13 +90,13 @@ func named(t *testing.T, fs vfs.FS, prefix string) string {
 
 // Pebble ends its manifest at the first damaged record, as if it were torn.
 func TestADamagedManifestIsRefusedAndATornOneIsNot(t *testing.T) {
-	fs := filled(t)
-	desc, err := pebble.Peek("db", fs)
+	disk := filled(t)
+	desc, err := pebble.Peek("db", disk)
 	if err != nil {
 		t.Fatal(err)
 	}
 	name := desc.ManifestFilename
-	whole, err := readFile(fs, name)
+	whole, err := readFile(disk, name)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -107,7 +107,7 @@ func TestADamagedManifestIsRefusedAndATornOneIsNot(t *testing.T) {
 		}
 	}
 	for at := range whole {
-		fs := filled(t)
+		fs := disk.CrashClone(vfs.CrashCloneCfg{})
 		flip(t, fs, name, int64(at))
 		s, err := Open(Options{Dir: "db", FS: fs})
 		switch {
