@@ -54,13 +54,14 @@ type together struct {
 	first, last uint64 // of the log
 	label       uint64 // index of the newest label
 	held        uint64 // applied by the machine
+	stable      string // the stable store's file
 }
 
 // checkTogether reads every entry above the label, as hraft will, because
 // hraft answers a damaged entry by panicking, and checks that log, vote, label
 // and machine can come from one history.
 func checkTogether(c *Config, d *disk, stable *votes, s *labels, held uint64) error {
-	t := together{held: held}
+	t := together{held: held, stable: stable.path}
 	var err error
 	if t.term, err = currentTerm(stable); err != nil {
 		return fmt.Errorf("raft: read %s: %w", stable.path, err)
@@ -92,7 +93,7 @@ func (t *together) check(c *Config, log logFiles) error {
 			t.held, labelsPath(c), t.label)
 	case t.held > max(t.last, t.label):
 		return fmt.Errorf("raft: the state has applied entry %d, but the log %s ends at entry %d: new entries would be taken for applied ones",
-			t.held, log.path, t.last)
+			t.held, log.holding(t.last), t.last)
 	case t.last > 0 && t.first > t.label+1:
 		return fmt.Errorf("raft: the log %s begins at entry %d, but the label in %s ends at entry %d: the entries between them are lost",
 			log.path, t.first, labelsPath(c), t.label)
@@ -111,8 +112,8 @@ func scan(d *disk, t together) error {
 			return fmt.Errorf("raft: %w", err)
 		}
 		if l.Term > t.term {
-			return fmt.Errorf("raft: entry %d of the log %s is of term %d, but the stable store knows only term %d: it has lost writes",
-				index, d.files.path, l.Term, t.term)
+			return fmt.Errorf("raft: entry %d of the log %s is of term %d, but %s knows only term %d: it has lost writes",
+				index, d.files.path, l.Term, t.stable, t.term)
 		}
 		d.sizes.add(index, int64(len(l.Data))+entryOverhead)
 	}

@@ -20,6 +20,8 @@ var (
 	// ErrStopped: the node is stopping or has failed. The request was not
 	// carried out.
 	ErrStopped = errors.New("raft: stopped")
+	// ErrMember: the directory is another member's.
+	ErrMember = errors.New("raft: wrong member")
 )
 
 // outcomeOf says what hraft's verdict on a proposed entry means to the caller.

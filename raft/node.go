@@ -170,7 +170,7 @@ func (n *Node) checkMembership() error {
 		}
 	}
 	return errors.Join(
-		fmt.Errorf("raft: the log in %s is of a cluster of which member %s is not a part", n.config.Dir, n.id),
+		fmt.Errorf("%w: the log in %s is of a cluster of which member %s is not a part", ErrMember, n.config.Dir, n.id),
 		n.raft.Shutdown().Error())
 }
 

@@ -115,7 +115,7 @@ func openWAL(c *Config) (logStore, error) {
 		return err
 	})
 	if err != nil {
-		return nil, errors.Join(fmt.Errorf("open raft log %s: %w", path, err), w.meta.Close())
+		return nil, errors.Join(fmt.Errorf("open raft log %s as %s tells of it: %w", path, metadb.FileName, err), w.meta.Close())
 	}
 	return w, nil
 }
