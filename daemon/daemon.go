@@ -172,6 +172,9 @@ func (d *Daemon) openRaft() error {
 		Registerer:      d.registry,
 		Fatal:           d.fail,
 	}, machine{d.machine})
+	if errors.Is(err, raft.ErrMember) {
+		return fmt.Errorf("%w: data directory %s: member.json names another member than the log: %w", ErrConfig, d.dir.path, err)
+	}
 	return err
 }
 

@@ -3,6 +3,7 @@
 package daemon
 
 import (
+	"bytes"
 	"crypto/rand"
 	"encoding/binary"
 	"encoding/json"
@@ -97,7 +98,9 @@ func (d *dataDir) load(raftLog string) error {
 	if err != nil {
 		return fmt.Errorf("%w: %v", ErrConfig, err)
 	}
-	if err := json.Unmarshal(raw, &d.member); err != nil {
+	whole := json.NewDecoder(bytes.NewReader(raw))
+	whole.DisallowUnknownFields() // a newer format may have more: it is refused anyway
+	if err := whole.Decode(&d.member); err != nil && d.member.Format <= dirFormat {
 		return fmt.Errorf("%w: %s is damaged: %v", ErrConfig, path, err)
 	}
 	m := d.member
@@ -109,6 +112,9 @@ func (d *dataDir) load(raftLog string) error {
 		if v, err := strconv.ParseUint(id, 16, 64); err != nil || v == 0 {
 			return fmt.Errorf("%w: %s is damaged: %q is no id", ErrConfig, path, id)
 		}
+	}
+	if m.Format < 1 || m.RaftLog != "wal" && m.RaftLog != "boltdb" {
+		return fmt.Errorf("%w: %s is damaged: format %d, raft log %q", ErrConfig, path, m.Format, m.RaftLog)
 	}
 	if m.RaftLog != raftLog {
 		return fmt.Errorf("%w: raft-log: data directory %s was made with raft-log = %q, the setting is %q: change the setting back",
