@@ -62,6 +62,20 @@ func TestALogThatEarlierLivesHaveFilledIsLabelled(t *testing.T) {
 	})
 }
 
+func TestALabelThatACrashHasTornIsCleared(t *testing.T) {
+	torn := filepath.Join(t.TempDir(), "0000000000000001-0000000000000001.label.tmp")
+	if err := os.WriteFile(torn, []byte{1}, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	s, err := openLabels(filepath.Dir(torn), func(error) {})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if list, err := s.List(); err != nil || len(list) != 0 || exists(torn) {
+		t.Errorf("labels %v, %v; torn one there: %t", list, err, exists(torn))
+	}
+}
+
 // Whoever closes the sink first, the label waits for the machine.
 func TestASinkRefusesToCloseEarly(t *testing.T) {
 	s, err := openLabels(t.TempDir(), func(error) {})

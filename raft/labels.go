@@ -37,6 +37,13 @@ func openLabels(dir string, fail func(error)) (*labels, error) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, fmt.Errorf("make labels: %w", err)
 	}
+	torn, err := filepath.Glob(filepath.Join(dir, "*"+labelSuffix+".tmp")) // left by a crash
+	for _, path := range torn {
+		err = errors.Join(err, os.Remove(path))
+	}
+	if err != nil {
+		return nil, fmt.Errorf("clear labels: %w", err)
+	}
 	return &labels{dir: dir, put: writeDurably, fail: fail}, nil
 }
 
