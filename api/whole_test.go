@@ -48,7 +48,7 @@ func withRaft(t testing.TB) func(*Config) {
 			return err
 		}
 		keeper := lease.NewKeeper(c.Machine.Leases(), lease.KeeperOptions{
-			Expire: func(ctx context.Context, ids []int64) error { return propose(ctx, state.ExpireCommand(ids)) },
+			Expire: func(ctx context.Context, refs []lease.Ref) error { return propose(ctx, state.ExpireCommand(refs)) },
 			Checkpoint: func(ctx context.Context, left map[int64]int64) error {
 				return propose(ctx, state.CheckpointCommand(left))
 			},

@@ -13,6 +13,7 @@ import (
 
 	sd "github.com/coreos/go-systemd/v22/daemon"
 
+	"github.com/cleatd/cleat/lease"
 	"github.com/cleatd/cleat/state"
 )
 
@@ -103,8 +104,8 @@ func (d *Daemon) collect(ctx context.Context) error {
 	}
 }
 
-func (d *Daemon) proposeExpiry(ctx context.Context, ids []int64) error {
-	_, err := committed(d.node.Propose(ctx, state.ExpireCommand(ids)))
+func (d *Daemon) proposeExpiry(ctx context.Context, refs []lease.Ref) error {
+	_, err := committed(d.node.Propose(ctx, state.ExpireCommand(refs)))
 	return err
 }
 

@@ -32,9 +32,9 @@ func leading(b *testing.B, leases int, ttl func(i int) int64) (*Table, *Keeper, 
 	b.Helper()
 	table, err := Load(nowhere{}, nil)
 	must(b, err)
-	k := NewKeeper(table, KeeperOptions{Expire: func(_ context.Context, ids []int64) error {
-		for _, id := range ids {
-			if _, err := table.Revoke(nowhere{}, id); err != nil {
+	k := NewKeeper(table, KeeperOptions{Expire: func(_ context.Context, refs []Ref) error {
+		for _, r := range refs {
+			if _, err := table.Revoke(nowhere{}, r.ID); err != nil {
 				return err
 			}
 		}
@@ -43,7 +43,7 @@ func leading(b *testing.B, leases int, ttl func(i int) int64) (*Table, *Keeper, 
 	s, err := k.begin()
 	must(b, err)
 	for i := range leases {
-		must(b, table.Grant(nowhere{}, scattered(i), ttl(i)))
+		must(b, table.Grant(nowhere{}, scattered(i), ttl(i), 1))
 	}
 	s.catchUp(k.now())
 	return table, k, s
@@ -59,7 +59,7 @@ func BenchmarkGrant(b *testing.B) {
 			b.ReportAllocs()
 			for b.Loop() {
 				id := scattered(i)
-				must(b, table.Grant(nowhere{}, id, int64(60+i%600)))
+				must(b, table.Grant(nowhere{}, id, int64(60+i%600), 1))
 				s.catchUp(k.now())
 				_, err := table.Revoke(nowhere{}, id)
 				must(b, err)

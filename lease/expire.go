@@ -57,11 +57,11 @@ func (k *Keeper) expire(ctx context.Context, s *clocks, expired []*clock) error 
 	if len(expired) == 0 {
 		return nil
 	}
-	ids := make([]int64, len(expired))
+	refs := make([]Ref, len(expired))
 	for i, c := range expired {
-		ids[i] = c.lease.ID
+		refs[i] = c.lease.Ref()
 	}
-	err := k.options.Expire(ctx, ids)
+	err := k.options.Expire(ctx, refs)
 
 	k.mu.Lock()
 	defer k.mu.Unlock()

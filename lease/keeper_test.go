@@ -26,6 +26,7 @@ type member struct {
 	keeper  *Keeper
 
 	mu          sync.Mutex // one command at a time; guards all below
+	index       uint64     // of the last grant
 	expired     map[int64]time.Time
 	checkpoints []map[int64]int64
 	fault       error         // a proposal fails with it
@@ -84,17 +85,20 @@ func (m *member) propose(ctx context.Context) error {
 	return errors.Join(m.fault, ctx.Err())
 }
 
-func (m *member) expire(ctx context.Context, ids []int64) error {
+func (m *member) expire(ctx context.Context, refs []Ref) error {
 	if err := m.propose(ctx); err != nil {
 		return err
 	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	for _, id := range ids {
-		if _, err := m.table.Revoke(m.disk, id); err != nil {
+	for _, r := range refs {
+		if !m.table.Holds(r) {
 			continue // revoked by its owner meanwhile
 		}
-		m.expired[id] = time.Now()
+		if _, err := m.table.Revoke(m.disk, r.ID); err != nil {
+			return err
+		}
+		m.expired[r.ID] = time.Now()
 	}
 	return nil
 }
@@ -118,7 +122,8 @@ func (m *member) grant(id, ttl int64) {
 	m.t.Helper()
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	must(m.t, m.table.Grant(m.disk, id, ttl))
+	m.index++
+	must(m.t, m.table.Grant(m.disk, id, ttl, m.index))
 }
 
 func (m *member) revoke(id int64) {
@@ -232,6 +237,23 @@ func TestLeaseGrantedAgainHasItsOwnTime(t *testing.T) {
 		m.revoke(1)
 		m.grant(1, 20)
 		time.Sleep(20*time.Second - tick)
+		m.wantAlive(1, true)
+		time.Sleep(tick)
+		m.wantAlive(1, false)
+	})
+}
+
+func TestExpiryInFlightSparesALeaseGrantedAgain(t *testing.T) {
+	story(t, func(t *testing.T, m *member) {
+		defer m.lead()()
+		m.grant(1, 10)
+		release := m.holdProposals()
+		time.Sleep(10 * time.Second)
+		m.wantAlive(1, true)
+		m.revoke(1)
+		m.grant(1, 10)
+		release()
+		time.Sleep(10*time.Second - tick)
 		m.wantAlive(1, true)
 		time.Sleep(tick)
 		m.wantAlive(1, false)

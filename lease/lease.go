@@ -41,7 +41,24 @@ type Lease struct {
 	// Remaining is the time that the lease gets when the next leader starts
 	// its clock: what was left at the last checkpoint, or the whole TTL.
 	Remaining int64
+	// Granted is the index of the log entry that granted the lease, never zero.
+	Granted uint64
 }
+
+// Ref names one grant of an ID, which may be granted again after a revocation.
+//
+// The entry's index is enough for that, although an entry may carry several
+// commands, and so a grant, a revocation and a second grant of the same ID. A
+// keeper refers to a lease when its time has passed, a second after the grant
+// at the least; by then the whole entry was applied, and what the keeper means
+// is the entry's last grant. Any later grant has a higher index.
+type Ref struct {
+	ID      int64
+	Granted uint64
+}
+
+// Ref returns what names this grant of the lease.
+func (l Lease) Ref() Ref { return Ref{l.ID, l.Granted} }
 
 // Writer takes the changes that belong to the command being applied. It copies
 // what it is given, or the caller keeps it unchanged.

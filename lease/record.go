@@ -10,7 +10,8 @@ import (
 
 // The records, under whatever table the state machine gives them:
 //
-//	'l' <id, 8 bytes big-endian>         -> version, varint TTL, varint remaining
+//	'l' <id, 8 bytes big-endian>         -> version, varint TTL, varint remaining,
+//	                                        uvarint granted
 //	'a' <id, 8 bytes big-endian> <key>   -> version
 //
 // Attachments exist only there: a lease may hold any number of keys, and the
@@ -35,7 +36,8 @@ func prefix(kind byte, id int64) []byte {
 
 func encode(l Lease) []byte {
 	b := binary.AppendVarint([]byte{recordVersion}, l.TTL)
-	return binary.AppendVarint(b, l.Remaining)
+	b = binary.AppendVarint(b, l.Remaining)
+	return binary.AppendUvarint(b, l.Granted)
 }
 
 var errDamaged = errors.New("damaged")
@@ -49,11 +51,14 @@ func decode(key, value []byte) (Lease, error) {
 		return Lease{}, fmt.Errorf("lease: record %x: %w", key, err)
 	}
 	l := Lease{ID: int64(binary.BigEndian.Uint64(key[1:]))}
-	var n, m int
+	var n, m, o int
 	if l.TTL, n = binary.Varint(rest); n > 0 {
 		l.Remaining, m = binary.Varint(rest[n:])
 	}
-	if n <= 0 || m <= 0 || n+m != len(rest) {
+	if m > 0 {
+		l.Granted, o = binary.Uvarint(rest[n+m:])
+	}
+	if o <= 0 || n+m+o != len(rest) || l.Granted == 0 {
 		return Lease{}, fmt.Errorf("lease: record %x: value is %w", key, errDamaged)
 	}
 	return l, nil

@@ -47,11 +47,12 @@ func newEstate(t testing.TB) *estate {
 	return e
 }
 
-func (e *estate) expire(_ context.Context, ids []int64) error {
+func (e *estate) expire(_ context.Context, refs []Ref) error {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	e.batches = append(e.batches, len(ids))
-	for _, id := range ids {
+	e.batches = append(e.batches, len(refs))
+	for _, r := range refs {
+		id := r.ID
 		if _, twice := e.expired[id]; twice {
 			e.t.Errorf("lease %d was expired twice", id)
 		}
@@ -79,7 +80,7 @@ func (e *estate) checkpoint(_ context.Context, remaining map[int64]int64) error 
 func (e *estate) grant(n int, ttl int64) {
 	e.t.Helper()
 	for id := range int64(n) {
-		must(e.t, e.table.Grant(&e.disk, id+1, ttl))
+		must(e.t, e.table.Grant(&e.disk, id+1, ttl, 1))
 	}
 }
 
@@ -202,7 +203,7 @@ func TestTickTouchesOnlyWhatIsDue(t *testing.T) {
 		e := newEstate(t)
 		e.lead()
 		e.grant(many, 600)
-		must(t, e.table.Grant(&e.disk, many+1, 10))
+		must(t, e.table.Grant(&e.disk, many+1, 10, 1))
 		e.keeper.due(e.clocks)
 		before := slices.Clone(e.clocks.queue)
 
@@ -263,7 +264,7 @@ func costsAmong(t *testing.T, n int) costs {
 	const runs = 200
 	next := int64(n) + 1
 	grant := testing.AllocsPerRun(runs, func() {
-		must(t, e.table.Grant(&e.disk, next, 600))
+		must(t, e.table.Grant(&e.disk, next, 600, 1))
 		e.keeper.due(e.clocks)
 		next++
 	})

@@ -52,9 +52,10 @@ func (t *Table) Reload(r Reader) error {
 	return nil
 }
 
-// Grant makes a lease. It fails with [ErrNotFound] for id zero, which means no
-// lease, with [ErrExists], or with [ErrTTLTooLarge].
-func (t *Table) Grant(w Writer, id, ttl int64) error {
+// Grant makes a lease; index is that of the log entry which carries the grant.
+// It fails with [ErrNotFound] for id zero, which means no lease, with
+// [ErrExists], or with [ErrTTLTooLarge].
+func (t *Table) Grant(w Writer, id, ttl int64, index uint64) error {
 	if id == 0 {
 		return ErrNotFound
 	}
@@ -64,7 +65,7 @@ func (t *Table) Grant(w Writer, id, ttl int64) error {
 	if _, known := t.Lookup(id); known {
 		return ErrExists
 	}
-	l := Lease{ID: id, TTL: ttl, Remaining: ttl}
+	l := Lease{ID: id, TTL: ttl, Remaining: ttl, Granted: index}
 	t.put(w, l, granted)
 	t.metrics.granted.Inc()
 	t.metrics.ttl.Observe(float64(ttl))
@@ -140,6 +141,12 @@ func (t *Table) Lookup(id int64) (Lease, bool) {
 	defer t.mu.RUnlock()
 	l, known := t.leases[id]
 	return l, known
+}
+
+// Holds returns whether a lease is there, and is the grant that is meant.
+func (t *Table) Holds(r Ref) bool {
+	l, known := t.Lookup(r.ID)
+	return known && l.Granted == r.Granted
 }
 
 // Keys returns the keys attached to a lease, sorted. It fails with

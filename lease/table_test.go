@@ -79,7 +79,7 @@ func wantErr(t testing.TB, err, want error) {
 func TestGrantRefuses(t *testing.T) {
 	d := newDisk()
 	table := load(t, d)
-	must(t, table.Grant(d, 7, 10))
+	must(t, table.Grant(d, 7, 10, 1))
 	before := maps.Clone(d.records)
 	for name, test := range map[string]struct {
 		id, ttl int64
@@ -89,19 +89,19 @@ func TestGrantRefuses(t *testing.T) {
 		"no ID":               {0, 5, ErrNotFound},
 		"a TTL over the most": {8, MaxTTL + 1, ErrTTLTooLarge},
 	} {
-		t.Run(name, func(t *testing.T) { wantErr(t, table.Grant(d, test.id, test.ttl), test.want) })
+		t.Run(name, func(t *testing.T) { wantErr(t, table.Grant(d, test.id, test.ttl, 1), test.want) })
 	}
 	if !maps.Equal(before, d.records) || table.Len() != 1 {
 		t.Errorf("a refused grant changed the state: %q", d.records)
 	}
-	must(t, table.Grant(d, -1, MaxTTL))
+	must(t, table.Grant(d, -1, MaxTTL, 1))
 }
 
 func TestRevokeReturnsAttachedKeysSorted(t *testing.T) {
 	d := newDisk()
 	table := load(t, d)
-	must(t, table.Grant(d, 1, 10))
-	must(t, table.Grant(d, 2, 10))
+	must(t, table.Grant(d, 1, 10, 1))
+	must(t, table.Grant(d, 2, 10, 1))
 	for _, key := range []string{"b", "a\x00", "c", "", "a"} {
 		must(t, table.Attach(d, 1, []byte(key)))
 	}
@@ -134,7 +134,7 @@ func TestRevokeReturnsAttachedKeysSorted(t *testing.T) {
 func TestRevokeChangesNothingWhenTheDiskFails(t *testing.T) {
 	d := newDisk()
 	table := load(t, d)
-	must(t, table.Grant(d, 1, 10))
+	must(t, table.Grant(d, 1, 10, 1))
 	d.broken = errors.New("read error")
 	_, err := table.Revoke(d, 1)
 	wantErr(t, err, d.broken)
@@ -148,7 +148,7 @@ func TestRevokeChangesNothingWhenTheDiskFails(t *testing.T) {
 func TestCheckpointKeepsWithinTheTTL(t *testing.T) {
 	d := newDisk()
 	table := load(t, d)
-	must(t, table.Grant(d, 1, 600))
+	must(t, table.Grant(d, 1, 600, 1))
 	for _, test := range []struct{ remaining, want int64 }{{300, 300}, {600, 600}, {1, 1}, {0, 600}, {601, 600}, {-5, 600}} {
 		must(t, table.Checkpoint(d, 1, test.remaining))
 		if l, _ := table.Lookup(1); l.Remaining != test.want || l.TTL != 600 {
@@ -160,8 +160,8 @@ func TestCheckpointKeepsWithinTheTTL(t *testing.T) {
 func TestLoadFindsWhatWasWritten(t *testing.T) {
 	d := newDisk()
 	table := load(t, d)
-	for _, id := range []int64{5, -3, 1 << 62, 1} {
-		must(t, table.Grant(d, id, 100+id%50))
+	for i, id := range []int64{5, -3, 1 << 62, 1} {
+		must(t, table.Grant(d, id, 100+id%50, uint64(i+1)))
 		must(t, table.Attach(d, id, fmt.Append(nil, "k", id)))
 	}
 	must(t, table.Checkpoint(d, 5, 30))
@@ -182,11 +182,11 @@ func TestLoadFindsWhatWasWritten(t *testing.T) {
 func TestRecordFormat(t *testing.T) {
 	d := newDisk()
 	table := load(t, d)
-	must(t, table.Grant(d, 0x0102, 60))
+	must(t, table.Grant(d, 0x0102, 60, 300))
 	must(t, table.Checkpoint(d, 0x0102, 30))
 	must(t, table.Attach(d, 0x0102, []byte("key")))
 	want := map[string]string{
-		"l\x00\x00\x00\x00\x00\x00\x01\x02":    "\x01\x78\x3c",
+		"l\x00\x00\x00\x00\x00\x00\x01\x02":    "\x01\x78\x3c\xac\x02",
 		"a\x00\x00\x00\x00\x00\x00\x01\x02key": "\x01",
 	}
 	if !maps.Equal(d.records, want) {
@@ -201,13 +201,14 @@ func TestLoadNamesABadRecord(t *testing.T) {
 		want       error
 	}{
 		"empty":           {key, "", errDamaged},
-		"version zero":    {key, "\x00\x78\x3c", errDamaged},
-		"newer version":   {key, "\x02\x78\x3c", ErrFormat},
-		"cut off":         {key, "\x01\x78", errDamaged},
-		"too long":        {key, "\x01\x78\x3c\x00", errDamaged},
+		"version zero":    {key, "\x00\x78\x3c\xac\x02", errDamaged},
+		"newer version":   {key, "\x02\x78\x3c\xac\x02", ErrFormat},
+		"cut off":         {key, "\x01\x78\x3c", errDamaged},
+		"granted by none": {key, "\x01\x78\x3c\x00", errDamaged},
+		"too long":        {key, "\x01\x78\x3c\xac\x02\x00", errDamaged},
 		"endless number":  {key, "\x01" + strings.Repeat("\xff", 12), errDamaged},
-		"key of 8 bytes":  {key[:8], "\x01\x78\x3c", errDamaged},
-		"key of 10 bytes": {key + "x", "\x01\x78\x3c", errDamaged},
+		"key of 8 bytes":  {key[:8], "\x01\x78\x3c\xac\x02", errDamaged},
+		"key of 10 bytes": {key + "x", "\x01\x78\x3c\xac\x02", errDamaged},
 	} {
 		t.Run(name, func(t *testing.T) {
 			d := newDisk()
@@ -222,7 +223,7 @@ func TestLoadNamesABadRecord(t *testing.T) {
 }
 
 func FuzzDecode(f *testing.F) {
-	f.Add([]byte("l\x00\x00\x00\x00\x00\x00\x01\x02"), []byte("\x01\x78\x3c"))
+	f.Add([]byte("l\x00\x00\x00\x00\x00\x00\x01\x02"), []byte("\x01\x78\x3c\xac\x02"))
 	f.Add([]byte("l"), []byte{})
 	f.Fuzz(func(t *testing.T, key, value []byte) {
 		l, err := decode(key, value)
@@ -241,8 +242,8 @@ func TestTableMetrics(t *testing.T) {
 	d := newDisk()
 	table, err := Load(d, reg)
 	must(t, err)
-	must(t, table.Grant(d, 1, 60))
-	must(t, table.Grant(d, 2, 60))
+	must(t, table.Grant(d, 1, 60, 1))
+	must(t, table.Grant(d, 2, 60, 1))
 	_, err = table.Revoke(d, 1)
 	must(t, err)
 	for name, want := range map[string]float64{

@@ -39,6 +39,7 @@ func (m *Machine) Apply(entries []Entry) [][]byte {
 			results = append(results, make([][]byte, len(e.Commands))...)
 			continue
 		}
+		a.index = e.Index
 		for _, c := range e.Commands {
 			result, err := a.apply(c)
 			if err != nil {
@@ -63,6 +64,7 @@ func (m *Machine) Apply(entries []Entry) [][]byte {
 type applier struct {
 	machine     *Machine
 	batch       *kv.Batch
+	index       uint64 // of the entry being applied
 	compactions []compaction
 }
 

@@ -10,6 +10,8 @@ import (
 
 	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
 	"google.golang.org/protobuf/proto"
+
+	"github.com/cleatd/cleat/lease"
 )
 
 // Identity is who asks. Root is the administrator on the Unix socket; Name is
@@ -115,11 +117,13 @@ func LeaseRevokeCommand(id Identity, r *pb.LeaseRevokeRequest) []byte {
 }
 
 // ExpireCommand returns the command that ends leases whose time has passed.
-// Each lease is one revision, as if revoked alone; unknown ones are skipped.
-func ExpireCommand(ids []int64) []byte {
+// Each lease is one revision, as if revoked alone. Those that were revoked
+// since are skipped, also if their IDs were granted again.
+func ExpireCommand(refs []lease.Ref) []byte {
 	b := appendPrefix(nil, kindLeaseExpire, Identity{Root: true})
-	for _, id := range ids {
-		b = binary.AppendUvarint(b, uint64(id))
+	for _, r := range refs {
+		b = binary.AppendUvarint(b, uint64(r.ID))
+		b = binary.AppendUvarint(b, r.Granted)
 	}
 	return b
 }
@@ -146,15 +150,18 @@ func FormCommand(cluster uint64) []byte {
 	return binary.BigEndian.AppendUint64(appendPrefix(nil, kindForm, Identity{Root: true}), cluster)
 }
 
-// readUvarints decodes a body that is nothing but numbers.
-func readUvarints(body []byte) ([]int64, error) {
-	var out []int64
+// readUvarints decodes a body that is nothing but groups of numbers.
+func readUvarints(body []byte, group int) ([]uint64, error) {
+	var out []uint64
 	for len(body) > 0 {
 		v, n := binary.Uvarint(body)
 		if n <= 0 {
 			return nil, fmt.Errorf("%w: cut number", ErrCommand)
 		}
-		out, body = append(out, int64(v)), body[n:]
+		out, body = append(out, v), body[n:]
+	}
+	if len(out)%group != 0 {
+		return nil, fmt.Errorf("%w: %d numbers, not in groups of %d", ErrCommand, len(out), group)
 	}
 	return out, nil
 }

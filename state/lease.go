@@ -4,6 +4,7 @@ package state
 
 import (
 	"errors"
+	"slices"
 
 	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
 
@@ -21,7 +22,7 @@ func (t leaseTable) Scan(prefix []byte, fn func(key, value []byte) error) error 
 }
 
 func (a *applier) grant(r *pb.LeaseGrantRequest) (Reply, error) {
-	if err := a.machine.leases.Grant(leaseTable{a.batch}, r.ID, r.TTL); err != nil {
+	if err := a.machine.leases.Grant(leaseTable{a.batch}, r.ID, r.TTL, a.index); err != nil {
 		return Reply{}, err
 	}
 	payload := appendInt(nil, grantID, r.ID)
@@ -48,12 +49,16 @@ func (a *applier) revoke(id int64) (Reply, error) {
 }
 
 func (a *applier) expire(body []byte) (Reply, error) {
-	ids, err := readUvarints(body)
+	numbers, err := readUvarints(body, 2)
 	if err != nil {
 		return Reply{}, err
 	}
-	for _, id := range ids {
-		if _, err := a.revoke(id); err != nil && !errors.Is(err, lease.ErrNotFound) {
+	for n := range slices.Chunk(numbers, 2) {
+		r := lease.Ref{ID: int64(n[0]), Granted: n[1]}
+		if !a.machine.leases.Holds(r) {
+			continue
+		}
+		if _, err := a.revoke(r.ID); err != nil {
 			return Reply{}, err
 		}
 	}
@@ -61,12 +66,12 @@ func (a *applier) expire(body []byte) (Reply, error) {
 }
 
 func (a *applier) checkpoint(body []byte) (Reply, error) {
-	numbers, err := readUvarints(body)
+	numbers, err := readUvarints(body, 2)
 	if err != nil {
 		return Reply{}, err
 	}
-	for ; len(numbers) >= 2; numbers = numbers[2:] {
-		err := a.machine.leases.Checkpoint(leaseTable{a.batch}, numbers[0], numbers[1])
+	for n := range slices.Chunk(numbers, 2) {
+		err := a.machine.leases.Checkpoint(leaseTable{a.batch}, int64(n[0]), int64(n[1]))
 		if err != nil && !errors.Is(err, lease.ErrNotFound) {
 			return Reply{}, err
 		}

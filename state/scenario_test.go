@@ -17,6 +17,7 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	"github.com/cleatd/cleat/kv"
+	"github.com/cleatd/cleat/lease"
 )
 
 var update = flag.Bool("update", false, "rewrite the answers in testdata")
@@ -53,18 +54,12 @@ func TestStateDoesNotDependOnHowCommandsAreGrouped(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		var commands [][]byte
-		for _, line := range commandLines(string(raw)) {
-			if c, _, isCommand := parseCommand(t, line); isCommand {
-				commands = append(commands, c)
-			}
-		}
 		alone, together := newMachine(t), newMachine(t)
-		var oneByOne [][]byte
-		for i, c := range commands {
-			oneByOne = append(oneByOne, alone.Apply([]Entry{{Index: uint64(i + 1), Commands: [][]byte{c}}})...)
+		oneByOne := applyGrouped(t, alone, commandLines(string(raw)), 1)
+		atOnce := applyGrouped(t, together, commandLines(string(raw)), math.MaxInt)
+		if len(oneByOne) != len(atOnce) {
+			t.Fatalf("%s: %d answers alone, %d in a batch", path, len(oneByOne), len(atOnce))
 		}
-		atOnce := together.Apply([]Entry{{Index: uint64(len(commands)), Commands: commands}})
 		for i := range oneByOne {
 			if string(oneByOne[i]) != string(atOnce[i]) {
 				t.Errorf("%s: command %d answers %x alone, %x in a batch", path, i, oneByOne[i], atOnce[i])
@@ -74,6 +69,31 @@ func TestStateDoesNotDependOnHowCommandsAreGrouped(t *testing.T) {
 			t.Errorf("%s: hash %v one by one, %v in one batch", path, a, b)
 		}
 	}
+}
+
+// applyGrouped applies the commands of lines, up to most of them in an entry. An
+// expiry begins another, since it refers to leases that were applied before.
+func applyGrouped(t *testing.T, m *Machine, lines []string, most int) (results [][]byte) {
+	t.Helper()
+	var group [][]byte
+	index := uint64(0)
+	flush := func() {
+		if len(group) > 0 {
+			index++
+			results = append(results, m.Apply([]Entry{{Index: index, Commands: group}})...)
+			group = nil
+		}
+	}
+	for _, line := range lines {
+		if len(group) == most || strings.HasPrefix(line, "expire ") {
+			flush()
+		}
+		if c, _, isCommand := parseCommand(t, m, line); isCommand {
+			group = append(group, c)
+		}
+	}
+	flush()
+	return results
 }
 
 func scenarioFiles(t *testing.T) []string {
@@ -106,7 +126,7 @@ func runScenario(t *testing.T, lines []string) string {
 		if line == "" || strings.HasPrefix(line, "#") {
 			continue
 		}
-		command, response, isCommand := parseCommand(t, line)
+		command, response, isCommand := parseCommand(t, m, line)
 		if !isCommand {
 			out.WriteString(query(t, m, line))
 			continue
@@ -122,7 +142,7 @@ func runScenario(t *testing.T, lines []string) string {
 }
 
 // parseCommand turns a line into a command and the message it answers with.
-func parseCommand(t *testing.T, line string) (command []byte, response proto.Message, isCommand bool) {
+func parseCommand(t *testing.T, m *Machine, line string) (command []byte, response proto.Message, isCommand bool) {
 	t.Helper()
 	verb, body, _ := strings.Cut(line, " ")
 	root := Identity{Root: true}
@@ -140,7 +160,7 @@ func parseCommand(t *testing.T, line string) (command []byte, response proto.Mes
 	case "revoke":
 		return LeaseRevokeCommand(root, parse(t, body, &pb.LeaseRevokeRequest{})), &pb.LeaseRevokeResponse{}, true
 	case "expire":
-		return ExpireCommand(numbers(t, body)), &pb.LeaseRevokeResponse{}, true
+		return ExpireCommand(refs(t, m, body)), &pb.LeaseRevokeResponse{}, true
 	}
 	return nil, nil, false
 }
@@ -215,6 +235,17 @@ func parse[M proto.Message](t *testing.T, text string, m M) M {
 		t.Fatalf("%q: %v", text, err)
 	}
 	return m
+}
+
+// refs refers to the leases of these IDs; to no grant if there is none.
+func refs(t *testing.T, m *Machine, ids string) []lease.Ref {
+	t.Helper()
+	var out []lease.Ref
+	for _, id := range numbers(t, ids) {
+		l, _ := m.Leases().Lookup(id)
+		out = append(out, lease.Ref{ID: id, Granted: l.Granted})
+	}
+	return out
 }
 
 func numbers(t *testing.T, text string) []int64 {
