@@ -40,9 +40,18 @@ func main() {
 	if os.Getenv(floorVariable) != "" {
 		exit(serveFloor(os.Args[1:]))
 	}
-	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP)
+	ctx, stop := signal.NotifyContext(context.Background(), interrupts()...)
 	defer stop()
 	exit(run(ctx, os.Args[1:], os.Stdout, os.Stderr))
+}
+
+// interrupts end a run in order. Under nohup a hangup is none.
+func interrupts() []os.Signal {
+	all := []os.Signal{syscall.SIGINT, syscall.SIGTERM}
+	if !signal.Ignored(syscall.SIGHUP) {
+		all = append(all, syscall.SIGHUP)
+	}
+	return all
 }
 
 func exit(err error) {
@@ -133,17 +142,25 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 	}
 	report := newReport(ctx, s)
 	b := bench{settings: s, root: root, contenders: everyone, log: stderr}
+	failed := b.everything(ctx, report)
+	if ctx.Err() != nil {
+		failed = context.Cause(ctx)
+	}
+	report.sort(scenes())
+	report.compare()
+	fmt.Fprint(stdout, report.text())
+	if failed != nil {
+		return fmt.Errorf("stopped early, nothing written: %w", failed)
+	}
+	return report.write(s.out)
+}
+
+func (b bench) everything(ctx context.Context, report *report) error {
 	if err := b.play(ctx, scenes(), report); err != nil {
 		return err
 	}
 	if err := b.storage(ctx, report); err != nil {
 		return err
 	}
-	if err := b.stalled(ctx, report); err != nil {
-		return err
-	}
-	report.sort(scenes())
-	report.compare()
-	fmt.Fprint(stdout, report.text())
-	return report.write(s.out)
+	return b.stalled(ctx, report)
 }

@@ -15,6 +15,7 @@ import (
 
 	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
 	clientv3 "go.etcd.io/etcd/client/v3"
+	"go.uber.org/zap"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/backoff"
 	grpccredentials "google.golang.org/grpc/credentials"
@@ -156,7 +157,8 @@ func (m *member) dial(options ...grpc.DialOption) (*grpc.ClientConn, error) {
 		grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(64<<20)))...)
 }
 
-// client makes one connection of etcd's own client.
+// client makes one connection of etcd's own client. Its warnings repeat the
+// errors that it returns.
 func (m *member) client(ctx context.Context) (*clientv3.Client, error) {
-	return clientv3.New(clientv3.Config{Context: ctx, Endpoints: []string{m.address}, TLS: m.tls})
+	return clientv3.New(clientv3.Config{Context: ctx, Endpoints: []string{m.address}, TLS: m.tls, Logger: zap.NewNop()})
 }
