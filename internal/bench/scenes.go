@@ -125,7 +125,7 @@ func (b bench) perform(ctx context.Context, sc scene, c contender, round int, re
 		return fmt.Errorf("prepare: %w", err)
 	}
 	for _, measure := range sc.measures {
-		f, err := b.quietest(ctx, measure, s)
+		f, err := b.quieter(ctx, measure, s)
 		if err != nil {
 			return fmt.Errorf("%s: %w", measure.name, err)
 		}
@@ -137,13 +137,13 @@ func (b bench) perform(ctx context.Context, sc scene, c contender, round int, re
 }
 
 // Others that use the machine blur what is measured. A phase in which they used
-// more than noisy of it is tried again, and the quietest try counts.
+// more than noisy of it is tried again, and the quieter try counts.
 const (
 	noisy = 0.08
-	tries = 3
+	tries = 2
 )
 
-func (b bench) quietest(ctx context.Context, m measure, s *stage) (best figures, err error) {
+func (b bench) quieter(ctx context.Context, m measure, s *stage) (best figures, err error) {
 	for try := range tries {
 		p, err := m.run(ctx, s)
 		if err != nil {
