@@ -49,7 +49,7 @@ func withRaft(t testing.TB) func(*Config) {
 		}
 		keeper := lease.NewKeeper(c.Machine.Leases(), lease.KeeperOptions{
 			Expire: func(ctx context.Context, refs []lease.Ref) error { return propose(ctx, state.ExpireCommand(refs)) },
-			Checkpoint: func(ctx context.Context, left map[int64]int64) error {
+			Checkpoint: func(ctx context.Context, left map[lease.Ref]int64) error {
 				return propose(ctx, state.CheckpointCommand(left))
 			},
 		})

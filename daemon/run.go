@@ -109,7 +109,7 @@ func (d *Daemon) proposeExpiry(ctx context.Context, refs []lease.Ref) error {
 	return err
 }
 
-func (d *Daemon) proposeCheckpoint(ctx context.Context, remaining map[int64]int64) error {
+func (d *Daemon) proposeCheckpoint(ctx context.Context, remaining map[lease.Ref]int64) error {
 	_, err := committed(d.node.Propose(ctx, state.CheckpointCommand(remaining)))
 	return err
 }

@@ -87,11 +87,11 @@ func (k *Keeper) checkpoint(ctx context.Context, checkpoints []*clock) error {
 	if len(checkpoints) == 0 {
 		return nil
 	}
-	remaining := make(map[int64]int64, len(checkpoints))
+	remaining := make(map[Ref]int64, len(checkpoints))
 	k.mu.Lock()
 	now := k.now()
 	for _, c := range checkpoints {
-		remaining[c.lease.ID] = max(c.remaining(now), 1)
+		remaining[c.lease.Ref()] = max(c.remaining(now), 1)
 	}
 	k.mu.Unlock()
 	err := k.options.Checkpoint(ctx, remaining)

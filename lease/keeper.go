@@ -30,13 +30,13 @@ const (
 //
 // Expire and Checkpoint propose a command and return when this member has
 // applied it. A lease may be revoked before that, and its ID granted again: the
-// command must spare what [Table.Holds] denies. An expiry that gave up is tried
+// command must leave alone what [Table.Holds] denies. An expiry that gave up is tried
 // again. Checkpoint must not give up by a time limit of its own while this
 // member leads: a renewal could then be recorded before the checkpoint that it
 // undoes.
 type KeeperOptions struct {
 	Expire     func(ctx context.Context, refs []Ref) error
-	Checkpoint func(ctx context.Context, remaining map[int64]int64) error
+	Checkpoint func(ctx context.Context, remaining map[Ref]int64) error
 	Logger     *slog.Logger
 	Registerer prometheus.Registerer
 }

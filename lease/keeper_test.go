@@ -103,19 +103,27 @@ func (m *member) expire(ctx context.Context, refs []Ref) error {
 	return nil
 }
 
-func (m *member) checkpoint(ctx context.Context, remaining map[int64]int64) error {
+func (m *member) checkpoint(ctx context.Context, remaining map[Ref]int64) error {
 	if err := m.propose(ctx); err != nil {
 		return err
 	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	m.checkpoints = append(m.checkpoints, maps.Clone(remaining))
-	for id, left := range remaining {
-		if err := m.table.Checkpoint(m.disk, id, left); err != nil && !errors.Is(err, ErrNotFound) {
+	m.checkpoints = append(m.checkpoints, byID(remaining))
+	for r, left := range remaining {
+		if err := m.table.Checkpoint(m.disk, r, left); err != nil && !errors.Is(err, ErrNotFound) {
 			return err
 		}
 	}
 	return nil
+}
+
+func byID(remaining map[Ref]int64) map[int64]int64 {
+	plain := make(map[int64]int64, len(remaining))
+	for r, left := range remaining {
+		plain[r.ID] = left
+	}
+	return plain
 }
 
 func (m *member) grant(id, ttl int64) {
@@ -378,6 +386,26 @@ func TestLeaseRenewedSinceItsCheckpointRestartsWithItsWholeTime(t *testing.T) {
 	})
 }
 
+func TestCheckpointInFlightSparesALeaseGrantedAgain(t *testing.T) {
+	story(t, func(t *testing.T, m *member) {
+		m.grant(1, 3600)
+		stop := m.lead()
+		release := m.holdProposals()
+		time.Sleep(5*time.Minute + time.Second)
+		m.revoke(1)
+		m.grant(1, 3600)
+		release()
+		synctest.Wait()
+		if len(m.checkpoints) != 1 {
+			t.Errorf("checkpoints %v, want one", m.checkpoints)
+		}
+		defer m.restart(stop, 0)()
+		if left, err := m.keeper.Remaining(1); left != time.Hour || err != nil {
+			t.Errorf("%v left, %v; want an hour", left, err)
+		}
+	})
+}
+
 func TestRenewalIsRecordedAfterTheCheckpointInFlight(t *testing.T) {
 	story(t, func(t *testing.T, m *member) {
 		m.grant(1, 3600)
@@ -438,7 +466,7 @@ func TestRenewalAtAnotherLeaderCountsHere(t *testing.T) {
 		defer m.lead()()
 		time.Sleep(9 * time.Second)
 		m.mu.Lock()
-		must(t, m.table.Checkpoint(m.disk, 1, 10))
+		must(t, m.table.Checkpoint(m.disk, Ref{1, m.index}, 10))
 		m.mu.Unlock()
 		synctest.Wait()
 		time.Sleep(10*time.Second - tick)

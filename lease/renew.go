@@ -74,7 +74,7 @@ func (k *Keeper) undoLocked(ctx context.Context, c *clock) error {
 	flight := make(chan struct{})
 	c.flight = flight
 	k.mu.Unlock()
-	err := k.options.Checkpoint(ctx, map[int64]int64{c.lease.ID: c.lease.TTL})
+	err := k.options.Checkpoint(ctx, map[Ref]int64{c.lease.Ref(): c.lease.TTL})
 	k.mu.Lock()
 	c.flight = nil
 	close(flight)

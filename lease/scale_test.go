@@ -64,12 +64,12 @@ func (e *estate) expire(_ context.Context, refs []Ref) error {
 	return nil
 }
 
-func (e *estate) checkpoint(_ context.Context, remaining map[int64]int64) error {
+func (e *estate) checkpoint(_ context.Context, remaining map[Ref]int64) error {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	e.records = append(e.records, len(remaining))
-	for id, left := range remaining {
-		if err := e.table.Checkpoint(&e.disk, id, left); err != nil {
+	for r, left := range remaining {
+		if err := e.table.Checkpoint(&e.disk, r, left); err != nil {
 			return err
 		}
 	}

@@ -111,10 +111,10 @@ func (t *Table) Detach(w Writer, id int64, key []byte) {
 
 // Checkpoint records how many seconds a lease had left; the whole TTL, or
 // anything that is not between zero and it, says that the lease was renewed.
-// It fails with [ErrNotFound].
-func (t *Table) Checkpoint(w Writer, id, remaining int64) error {
-	l, known := t.Lookup(id)
-	if !known {
+// It fails with [ErrNotFound], also if the ID was granted again since.
+func (t *Table) Checkpoint(w Writer, r Ref, remaining int64) error {
+	l, known := t.Lookup(r.ID)
+	if !known || l.Ref() != r {
 		return ErrNotFound
 	}
 	what := checkpointed
@@ -146,7 +146,7 @@ func (t *Table) Lookup(id int64) (Lease, bool) {
 // Holds returns whether a lease is there, and is the grant that is meant.
 func (t *Table) Holds(r Ref) bool {
 	l, known := t.Lookup(r.ID)
-	return known && l.Granted == r.Granted
+	return known && l.Ref() == r
 }
 
 // Keys returns the keys attached to a lease, sorted. It fails with

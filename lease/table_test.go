@@ -128,7 +128,7 @@ func TestRevokeReturnsAttachedKeysSorted(t *testing.T) {
 	_, err = table.Keys(d, 1)
 	wantErr(t, err, ErrNotFound)
 	wantErr(t, table.Attach(d, 1, []byte("a")), ErrNotFound)
-	wantErr(t, table.Checkpoint(d, 1, 5), ErrNotFound)
+	wantErr(t, table.Checkpoint(d, Ref{1, 1}, 5), ErrNotFound)
 }
 
 func TestRevokeChangesNothingWhenTheDiskFails(t *testing.T) {
@@ -150,10 +150,24 @@ func TestCheckpointKeepsWithinTheTTL(t *testing.T) {
 	table := load(t, d)
 	must(t, table.Grant(d, 1, 600, 1))
 	for _, test := range []struct{ remaining, want int64 }{{300, 300}, {600, 600}, {1, 1}, {0, 600}, {601, 600}, {-5, 600}} {
-		must(t, table.Checkpoint(d, 1, test.remaining))
+		must(t, table.Checkpoint(d, Ref{1, 1}, test.remaining))
 		if l, _ := table.Lookup(1); l.Remaining != test.want || l.TTL != 600 {
 			t.Errorf("checkpoint %d: %+v, want %d remaining", test.remaining, l, test.want)
 		}
+	}
+}
+
+func TestCheckpointSparesALeaseGrantedAgain(t *testing.T) {
+	d := newDisk()
+	table := load(t, d)
+	must(t, table.Grant(d, 1, 600, 7))
+	chosen := table.All()[0].Ref()
+	_, err := table.Revoke(d, 1)
+	must(t, err)
+	must(t, table.Grant(d, 1, 600, 8))
+	wantErr(t, table.Checkpoint(d, chosen, 300), ErrNotFound)
+	if l := load(t, d).All()[0]; l.Remaining != 600 {
+		t.Errorf("%d s remain after the checkpoint of the former grant, want 600", l.Remaining)
 	}
 }
 
@@ -164,7 +178,7 @@ func TestLoadFindsWhatWasWritten(t *testing.T) {
 		must(t, table.Grant(d, id, 100+id%50, uint64(i+1)))
 		must(t, table.Attach(d, id, fmt.Append(nil, "k", id)))
 	}
-	must(t, table.Checkpoint(d, 5, 30))
+	must(t, table.Checkpoint(d, Ref{5, 1}, 30))
 	again := load(t, d)
 	if !slices.Equal(table.All(), again.All()) {
 		t.Errorf("loaded %v, want %v", again.All(), table.All())
@@ -183,7 +197,7 @@ func TestRecordFormat(t *testing.T) {
 	d := newDisk()
 	table := load(t, d)
 	must(t, table.Grant(d, 0x0102, 60, 300))
-	must(t, table.Checkpoint(d, 0x0102, 30))
+	must(t, table.Checkpoint(d, Ref{0x0102, 300}, 30))
 	must(t, table.Attach(d, 0x0102, []byte("key")))
 	want := map[string]string{
 		"l\x00\x00\x00\x00\x00\x00\x01\x02":    "\x01\x78\x3c\xac\x02",

@@ -3,9 +3,11 @@
 package state
 
 import (
+	"cmp"
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 
 	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
@@ -129,17 +131,15 @@ func ExpireCommand(refs []lease.Ref) []byte {
 }
 
 // CheckpointCommand returns the command that records how many seconds leases
-// have left, so that a new leader need not give them their full time again.
-func CheckpointCommand(remaining map[int64]int64) []byte {
-	ids := make([]int64, 0, len(remaining))
-	for id := range remaining {
-		ids = append(ids, id)
-	}
-	slices.Sort(ids)
+// have left, so that a new leader need not give them their full time again. It
+// skips the same leases as an expiry.
+func CheckpointCommand(remaining map[lease.Ref]int64) []byte {
+	refs := slices.SortedFunc(maps.Keys(remaining), func(a, b lease.Ref) int { return cmp.Compare(a.ID, b.ID) })
 	b := appendPrefix(nil, kindLeaseCheckpoint, Identity{Root: true})
-	for _, id := range ids {
-		b = binary.AppendUvarint(b, uint64(id))
-		b = binary.AppendUvarint(b, uint64(remaining[id]))
+	for _, r := range refs {
+		b = binary.AppendUvarint(b, uint64(r.ID))
+		b = binary.AppendUvarint(b, r.Granted)
+		b = binary.AppendUvarint(b, uint64(remaining[r]))
 	}
 	return b
 }

@@ -66,12 +66,13 @@ func (a *applier) expire(body []byte) (Reply, error) {
 }
 
 func (a *applier) checkpoint(body []byte) (Reply, error) {
-	numbers, err := readUvarints(body, 2)
+	numbers, err := readUvarints(body, 3)
 	if err != nil {
 		return Reply{}, err
 	}
-	for n := range slices.Chunk(numbers, 2) {
-		err := a.machine.leases.Checkpoint(leaseTable{a.batch}, int64(n[0]), int64(n[1]))
+	for n := range slices.Chunk(numbers, 3) {
+		r := lease.Ref{ID: int64(n[0]), Granted: n[1]}
+		err := a.machine.leases.Checkpoint(leaseTable{a.batch}, r, int64(n[2]))
 		if err != nil && !errors.Is(err, lease.ErrNotFound) {
 			return Reply{}, err
 		}

@@ -152,7 +152,7 @@ func TestLeasesAndTheirKeysComeBackFromDisk(t *testing.T) {
 }
 
 // A keeper's choice is ordered behind other commands; what it meant may be gone.
-func TestExpirySparesALeaseGrantedAgain(t *testing.T) {
+func TestKeepersChoiceSparesALeaseGrantedAgain(t *testing.T) {
 	m := newMachine(t)
 	root := Identity{Root: true}
 	grant := LeaseGrantCommand(root, &pb.LeaseGrantRequest{ID: 5, TTL: 60})
@@ -172,10 +172,18 @@ func TestExpirySparesALeaseGrantedAgain(t *testing.T) {
 	chosen := m.Leases().All()[0].Ref()
 	mustApply(t, m, 2, LeaseRevokeCommand(root, &pb.LeaseRevokeRequest{ID: 5}), grant,
 		PutCommand(root, &pb.PutRequest{Key: []byte("a"), Lease: 5}), ExpireCommand([]lease.Ref{chosen}))
+	mustApply(t, m, 3, CheckpointCommand(map[lease.Ref]int64{chosen: 1}))
+	if l, _ := m.Leases().Lookup(5); l.Remaining != 60 {
+		t.Errorf("%d s remain after the checkpoint of the first grant, want 60", l.Remaining)
+	}
+	mustApply(t, m, 4, CheckpointCommand(map[lease.Ref]int64{m.Leases().All()[0].Ref(): 30}))
+	if l, _ := m.Leases().Lookup(5); l.Remaining != 30 {
+		t.Errorf("%d s remain after a checkpoint, want 30", l.Remaining)
+	}
 	if !alive() {
 		t.Fatal("the expiry of the first grant ended the second")
 	}
-	mustApply(t, m, 3, ExpireCommand([]lease.Ref{chosen, m.Leases().All()[0].Ref()}))
+	mustApply(t, m, 5, ExpireCommand([]lease.Ref{chosen, m.Leases().All()[0].Ref()}))
 	if alive() {
 		t.Error("the second grant outlived its own expiry")
 	}
