@@ -26,4 +26,23 @@ var (
 	ErrTTL = errors.New("pki: life of the certificate not accepted")
 	// ErrProfile refuses a profile that is unknown or not for the caller.
 	ErrProfile = errors.New("pki: profile not accepted")
+
+	// ErrInvitation refuses to make a token that nobody could use.
+	ErrInvitation = errors.New("pki: invitation not accepted")
+	// ErrTokenFormat means that a text is not a join token.
+	ErrTokenFormat = errors.New("pki: not a join token")
+	// ErrTokenDigest means that a token is for a cluster with another root.
+	ErrTokenDigest = errors.New("pki: the token is not for this cluster")
+	// ErrTokenUnknown means that there is no such token.
+	ErrTokenUnknown = errors.New("pki: token unknown")
+	// ErrTokenAmbiguous means that the beginning of an id fits several tokens.
+	ErrTokenAmbiguous = errors.New("pki: several tokens fit")
+	// ErrTokenExpired means that the token's time is over.
+	ErrTokenExpired = errors.New("pki: the token expired")
+	// ErrTokenUsed means that as many machines as may have joined with the token.
+	ErrTokenUsed = errors.New("pki: the token is used up")
+	// ErrTokenRevoked means that an administrator ended the token.
+	ErrTokenRevoked = errors.New("pki: the token was revoked")
+	// ErrClock means that two machines disagree on the time.
+	ErrClock = errors.New("pki: the clocks differ too much")
 )
