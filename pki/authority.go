@@ -32,6 +32,13 @@ type Config struct {
 	MemberTTL time.Duration // 0: DefaultMemberTTL
 	ClientTTL time.Duration // 0: DefaultClientTTL; of certificates issued without a life
 
+	// Removed says of a member that it was removed from the cluster: from then on
+	// its certificate opens no door and its own doors are not gone through. It is
+	// asked at every handshake, so it must answer from memory. Nil: none was. (It
+	// does not ask who is a member, since a member that is behind does not know
+	// the newest ones, and must let them bring it up to date.)
+	Removed func(member uint64) bool
+
 	Ledger     Ledger
 	Logger     *slog.Logger          // nil: none
 	Registerer prometheus.Registerer // nil: none

@@ -27,6 +27,9 @@ var (
 	// ErrProfile refuses a profile that is unknown or not for the caller.
 	ErrProfile = errors.New("pki: profile not accepted")
 
+	// ErrNotMember means that a connection's other end is not known as a member.
+	ErrNotMember = errors.New("pki: not a member's connection")
+
 	// ErrInvitation refuses to make a token that nobody could use.
 	ErrInvitation = errors.New("pki: invitation not accepted")
 	// ErrTokenFormat means that a text is not a join token.

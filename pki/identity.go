@@ -15,7 +15,6 @@ import (
 	"errors"
 	"fmt"
 	randv2 "math/rand/v2"
-	"net/url"
 	"os"
 	"path/filepath"
 	"slices"
@@ -48,11 +47,6 @@ func renewalTime(leaf *x509.Certificate) time.Time {
 
 // issuedAt undoes the backdating.
 func issuedAt(leaf *x509.Certificate) time.Time { return leaf.NotBefore.Add(backdate) }
-
-// memberURI is what makes a certificate a member's.
-func memberURI(cluster, member uint64) *url.URL {
-	return &url.URL{Scheme: "spiffe", Host: hexID(cluster), Path: "/member/" + hexID(member)}
-}
 
 // self is what this member's certificate says.
 func (a *Authority) self() subject {

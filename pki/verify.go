@@ -123,20 +123,6 @@ func (a *Authority) verify(leaf *x509.Certificate, usages ...x509.ExtKeyUsage) e
 	return nil
 }
 
-// checkMember accepts a certificate with the URI of a member of this cluster,
-// and with no other.
-func (a *Authority) checkMember(leaf *x509.Certificate) error {
-	if len(leaf.URIs) == 0 {
-		return refuse(leaf, ReasonWrongUsage, "is not a member's")
-	}
-	ours := memberURI(a.config.ClusterID, 0)
-	uri := leaf.URIs[0]
-	if len(leaf.URIs) != 1 || uri.Scheme != ours.Scheme || uri.Host != ours.Host || !strings.HasPrefix(uri.Path, "/member/") {
-		return refuse(leaf, ReasonBadCertificate, "is not of a member of this cluster")
-	}
-	return nil
-}
-
 func reasonOf(err error) string {
 	var (
 		authority x509.UnknownAuthorityError
