@@ -25,6 +25,11 @@ type applier struct {
 	// are not applied again.
 	held uint64
 
+	configured atomic.Uint64 // index of the newest configuration that is committed
+	id         hraft.ServerID
+	part       bool   // a configuration has had this member
+	leave      func() // told when a later one has not
+
 	// Buffers of one ApplyBatch, kept for the next.
 	entries  []Entry
 	commands [][]byte
@@ -76,6 +81,9 @@ func (a *applier) collect(logs []*hraft.Log) error {
 	clear(a.arrivals)
 	a.entries, a.commands, a.arrivals = a.entries[:0], a.commands[:0], a.arrivals[:0]
 	for _, l := range logs {
+		if l.Type == hraft.LogConfiguration {
+			a.configure(hraft.DecodeConfiguration(l.Data), l.Index)
+		}
 		if l.Type != hraft.LogCommand || l.Index <= a.held {
 			continue
 		}
@@ -85,6 +93,7 @@ func (a *applier) collect(logs []*hraft.Log) error {
 			return fmt.Errorf("apply entry %d: %w", l.Index, err)
 		}
 		if g := a.line.arrive(l.Data); g != nil {
+			g.index = l.Index
 			a.arrivals = append(a.arrivals, arrival{g, first, l.Term})
 		}
 		if commands := a.commands[first:]; len(commands) > 0 {
@@ -92,6 +101,21 @@ func (a *applier) collect(logs []*hraft.Log) error {
 		}
 	}
 	return nil
+}
+
+// configure takes note of a committed configuration. A new member reads older
+// ones, which do not have it yet.
+func (a *applier) configure(c hraft.Configuration, index uint64) {
+	a.configured.Store(index)
+	for _, s := range c.Servers {
+		if s.ID == a.id {
+			a.part = true
+			return
+		}
+	}
+	if a.part {
+		a.leave()
+	}
 }
 
 // Apply is what hraft would call if there were no ApplyBatch.

@@ -15,6 +15,11 @@ import (
 // hraft's names in the stable store.
 var keyTerm = []byte("CurrentTerm")
 
+// keyMember is ours: whose log lies beside. It is written once there is one,
+// so that a new member that has heard of a term, and no more, is not taken for
+// one that has lost its log.
+var keyMember = []byte("Member")
+
 func labelsPath(c *Config) string { return filepath.Join(c.Dir, labelsDir) }
 func stablePath(c *Config) string { return filepath.Join(c.Dir, stableFile) }
 
@@ -51,6 +56,7 @@ func openStable(c *Config) (stableStore, error) {
 // together is what the stores say about one another.
 type together struct {
 	term        uint64 // of the stable store
+	member      uint64 // as it says; 0 if it has had no log
 	first, last uint64 // of the log
 	label       uint64 // index of the newest label
 	held        uint64 // applied by the machine
@@ -66,6 +72,10 @@ func checkTogether(c *Config, d *disk, stable *votes, s *labels, held uint64) er
 	if t.term, err = currentTerm(stable); err != nil {
 		return fmt.Errorf("raft: read %s: %w", stable.path, err)
 	}
+	if t.member, err = stored(stable, keyMember); err != nil {
+		return fmt.Errorf("raft: read %s: %w", stable.path, err)
+	}
+	d.begun = t.member != 0
 	list, err := s.List()
 	if err != nil {
 		return fmt.Errorf("raft: %w", err)
@@ -87,7 +97,10 @@ func checkTogether(c *Config, d *disk, stable *votes, s *labels, held uint64) er
 
 // check compares the numbers. Each line is a way to lose data silently.
 func (t *together) check(c *Config, log logFiles) error {
+	fresh := !c.Bootstrap && t.member == 0 && t.label == 0 && t.held == 0
 	switch {
+	case t.member != 0 && t.member != c.Member:
+		return fmt.Errorf("%w: %s is of member %s, not of %s", ErrMember, stablePath(c), serverID(t.member), serverID(c.Member))
 	case t.held < t.label:
 		return fmt.Errorf("raft: the state has applied entry %d, but the label in %s promises entry %d: the entries between them are lost",
 			t.held, labelsPath(c), t.label)
@@ -97,7 +110,7 @@ func (t *together) check(c *Config, log logFiles) error {
 	case t.last > 0 && t.first > t.label+1:
 		return fmt.Errorf("raft: the log %s begins at entry %d, but the label in %s ends at entry %d: the entries between them are lost",
 			log.path, t.first, labelsPath(c), t.label)
-	case t.last == 0 && (t.term > 1 || t.label > 0):
+	case t.last == 0 && (t.term > 1 || t.label > 0) && !fresh:
 		return fmt.Errorf("raft: the log %s is empty, but this member has been in term %d and its state is at entry %d: the log is lost",
 			log.path, t.term, t.held)
 	}
@@ -121,22 +134,26 @@ func scan(d *disk, t together) error {
 }
 
 func currentTerm(stable hraft.StableStore) (uint64, error) {
-	term, err := stable.GetUint64(keyTerm)
+	return stored(stable, keyTerm)
+}
+
+func stored(stable hraft.StableStore, key []byte) (uint64, error) {
+	value, err := stable.GetUint64(key)
 	if errors.Is(err, raftboltdb.ErrKeyNotFound) {
 		return 0, nil
 	}
-	return term, err
+	return value, err
 }
 
 // bootstrap makes a cluster of this member alone, if there is nothing yet. A
 // crash within it leaves term 1 and an empty log: hraft would take that for a
 // member of a cluster and wait for a leader for ever.
-func bootstrap(h *hraft.Config, d *disk, stable *votes, s *labels, t hraft.Transport) error {
+func bootstrap(n *Node, h *hraft.Config, stable *votes, t hraft.Transport) error {
 	term, err := currentTerm(stable)
 	if err != nil {
 		return fmt.Errorf("raft: bootstrap: %w", err)
 	}
-	last, err := d.LastIndex()
+	last, err := n.disk.LastIndex()
 	if err != nil {
 		return fmt.Errorf("raft: bootstrap: %w", err)
 	}
@@ -146,8 +163,12 @@ func bootstrap(h *hraft.Config, d *disk, stable *votes, s *labels, t hraft.Trans
 	if err := stable.SetUint64(keyTerm, 0); err != nil {
 		return fmt.Errorf("raft: bootstrap: %w", err)
 	}
-	alone := hraft.Configuration{Servers: []hraft.Server{{ID: h.LocalID, Address: t.LocalAddr()}}}
-	if err := hraft.BootstrapCluster(h, d, stable, s, t, alone); err != nil {
+	address := t.LocalAddr()
+	if n.config.Network != nil {
+		address = hraft.ServerAddress(n.config.Address)
+	}
+	alone := hraft.Configuration{Servers: []hraft.Server{{ID: h.LocalID, Address: address}}}
+	if err := hraft.BootstrapCluster(h, n.disk, stable, n.labels, t, alone); err != nil {
 		return fmt.Errorf("raft: bootstrap: %w", err)
 	}
 	return nil

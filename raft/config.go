@@ -3,6 +3,7 @@
 package raft
 
 import (
+	"context"
 	"fmt"
 	"log/slog"
 	"math"
@@ -46,6 +47,20 @@ type Config struct {
 	// Bootstrap makes a cluster of this member alone if Dir holds nothing yet.
 	Bootstrap bool
 
+	// Network leads to the other members. Nil is a member alone for ever; with
+	// a network a member may still be alone, until another is added.
+	Network Network
+	// Address is where the other members reach this one. Needed with a
+	// Network. When it differs from what the cluster knows, it is announced.
+	Address string
+
+	// Asked answers what other members, and this one, pass to Ask. It may be
+	// called concurrently.
+	Asked func(ctx context.Context, from uint64, request []byte) ([]byte, error)
+	// Removed is told once, on a goroutine of its own, that this member is no
+	// part of the cluster any more. It must return before Shutdown can.
+	Removed func()
+
 	// ElectionTimeout is how long a leader may be silent before another is
 	// elected; 500 ms if zero.
 	ElectionTimeout time.Duration
@@ -86,6 +101,9 @@ func (c *Config) complete() error {
 	if c.Fatal == nil {
 		c.Fatal = func(error) {}
 	}
+	if c.Removed == nil {
+		c.Removed = func() {}
+	}
 	switch {
 	case c.Dir == "":
 		return fmt.Errorf("raft: Config.Dir is empty")
@@ -97,6 +115,8 @@ func (c *Config) complete() error {
 		return fmt.Errorf("raft: Config.ElectionTimeout is %s, want at least 10ms", c.ElectionTimeout)
 	case c.SnapshotBytes < 0:
 		return fmt.Errorf("raft: Config.SnapshotBytes is %d, want at least 0", c.SnapshotBytes)
+	case c.Network != nil && c.Address == "":
+		return fmt.Errorf("raft: Config.Address is empty")
 	case c.Logger == nil:
 		return fmt.Errorf("raft: Config.Logger is nil")
 	}

@@ -20,8 +20,17 @@ var (
 	// ErrStopped: the node is stopping or has failed. The request was not
 	// carried out.
 	ErrStopped = errors.New("raft: stopped")
-	// ErrMember: the directory is another member's.
+	// ErrMember: the directory is another member's, or the member that a
+	// request names is not in the cluster, or is there already.
 	ErrMember = errors.New("raft: wrong member")
+	// ErrNotReady: the learner lacks too much of the log to get a vote.
+	ErrNotReady = errors.New("raft: learner not ready")
+	// ErrLastQuorum: too few members that answer would be left to agree on
+	// anything.
+	ErrLastQuorum = errors.New("raft: quorum would be lost")
+	// ErrUnreached is what a Network answers when a request certainly did not
+	// arrive.
+	ErrUnreached = errors.New("raft: member not reached")
 )
 
 // outcomeOf says what hraft's verdict on a proposed entry means to the caller.

@@ -248,6 +248,16 @@ func (r *reader) uvarint() uint64 {
 	return v
 }
 
+func (r *reader) byte() byte {
+	if len(r.rest) == 0 {
+		r.bad = true
+		return 0
+	}
+	b := r.rest[0]
+	r.rest = r.rest[1:]
+	return b
+}
+
 func (r *reader) text() string {
 	n := r.uvarint()
 	if r.bad || n > uint64(len(r.rest)) {

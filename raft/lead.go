@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"sync"
+	"time"
 
 	hraft "github.com/hashicorp/raft"
 )
@@ -61,6 +62,13 @@ func (r *reign) end() {
 	r.tellLocked()
 }
 
+// tell wakes those who wait for a leader.
+func (r *reign) tell() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.tellLocked()
+}
+
 func (r *reign) tellLocked() {
 	close(r.changed)
 	r.changed = make(chan struct{})
@@ -75,10 +83,20 @@ func (n *Node) follow() {
 			if leads {
 				n.ascend()
 			}
+		case <-n.finished:
+			n.reign.end()
+			return
+		}
+	}
+}
+
+// herald takes note of other leaders until the node is finished.
+func (n *Node) herald() {
+	for {
+		select {
 		case o := <-n.leaders:
 			n.announce(o)
 		case <-n.finished:
-			n.reign.end()
 			return
 		}
 	}
@@ -97,6 +115,7 @@ func (n *Node) ascend() {
 }
 
 func (n *Node) announce(o hraft.Observation) {
+	n.reign.tell()
 	l, ok := o.Data.(hraft.LeaderObservation)
 	if !ok || l.LeaderID == "" {
 		return
@@ -105,16 +124,72 @@ func (n *Node) announce(o hraft.Observation) {
 	n.config.Logger.Info("leader changed", "leader", string(l.LeaderID), "term", n.raft.CurrentTerm())
 }
 
+// isReady says whether an entry of the leadership's own term has been applied.
+func (l *leadership) isReady() bool {
+	if l == nil {
+		return false
+	}
+	select {
+	case <-l.ready:
+		return true
+	default:
+		return false
+	}
+}
+
+// leader is who leads as far as this member knows, or zero.
+func (n *Node) leader() uint64 {
+	_, id := n.raft.LeaderWithID()
+	return memberOf(id)
+}
+
+// awaitLeader returns this member's leadership once it is ready, or nil if
+// another member leads.
+func (n *Node) awaitLeader(ctx context.Context) (*leadership, error) {
+	for {
+		l, changed := n.reign.current()
+		if l.isReady() {
+			return l, nil
+		}
+		if leader := n.leader(); n.config.Network != nil && leader != 0 && leader != n.config.Member {
+			return nil, nil
+		}
+		select {
+		case <-changed:
+		case <-n.stopping:
+			return nil, n.stopReason()
+		case <-ctx.Done():
+			return nil, fmt.Errorf("%w: %w", ErrNoLeader, ctx.Err())
+		}
+	}
+}
+
+// again says whether a request that ended with err was not carried out and may
+// be made once more, and lets a moment pass: a leader that is refused or lost
+// takes as long to be replaced.
+func (n *Node) again(ctx context.Context, err error) bool {
+	if !errors.Is(err, ErrNoLeader) || errors.Is(err, ErrUnknown) {
+		return false
+	}
+	_, changed := n.reign.current()
+	moment := time.NewTimer(n.config.ElectionTimeout / 20)
+	defer moment.Stop()
+	select {
+	case <-changed:
+	case <-moment.C:
+	case <-n.stopping:
+	case <-ctx.Done():
+		return false
+	}
+	return true
+}
+
 // awaitLeading returns the present leadership once it is ready.
 func (n *Node) awaitLeading(ctx context.Context) (*leadership, error) {
 	for {
 		l, changed := n.reign.current()
-		if l != nil {
-			select {
-			case <-l.ready:
-				return l, nil
-			default:
-			}
+		if l.isReady() {
+			return l, nil
 		}
 		select {
 		case <-changed:

@@ -40,14 +40,15 @@ type proposal struct {
 }
 
 type outcome struct {
-	result []byte
-	term   uint64 // of the entry
-	err    error
+	result      []byte
+	index, term uint64 // of the entry
+	err         error
 }
 
 type group struct {
 	proposals []*proposal
 	data      []byte // as it is in the log; its first byte's address tells the group's own entry
+	index     uint64 // of its entry; set by the machine's goroutine before it answers
 	logging   bool   // under line.mu: has not arrived at the machine yet
 }
 
@@ -58,10 +59,12 @@ type line struct {
 
 	mu          sync.Mutex // protects all below
 	waiting     []*proposal
-	logging     bool     // a group is between its submission and its arrival
-	outstanding []*group // submitted, not answered; oldest first
-	closed      error    // why no proposal is taken any more
-	settled     bool     // drained is closed
+	logging     bool          // a group is between its submission and its arrival
+	outstanding []*group      // submitted, not answered; oldest first
+	closed      error         // why no proposal is taken any more
+	settled     bool          // drained is closed
+	held        bool          // proposals are sent back until release
+	idle        chan struct{} // if set, closed when held and nothing is under way
 }
 
 func newLine() *line {
@@ -73,14 +76,54 @@ func newLine() *line {
 func (l *line) join(p *proposal) (*group, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if l.closed != nil {
-		return nil, l.closed
+	if err := l.shutLocked(p.barrier); err != nil {
+		return nil, err
 	}
 	if !l.freeLocked() || len(l.waiting) > 0 {
 		l.waiting = append(l.waiting, p)
 		return nil, nil
 	}
 	return l.openLocked([]*proposal{p}), nil
+}
+
+// joinAll is join for all of a group.
+func (l *line) joinAll(ps []*proposal) (*group, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if err := l.shutLocked(false); err != nil {
+		return nil, err
+	}
+	if !l.freeLocked() || len(l.waiting) > 0 {
+		l.waiting = append(l.waiting, ps...)
+		return nil, nil
+	}
+	return l.openLocked(slices.Clone(ps)), nil
+}
+
+var errHeld = fmt.Errorf("%w: leadership is being handed over", ErrNoLeader)
+
+func (l *line) shutLocked(barrier bool) error {
+	if l.closed == nil && l.held && !barrier {
+		return errHeld
+	}
+	return l.closed
+}
+
+// hold sends new proposals back until release. What it returns is closed when
+// those that were taken are answered.
+func (l *line) hold() <-chan struct{} {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.held, l.idle = true, make(chan struct{})
+	idle := l.idle
+	l.settleLocked()
+	return idle
+}
+
+func (l *line) release() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.held, l.idle = false, nil
 }
 
 func (l *line) freeLocked() bool { return !l.logging && len(l.outstanding) < maxGroups }
@@ -162,10 +205,10 @@ func (l *line) answer(g *group, results [][]byte, term uint64) {
 	}
 	for _, p := range g.proposals {
 		if p.barrier {
-			p.done <- outcome{term: term}
+			p.done <- outcome{index: g.index, term: term}
 			continue
 		}
-		p.done <- outcome{result: results[0], term: term}
+		p.done <- outcome{result: results[0], index: g.index, term: term}
 		results = results[1:]
 	}
 }
@@ -246,9 +289,15 @@ func (l *line) kickLocked() {
 }
 
 func (l *line) settleLocked() {
-	if l.closed == nil || len(l.waiting) > 0 || len(l.outstanding) > 0 || l.settled {
+	if len(l.waiting) > 0 || len(l.outstanding) > 0 {
 		return
 	}
-	l.settled = true
-	close(l.drained)
+	if l.idle != nil {
+		close(l.idle)
+		l.idle = nil
+	}
+	if l.closed != nil && !l.settled {
+		l.settled = true
+		close(l.drained)
+	}
 }

@@ -4,6 +4,7 @@ package raft
 
 import (
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"hash/crc32"
 	"sync"
@@ -33,6 +34,8 @@ type disk struct {
 	broken  atomic.Pointer[error] // the first failed write; later ones are refused
 	writing atomic.Int64          // when the running write began, Unix nanoseconds; 0: none runs
 	grew    func()                // told of every append, on hraft's goroutine
+	begin   func() error          // notes that there is a log
+	begun   bool                  // it has; used by the appender alone
 
 	mu      sync.Mutex // protects what follows, which the appender and the labeler use
 	sizes   sizes
@@ -84,6 +87,12 @@ func (d *disk) StoreLogs(logs []*hraft.Log) error {
 		return d.breakDown(fmt.Errorf("write entries %d to %d to the raft log %s: %w",
 			logs[0].Index, logs[len(logs)-1].Index, d.files.path, err))
 	}
+	if !d.begun {
+		if err := d.begin(); err != nil { // fatal already
+			return err
+		}
+		d.begun = true
+	}
 	d.watch.wrote(time.Since(start), bytes)
 	d.mu.Lock()
 	for _, l := range logs {
@@ -119,6 +128,9 @@ func (d *disk) breakDown(err error) error {
 // there was agreed upon.
 func (d *disk) GetLog(index uint64, l *hraft.Log) error {
 	if err := d.store.GetLog(index, l); err != nil {
+		if first, e := d.store.FirstIndex(); errors.Is(err, hraft.ErrLogNotFound) && e == nil && index < first {
+			return hraft.ErrLogNotFound // as it is: by this hraft knows that a member needs more than the log
+		}
 		return fmt.Errorf("read entry %d of the raft log %s: %w", index, d.files.holding(index), err)
 	}
 	want := l.Extensions

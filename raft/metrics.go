@@ -18,6 +18,7 @@ type metrics struct {
 	refused prometheus.Counter
 	labels  prometheus.Counter
 	groups  prometheus.Histogram
+	batches prometheus.Histogram
 
 	all        []prometheus.Collector
 	registerer prometheus.Registerer // nil until register succeeded
@@ -40,7 +41,12 @@ func newMetrics(n *Node) *metrics {
 			Buckets: prometheus.ExponentialBuckets(1, 2, 12),
 		}),
 	}
-	m.all = append([]prometheus.Collector{m.fsync, m.written, m.leaders, m.refused, m.labels, m.groups}, n.gauges()...)
+	m.batches = prometheus.NewHistogram(prometheus.HistogramOpts{
+		Name:    "cleat_raft_batch_commands",
+		Help:    "Commands in one call to the leader.",
+		Buckets: prometheus.ExponentialBuckets(1, 2, 12),
+	})
+	m.all = append([]prometheus.Collector{m.fsync, m.written, m.leaders, m.refused, m.labels, m.groups, m.batches}, n.gauges()...)
 	return m
 }
 

@@ -3,6 +3,7 @@
 package raft
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -33,7 +34,17 @@ type Node struct {
 	submitted chan submission // to collect
 	reign     *reign
 	rounds    *rounds
+	remote    *rounds // with the leader, where another leads
+	relay     *relay
 	alone     func() bool // soleVoter
+
+	transport *transport    // nil without a network
+	hints     hints         // where members are that moved
+	changing  chan struct{} // holds one: a change of the configuration is under way
+	dismissed sync.Once
+	callers   crowd           // of Propose, where there are other members
+	life      context.Context // of everything that asks other members; ends with stopping
+	die       context.CancelFunc
 
 	elections chan bool              // hraft tells: this member leads, or no longer
 	leaders   chan hraft.Observation // hraft tells: there is another leader
@@ -66,11 +77,12 @@ func Open(config Config, machine Machine) (_ *Node, err error) {
 	n := &Node{
 		config: config, id: serverID(config.Member), machine: machine,
 		line: newLine(), submitted: make(chan submission, 16),
-		reign: newReign(), rounds: newRounds(), progress: &progress{},
+		reign: newReign(), rounds: newRounds(), remote: newRounds(), relay: newRelay(), changing: make(chan struct{}, 1), progress: &progress{},
 		elections: make(chan bool, 16), leaders: make(chan hraft.Observation, 16),
 		crowded:  make(chan struct{}, 1),
 		stopping: make(chan struct{}), finished: make(chan struct{}), stopped: make(chan struct{}),
 	}
+	n.life, n.die = context.WithCancel(context.Background())
 	n.alone = n.soleVoter
 	if config.faults.alone != nil {
 		n.alone = config.faults.alone
@@ -78,7 +90,7 @@ func Open(config Config, machine Machine) (_ *Node, err error) {
 	n.metrics = newMetrics(n)
 	defer func() {
 		if err != nil {
-			err = errors.Join(err, n.closeFiles())
+			err = errors.Join(err, n.closeNetwork(), n.closeFiles())
 		}
 	}()
 	stable, err := n.openFiles()
@@ -126,6 +138,7 @@ func (n *Node) openFiles() (*votes, error) {
 	}
 	n.disk = &disk{store: log, files: logFiles{logPath(c)}, watch: n.metrics, fail: n.fail, grew: n.grown}
 	v := &votes{StableStore: stable, path: stablePath(c), fail: n.fail}
+	n.disk.begin = func() error { return v.SetUint64(keyMember, c.Member) }
 	return v, checkTogether(c, n.disk, v, n.labels, held)
 }
 
@@ -134,21 +147,28 @@ func (n *Node) openRaft(stable *votes) error {
 	n.progress.applied.Store(held)
 	n.applier = &applier{
 		machine: n.machine, line: n.line, progress: n.progress, held: held,
-		failed: n.failed, fail: n.fail,
+		failed: n.failed, fail: n.fail, id: n.id, leave: n.dismiss,
+	}
+	labels, err := n.labels.List()
+	if err != nil {
+		return fmt.Errorf("raft: %w", err)
+	}
+	for _, m := range labels {
+		n.applier.configure(m.Configuration, m.ConfigurationIndex)
 	}
 	h := n.config.hraftConfig()
 	h.NotifyCh = n.elections
 	// checkTogether has refused a machine that is older than the newest label,
 	// so there is never a state to restore from it.
 	h.NoSnapshotRestoreOnStart = true
-	transport := openTransport(&n.config)
+	transport := n.openTransport()
 	if n.config.Bootstrap {
-		if err := bootstrap(h, n.disk, stable, n.labels, transport); err != nil {
+		if err := bootstrap(n, h, stable, transport); err != nil {
 			return err
 		}
 	}
-	n.opened = true                          // before hraft's goroutines begin
-	err := panicAsError(func() (err error) { // hraft panics when it cannot save its term
+	n.opened = true                         // before hraft's goroutines begin
+	err = panicAsError(func() (err error) { // hraft panics when it cannot save its term
 		n.raft, err = hraft.NewRaft(h, n.applier, n.disk, stable, n.labels, transport)
 		return err
 	})
@@ -161,8 +181,8 @@ func (n *Node) openRaft(stable *votes) error {
 // checkMembership refuses a log that is another member's.
 func (n *Node) checkMembership() error {
 	servers := n.raft.GetConfiguration().Configuration().Servers
-	if len(servers) == 0 {
-		return nil
+	if len(servers) == 0 || n.config.Network != nil {
+		return nil // its log may not reach yet to where it was added
 	}
 	for _, s := range servers {
 		if s.ID == n.id {
@@ -178,13 +198,26 @@ func (n *Node) start() {
 	isLeader := func(o *hraft.Observation) bool { _, ok := o.Data.(hraft.LeaderObservation); return ok }
 	n.raft.RegisterObserver(hraft.NewObserver(n.leaders, false, isLeader))
 	n.work.Go(n.follow)
+	n.work.Go(n.herald)
 	n.work.Go(n.collect)
 	n.work.Go(n.submitWaiting)
 	n.work.Go(n.label)
-	n.questions.Go(func() {
-		n.rounds.run(n.stopping, n.raft.CommitIndex, func() error { return n.raft.VerifyLeader().Error() })
-	})
+	n.questions.Go(func() { n.rounds.serve(n.stopping, n.confirmed) })
 	n.elect()
+	if n.config.Network == nil {
+		return
+	}
+	n.questions.Go(func() { n.remote.serve(n.stopping, n.remoteIndex) })
+	n.questions.Go(n.relayAll)
+	n.questions.Go(n.greet)
+	n.questions.Go(func() {
+		<-n.stopping
+		if n.failed() != nil { // who acknowledges nothing leads nobody
+			if err := n.closeNetwork(); err != nil {
+				n.config.Logger.Warn("raft: network not closed", "err", err)
+			}
+		}
+	})
 }
 
 // elect makes the only voter the leader at once. Its timeouts were a hair too
@@ -208,7 +241,7 @@ func (n *Node) fail(err error) {
 	if !n.failure.CompareAndSwap(nil, &err) {
 		return
 	}
-	n.stopOnce.Do(func() { close(n.stopping) })
+	n.halt()
 	n.line.abandon(n.stopReason())
 	if !n.opened {
 		return // Open returns it
@@ -216,6 +249,25 @@ func (n *Node) fail(err error) {
 	n.config.Logger.Error("raft: member stops", "err", err)
 	// Not joined: it may call Shutdown, which waits for everything that is.
 	go n.config.Fatal(err)
+}
+
+// halt ends all waiting.
+func (n *Node) halt() {
+	n.stopOnce.Do(func() {
+		close(n.stopping)
+		n.die()
+	})
+}
+
+// closeNetwork ends all talk with the others.
+func (n *Node) closeNetwork() error {
+	switch {
+	case n.transport != nil:
+		return n.transport.Close()
+	case n.config.Network != nil:
+		return n.config.Network.Close()
+	}
+	return nil
 }
 
 func (n *Node) failed() error {

@@ -13,9 +13,11 @@ import (
 
 var proposals = sync.Pool{New: func() any { return &proposal{done: make(chan outcome, 1)} }}
 
-// Propose replicates command and returns the result of applying it here. It
-// waits for a leader as long as ctx allows. Concurrent calls share entries of
-// the log, in the order in which they came.
+// Propose replicates command and returns the result of applying it, once it
+// has been applied here. Any member may do it: one that does not lead hands
+// commands to the leader, many at once. It waits for a leader as long as ctx
+// allows. Concurrent calls share entries of the log, in the order in which
+// they came.
 //
 // ErrNoLeader, ErrTooLarge, ErrStopped and a bare ctx error mean that the
 // command was not carried out, ErrUnknown (with ctx's error when that is the
@@ -25,15 +27,37 @@ func (n *Node) Propose(ctx context.Context, command []byte) ([]byte, error) {
 	if len(command) > maxCommandBytes {
 		return nil, fmt.Errorf("%w: %d bytes, the limit is %d", ErrTooLarge, len(command), maxCommandBytes)
 	}
-	if _, err := n.awaitLeading(ctx); err != nil {
-		n.metrics.refused.Inc()
-		return nil, err
+	if n.config.Network != nil {
+		if !n.callers.enter() {
+			return nil, n.stopReason()
+		}
+		defer n.callers.leave()
 	}
-	out := n.propose(ctx, command, false)
+	out := n.proposeSomewhere(ctx, command)
 	if out.err != nil {
 		n.metrics.refused.Inc()
 	}
 	return out.result, out.err
+}
+
+// proposeSomewhere proposes here or at another member, wherever the leader is.
+// It looks again only for what was certainly not carried out.
+func (n *Node) proposeSomewhere(ctx context.Context, command []byte) outcome {
+	for {
+		l, err := n.awaitLeader(ctx)
+		if err != nil {
+			return outcome{err: err}
+		}
+		var out outcome
+		if l != nil {
+			out = n.propose(ctx, command, false)
+		} else {
+			out = n.forward(ctx, command)
+		}
+		if !n.again(ctx, out.err) {
+			return out
+		}
+	}
 }
 
 func (n *Node) propose(ctx context.Context, command []byte, barrier bool) outcome {

@@ -14,7 +14,8 @@ import (
 // once nothing is under way. Only a machine or a disk that hangs takes longer.
 const stopPatience = 5 * time.Second
 
-// Shutdown stops the member in order. New requests get ErrStopped; proposals
+// Shutdown stops the member in order. Leadership is handed to another member,
+// if there is one, with the proposals that wait. New requests get ErrStopped; proposals
 // that were taken are carried out and answered as long as ctx allows, and what
 // is left then gets ErrUnknown; then hraft stops, then the files are closed.
 // When it returns nil the machine is called no more. A second call waits for
@@ -29,9 +30,12 @@ func (n *Node) Shutdown(ctx context.Context) error {
 }
 
 func (n *Node) stop(ctx context.Context) error {
+	if n.config.Network != nil {
+		n.depart(ctx)
+	}
 	// Nothing new, and those who lead know first: what they still propose
 	// would only make the rest wait.
-	n.stopOnce.Do(func() { close(n.stopping) })
+	n.halt()
 	n.line.close(ErrStopped)
 	select {
 	case <-n.line.drained:
@@ -42,6 +46,10 @@ func (n *Node) stop(ctx context.Context) error {
 	n.line.abandon(n.stopReason())
 	if err := within(stopPatience, func() error { n.questions.Wait(); return nil }); err != nil {
 		return fmt.Errorf("raft: stop: %w", err)
+	}
+	// What hraft still tells the others would only keep it from ending.
+	if err := n.closeNetwork(); err != nil {
+		n.config.Logger.Warn("raft: network not closed", "err", err)
 	}
 	if err := within(stopPatience, func() error { return n.raft.Shutdown().Error() }); err != nil {
 		return fmt.Errorf("raft: stop: %w", err)
@@ -55,6 +63,20 @@ func (n *Node) stop(ctx context.Context) error {
 		return fmt.Errorf("raft: stop: %w", err)
 	}
 	return nil
+}
+
+// depart leaves the cluster in order: nothing new is taken, leadership goes to
+// another member, and what was taken and not carried out follows it there.
+func (n *Node) depart(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(ctx, 4*n.config.ElectionTimeout)
+	defer cancel()
+	empty := n.callers.close()
+	n.retire(ctx)
+	select {
+	case <-empty:
+	case <-n.stopping:
+	case <-ctx.Done():
+	}
 }
 
 // closeFiles closes what Open opened, newest first.

@@ -24,18 +24,30 @@ import (
 //  4. Everything up to the noted index has been applied. What is committed is
 //     applied on another goroutine, later.
 //
+// A member that does not lead, a learner too, asks the leader for the first
+// three steps. Its callers share the call as they do the question.
+//
 // It waits for a leader as long as ctx allows. ErrNoLeader and ErrStopped say
 // why it gave up.
 func (n *Node) Sync(ctx context.Context) error {
-	l, err := n.awaitLeading(ctx) // step 1
-	if err != nil {
-		return err
+	for {
+		l, err := n.awaitLeader(ctx)
+		if err != nil {
+			return err
+		}
+		var index uint64
+		if l != nil { // step 1 is done
+			index, err = n.readIndex(ctx, l) // steps 2 and 3
+		} else {
+			index, err = n.await(ctx, n.remote.join())
+		}
+		if err == nil {
+			return n.awaitApplied(ctx, index) // step 4
+		}
+		if !n.again(ctx, err) {
+			return err
+		}
 	}
-	index, err := n.readIndex(ctx, l) // steps 2 and 3
-	if err != nil {
-		return err
-	}
-	return n.awaitApplied(ctx, index) // step 4
 }
 
 func (n *Node) readIndex(ctx context.Context, l *leadership) (uint64, error) {
@@ -43,7 +55,10 @@ func (n *Node) readIndex(ctx context.Context, l *leadership) (uint64, error) {
 	if n.raft.State() == hraft.Leader && n.raft.CurrentTerm() == l.term && n.alone() {
 		return index, nil
 	}
-	r := n.rounds.join()
+	return n.await(ctx, n.rounds.join())
+}
+
+func (n *Node) await(ctx context.Context, r *round) (uint64, error) {
 	select {
 	case <-r.done:
 		return r.index, r.err
@@ -120,8 +135,19 @@ func (r *rounds) take() *round {
 	return taken
 }
 
-// run holds one round after another until stop is closed.
+// run holds rounds that note the commit index and then verify it.
 func (r *rounds) run(stop <-chan struct{}, commit func() uint64, verify func() error) {
+	r.serve(stop, func() (uint64, error) {
+		index := commit()
+		if err := verify(); err != nil {
+			return index, fmt.Errorf("%w: %w", ErrNoLeader, err)
+		}
+		return index, nil
+	})
+}
+
+// serve holds one round after another until stop is closed.
+func (r *rounds) serve(stop <-chan struct{}, ask func() (uint64, error)) {
 	for {
 		select {
 		case <-r.wanted:
@@ -132,10 +158,7 @@ func (r *rounds) run(stop <-chan struct{}, commit func() uint64, verify func() e
 		if now == nil {
 			continue
 		}
-		now.index = commit()
-		if err := verify(); err != nil {
-			now.err = fmt.Errorf("%w: %w", ErrNoLeader, err)
-		}
+		now.index, now.err = ask()
 		close(now.done)
 	}
 }

@@ -2,12 +2,218 @@
 
 package raft
 
-import hraft "github.com/hashicorp/raft"
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"strings"
+	"sync"
+	"time"
+
+	hraft "github.com/hashicorp/raft"
+)
+
+const (
+	// maxMessageBytes is what one message of entries carries, or a single
+	// entry that is larger. hraft counts entries only.
+	maxMessageBytes = 8 << 20
+	// streamPool is how many idle streams to one member are kept.
+	streamPool = 3
+)
 
 // openTransport gives hraft its way to the other members. One member alone
 // talks to nobody: the transport within the process carries nothing, and the
-// member's address is its id. This function is the seam for a network.
-func openTransport(c *Config) hraft.Transport {
-	_, t := hraft.NewInmemTransport(hraft.ServerAddress(serverID(c.Member)))
-	return t
+// member's address is its id.
+func (n *Node) openTransport() hraft.Transport {
+	c := &n.config
+	if c.Network == nil {
+		_, t := hraft.NewInmemTransport(hraft.ServerAddress(n.id))
+		return t
+	}
+	s := &streams{network: c.Network, id: n.id, open: map[net.Conn]struct{}{}}
+	n.transport = &transport{
+		self:  n.id,
+		hints: &n.hints,
+		NetworkTransport: hraft.NewNetworkTransportWithConfig(&hraft.NetworkTransportConfig{
+			Stream: s, MaxPool: streamPool, Timeout: messagePatience(c.ElectionTimeout),
+			Logger: hclogTo(c.Logger), MsgpackUseNewTimeFormat: true,
+		}),
+	}
+	return n.transport
 }
+
+// messagePatience is how long one message may take. A member whose stream
+// hangs is not heard from for so long after the way is free again, and a full
+// message must get onto a slow disk within it.
+func messagePatience(electionTimeout time.Duration) time.Duration { return 10 * electionTimeout }
+
+// transport is hraft's, with three differences.
+//
+// An address, where hraft sees one, is the member's id: hraft compares
+// addresses to tell whether it has voted for a candidate already, so two
+// members that change places in one term would both get a vote.
+//
+// A message never claims more committed than it shows: the receiver would
+// commit whatever else is in its log. hraft reads its commit index after it
+// has chosen the entries to send, and so can claim more.
+//
+// Once it is closed no heartbeat reaches hraft, which answers them past its
+// main loop, perhaps after the files are closed.
+type transport struct {
+	*hraft.NetworkTransport
+	self  hraft.ServerID
+	hints *hints
+
+	mu     sync.RWMutex // held by each heartbeat for reading
+	closed bool
+}
+
+func (t *transport) LocalAddr() hraft.ServerAddress { return hraft.ServerAddress(t.self) }
+
+func (t *transport) EncodePeer(id hraft.ServerID, _ hraft.ServerAddress) []byte { return []byte(id) }
+
+// target is what streams.Dial takes apart again: hraft's pool of streams is by
+// target, so a member that moves gets new ones.
+func (t *transport) target(id hraft.ServerID, address hraft.ServerAddress) hraft.ServerAddress {
+	return hraft.ServerAddress(string(id) + "@" + t.hints.resolve(id, string(address)))
+}
+
+func (t *transport) AppendEntries(id hraft.ServerID, a hraft.ServerAddress,
+	args *hraft.AppendEntriesRequest, resp *hraft.AppendEntriesResponse) error {
+	limit(args)
+	return t.NetworkTransport.AppendEntries(id, t.target(id, a), args, resp)
+}
+
+func (t *transport) AppendEntriesPipeline(id hraft.ServerID, a hraft.ServerAddress) (hraft.AppendPipeline, error) {
+	p, err := t.NetworkTransport.AppendEntriesPipeline(id, t.target(id, a))
+	if err != nil {
+		return nil, err
+	}
+	return pipeline{p}, nil
+}
+
+func (t *transport) RequestVote(id hraft.ServerID, a hraft.ServerAddress,
+	args *hraft.RequestVoteRequest, resp *hraft.RequestVoteResponse) error {
+	return t.NetworkTransport.RequestVote(id, t.target(id, a), args, resp)
+}
+
+func (t *transport) RequestPreVote(id hraft.ServerID, a hraft.ServerAddress,
+	args *hraft.RequestPreVoteRequest, resp *hraft.RequestPreVoteResponse) error {
+	return t.NetworkTransport.RequestPreVote(id, t.target(id, a), args, resp)
+}
+
+func (t *transport) TimeoutNow(id hraft.ServerID, a hraft.ServerAddress,
+	args *hraft.TimeoutNowRequest, resp *hraft.TimeoutNowResponse) error {
+	return t.NetworkTransport.TimeoutNow(id, t.target(id, a), args, resp)
+}
+
+func (t *transport) SetHeartbeatHandler(handle func(hraft.RPC)) {
+	t.NetworkTransport.SetHeartbeatHandler(func(beat hraft.RPC) {
+		t.mu.RLock()
+		defer t.mu.RUnlock()
+		if t.closed {
+			beat.Respond(nil, hraft.ErrTransportShutdown)
+			return
+		}
+		handle(beat)
+	})
+}
+
+// Close ends all streams, so that nothing in hraft waits for another member.
+func (t *transport) Close() error {
+	err := t.NetworkTransport.Close()
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.closed = true
+	return err
+}
+
+type pipeline struct{ hraft.AppendPipeline }
+
+func (p pipeline) AppendEntries(args *hraft.AppendEntriesRequest, resp *hraft.AppendEntriesResponse) (hraft.AppendFuture, error) {
+	limit(args)
+	return p.AppendPipeline.AppendEntries(args, resp)
+}
+
+// limit cuts a message to its size, and what it claims committed to what it
+// shows. hraft goes on behind the last entry that it finds in args.
+func limit(args *hraft.AppendEntriesRequest) {
+	bytes := 0
+	for i, entry := range args.Entries {
+		bytes += len(entry.Data)
+		if i > 0 && bytes > maxMessageBytes {
+			args.Entries = args.Entries[:i]
+			break
+		}
+	}
+	args.LeaderCommitIndex = min(args.LeaderCommitIndex, args.PrevLogEntry+uint64(len(args.Entries)))
+}
+
+// streams is the Network as hraft wants it. It knows every stream, because
+// hraft leaves open those that wait for an answer.
+type streams struct {
+	network Network
+	id      hraft.ServerID
+
+	mu     sync.Mutex
+	open   map[net.Conn]struct{} // nil once closed
+	closed sync.Once
+}
+
+type stream struct {
+	net.Conn
+	of *streams
+}
+
+func (s stream) Close() error {
+	s.of.mu.Lock()
+	delete(s.of.open, s.Conn)
+	s.of.mu.Unlock()
+	return s.Conn.Close()
+}
+
+func (s *streams) Accept() (net.Conn, error) { return s.keep(s.network.Accept()) }
+
+func (s *streams) Dial(target hraft.ServerAddress, patience time.Duration) (net.Conn, error) {
+	id, address, ok := strings.Cut(string(target), "@")
+	if !ok {
+		return nil, fmt.Errorf("raft: dial %q: no member", target)
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	defer cancel()
+	return s.keep(s.network.Dial(ctx, memberOf(hraft.ServerID(id)), address))
+}
+
+func (s *streams) keep(c net.Conn, err error) (net.Conn, error) {
+	if err != nil {
+		return nil, err
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.open == nil {
+		return nil, errors.Join(net.ErrClosed, c.Close())
+	}
+	s.open[c] = struct{}{}
+	return stream{c, s}, nil
+}
+
+func (s *streams) Close() (err error) {
+	s.closed.Do(func() {
+		err = s.network.Close()
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		for c := range s.open {
+			err = errors.Join(err, c.Close())
+		}
+		s.open = nil
+	})
+	return err
+}
+
+func (s *streams) Addr() net.Addr { return streamAddress(s.id) }
+
+type streamAddress string
+
+func (streamAddress) Network() string  { return "raft" }
+func (a streamAddress) String() string { return string(a) }
