@@ -19,11 +19,12 @@ import (
 const (
 	clusterKeyFile = "cluster.key"
 	identityFile   = "member.pem"
+	caFile         = "ca.json"
 )
 
 // Config is what an Authority is given.
 type Config struct {
-	Dir       string // of cluster.key and member.pem; made with mode 0700
+	Dir       string // of cluster.key, member.pem and ca.json; made with mode 0700
 	ClusterID uint64
 	MemberID  uint64
 	Name      string   // this member's, beside localhost, 127.0.0.1 and ::1
@@ -38,6 +39,11 @@ type Config struct {
 	// does not ask who is a member, since a member that is behind does not know
 	// the newest ones, and must let them bring it up to date.)
 	Removed func(member uint64) bool
+
+	// Offline makes Open do without the ledger if Dir has all it needs, as it has
+	// once this member has opened or joined the CA: a member among several must
+	// open its peer door before there can be a quorum. Run tells the ledger later.
+	Offline bool
 
 	Ledger     Ledger
 	Logger     *slog.Logger          // nil: none
@@ -56,6 +62,10 @@ type Authority struct {
 	// current is what handshakes use; never nil after Open. Written by Open, by
 	// Run and by Reload.
 	current atomic.Pointer[identity]
+
+	// unrecorded holds a token while the ledger may not know the certificate in
+	// use. Open and renewals put it in, Run takes it out.
+	unrecorded chan struct{}
 }
 
 // Certificate is one of the certificates that this member stands on.
@@ -86,7 +96,7 @@ func Open(ctx context.Context, c Config) (*Authority, error) {
 	if err := os.MkdirAll(c.Dir, 0o700); err != nil {
 		return nil, err
 	}
-	a := &Authority{config: c, hosts: hosts, log: c.Logger}
+	a := &Authority{config: c, hosts: hosts, log: c.Logger, unrecorded: make(chan struct{}, 1)}
 	if a.issuer, err = openCA(ctx, c); err != nil {
 		return nil, err
 	}
@@ -101,6 +111,9 @@ func Open(ctx context.Context, c Config) (*Authority, error) {
 }
 
 func (a *Authority) openIdentity(ctx context.Context) error {
+	if a.config.Offline {
+		a.recordLater()
+	}
 	id, err := a.load()
 	if err == nil {
 		a.install(id)
@@ -110,7 +123,11 @@ func (a *Authority) openIdentity(ctx context.Context) error {
 	if errors.Is(err, fs.ErrNotExist) {
 		reason = "there is none"
 	}
-	if err := a.renew(ctx); err != nil {
+	renew := a.renew
+	if a.config.Offline {
+		renew = a.renewUnrecorded
+	}
+	if err := renew(ctx); err != nil {
 		return err
 	}
 	a.logIdentity("certificate made", "because", reason)

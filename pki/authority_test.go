@@ -124,13 +124,13 @@ func TestTheFirstStartMakesACAAndTheMembersCertificate(t *testing.T) {
 func TestFilesAreForTheOwnerOnly(t *testing.T) {
 	c := testConfig(t)
 	open(t, c)
-	want := map[string]os.FileMode{".": 0o700 | os.ModeDir, clusterKeyFile: 0o600, identityFile: 0o600}
+	want := map[string]os.FileMode{".": 0o700 | os.ModeDir, clusterKeyFile: 0o600, identityFile: 0o600, caFile: 0o600}
 	entries, err := os.ReadDir(c.Dir)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if len(entries) != 2 {
-		t.Errorf("left in the directory: %v, want the cluster key and the identity", entries)
+	if len(entries) != 3 {
+		t.Errorf("left in the directory: %v, want the cluster key, the CA and the identity", entries)
 	}
 	for name, mode := range want {
 		info, err := os.Stat(filepath.Join(c.Dir, name))
@@ -186,7 +186,7 @@ func TestAFirstStartThatBreaksOffAnywhereIsContinued(t *testing.T) {
 }
 
 func TestAFirstStartThatBreaksOffWhileWritingAFileIsContinued(t *testing.T) {
-	for _, name := range []string{clusterKeyFile, identityFile} {
+	for _, name := range []string{clusterKeyFile, caFile, identityFile} {
 		t.Run(name+" cannot be written", func(t *testing.T) {
 			c := testConfig(t)
 			if err := os.MkdirAll(filepath.Join(c.Dir, name+".tmp"), 0o700); err != nil {

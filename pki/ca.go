@@ -12,6 +12,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"os"
 	"path/filepath"
 	"time"
 
@@ -37,17 +38,20 @@ type caRecord struct {
 	Intermediate    []byte `json:"intermediate"`     // DER
 	RootKey         []byte `json:"root_key"`         // sealed
 	IntermediateKey []byte `json:"intermediate_key"` // sealed
+
+	raw []byte // all of it, as it was read
 }
 
 // openCA returns the cluster's CA, which it makes if there is none. A member
 // that finds a CA but cannot open it is told what to do.
 func openCA(ctx context.Context, c Config) (*issuer, error) {
-	raw, err := c.Ledger.Get(ctx, caBucket, []byte(caKey))
-	if err != nil {
-		return nil, fmt.Errorf("read the CA from the ledger: %w", err)
+	kept, err := os.ReadFile(filepath.Join(c.Dir, caFile))
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return nil, err
 	}
-	if raw == nil {
-		if raw, err = createCA(ctx, c); err != nil {
+	raw := kept
+	if !c.Offline || raw == nil {
+		if raw, err = findCA(ctx, c); err != nil {
 			return nil, err
 		}
 	}
@@ -63,11 +67,35 @@ func openCA(ctx context.Context, c Config) (*issuer, error) {
 	if err != nil {
 		return nil, adviseOnKey(err)
 	}
-	signer, err := key.open(roleIntermediate, record.IntermediateKey)
+	i, err := record.unlock(c.Ledger, key)
 	if err != nil {
 		return nil, adviseOnKey(err)
 	}
-	return newIssuer(c.Ledger, record, signer)
+	if bytes.Equal(raw, kept) {
+		return i, nil
+	}
+	return i, writeFile(filepath.Join(c.Dir, caFile), raw)
+}
+
+// findCA returns the record in the ledger.
+func findCA(ctx context.Context, c Config) ([]byte, error) {
+	raw, err := c.Ledger.Get(ctx, caBucket, []byte(caKey))
+	if err != nil {
+		return nil, fmt.Errorf("read the CA from the ledger: %w", err)
+	}
+	if raw == nil {
+		return createCA(ctx, c)
+	}
+	return raw, nil
+}
+
+// unlock opens the CA with the cluster key.
+func (r caRecord) unlock(l Ledger, key clusterKey) (*issuer, error) {
+	signer, err := key.open(roleIntermediate, r.IntermediateKey)
+	if err != nil {
+		return nil, err
+	}
+	return newIssuer(l, r, signer)
 }
 
 func adviseOnKey(err error) error {
@@ -153,7 +181,7 @@ func caTemplate(kind string, cluster uint64, now time.Time, leavesOnly bool) *x5
 }
 
 func decodeCA(raw []byte) (caRecord, error) {
-	var record caRecord
+	record := caRecord{raw: raw}
 	decoder := json.NewDecoder(bytes.NewReader(raw))
 	if err := decoder.Decode(&record); err != nil {
 		return record, fmt.Errorf("decode the CA's record: %w", err)

@@ -10,6 +10,8 @@
 //	the ledger (replicated)       the CA's certificates; its private keys, sealed
 //	                              with the cluster key; every certificate issued
 //	Dir/cluster.key  (0600)       the cluster key, which is never replicated
+//	Dir/ca.json      (0600)       what the ledger has of the CA, so that a member
+//	                              can open its doors before there is a quorum
 //	Dir/member.pem   (0600)       this member's key and certificate; disposable,
 //	                              since a member that can unseal the CA's key can
 //	                              always issue itself another

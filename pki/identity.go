@@ -58,7 +58,22 @@ func (a *Authority) self() subject {
 
 // renew makes a new key and certificate for this member and serves with them
 // from the next handshake on. It is called by one goroutine at a time.
-func (a *Authority) renew(ctx context.Context) error {
+func (a *Authority) renew(ctx context.Context) error { return a.renewBy(ctx, a.issuer) }
+
+// renewUnrecorded renews without the ledger, which Run tells later.
+func (a *Authority) renewUnrecorded(ctx context.Context) error {
+	i, err := a.issuer.unrecorded()
+	if err != nil {
+		return err
+	}
+	if err := a.renewBy(ctx, i); err != nil {
+		return err
+	}
+	a.recordLater()
+	return nil
+}
+
+func (a *Authority) renewBy(ctx context.Context, i *issuer) error {
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
 		return err
@@ -73,7 +88,7 @@ func (a *Authority) renew(ctx context.Context) error {
 		return err
 	}
 	ttl := min(a.config.MemberTTL, time.Until(a.issuer.intermediate.NotAfter)-time.Second)
-	chain, err := a.issuer.sign(ctx, csr, Peer, s, ttl)
+	chain, err := i.sign(ctx, csr, Peer, s, ttl)
 	if err != nil {
 		return fmt.Errorf("sign this member's certificate: %w", err)
 	}

@@ -15,6 +15,7 @@ import (
 	"github.com/smallstep/certificates/authority"
 	"github.com/smallstep/certificates/authority/config"
 	"github.com/smallstep/certificates/authority/provisioner"
+	"github.com/smallstep/certificates/db"
 )
 
 // issuer is the CA, open: smallstep's authority with its certificates and the
@@ -24,6 +25,9 @@ type issuer struct {
 	intermediate *x509.Certificate
 	anchor       *x509.CertPool // the intermediate: nothing else signs what our doors accept
 	bundle       []byte         // the roots in PEM
+	record       []byte         // the CA as it lies in the ledger, keys sealed
+	signer       crypto.Signer  // the intermediate's key
+	database     *db.DB         // where certificates are recorded
 	authority    *authority.Authority
 }
 
@@ -50,23 +54,38 @@ func newIssuer(l Ledger, record caRecord, signer crypto.Signer) (*issuer, error)
 	}
 	i.anchor.AddCert(i.intermediate)
 	i.bundle = EncodePEM(i.root)
-	i.authority, err = authority.NewEmbedded(
+	i.signer, i.record, i.database = signer, record.raw, newDatabase(l)
+	i.authority, err = i.newAuthority(i.database)
+	return i, err
+}
+
+func (i *issuer) newAuthority(d db.AuthDB) (*authority.Authority, error) {
+	a, err := authority.NewEmbedded(
 		authority.WithConfig(&config.Config{AuthorityConfig: &config.AuthConfig{
 			Provisioners: provisioner.List{profileProvisioner{Peer}, profileProvisioner{Client}, profileProvisioner{Server}},
 			Backdate:     &provisioner.Duration{Duration: backdate},
 		}}),
 		authority.WithX509RootCerts(i.root),
 		authority.WithX509SignerFunc(func() ([]*x509.Certificate, crypto.Signer, error) {
-			return []*x509.Certificate{i.intermediate}, signer, nil
+			return []*x509.Certificate{i.intermediate}, i.signer, nil
 		}),
 		authority.WithX509IntermediateCerts(i.intermediate),
-		authority.WithDatabase(newDatabase(l)),
+		authority.WithDatabase(d),
 		authority.WithQuietInit(),
 	)
 	if err != nil {
 		return nil, fmt.Errorf("open smallstep's authority: %w", err)
 	}
-	return i, nil
+	return a, nil
+}
+
+// unrecorded returns the issuer as one that asks and tells the ledger nothing,
+// for this member's own certificate when there is no quorum.
+func (i *issuer) unrecorded() (*issuer, error) {
+	out := *i
+	var err error
+	out.authority, err = i.newAuthority(newDatabase(nowhere{}))
+	return &out, err
 }
 
 // sign issues a certificate and records it in the ledger. The chain is the

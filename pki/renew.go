@@ -6,6 +6,7 @@ import (
 	"context"
 	"log/slog"
 	"math/rand/v2"
+	"sync"
 	"time"
 )
 
@@ -20,9 +21,14 @@ const (
 )
 
 // Run renews this member's certificate for as long as ctx lives; it is started
-// once. A renewal that fails is tried again, ever more slowly, past the
-// certificate's end if need be. It returns nil.
+// once. A renewal that fails is tried again, ever more slowly; when a tenth of
+// the certificate's life is left, the member does without the ledger, which is
+// told when there is a quorum again: without certificates there would never be
+// one. It returns nil.
 func (a *Authority) Run(ctx context.Context) error {
+	var wg sync.WaitGroup
+	defer wg.Wait()
+	wg.Go(func() { a.record(ctx) })
 	for a.await(ctx, func() time.Time { return a.current.Load().renew }) && a.renewUntilDone(ctx) {
 	}
 	return nil
@@ -54,6 +60,10 @@ func (a *Authority) renewUntilDone(ctx context.Context) bool {
 	delay := max(min(firstRetry, life/100), leastRetry)
 	for {
 		err := a.renew(ctx)
+		if err != nil && ctx.Err() == nil && time.Until(leaf.NotAfter) < life/10 {
+			a.log.Warn("certificate will be recorded later", "err", err)
+			err = a.renewUnrecorded(ctx)
+		}
 		if err == nil {
 			a.metrics.renewals.WithLabelValues("ok").Inc()
 			a.logIdentity("certificate renewed")

@@ -10,6 +10,7 @@ import (
 	"io"
 	"log/slog"
 	"net"
+	"os"
 	"strings"
 	"sync"
 	"testing"
@@ -154,18 +155,22 @@ func TestRenewalsAreSpread(t *testing.T) {
 func TestAFailingRenewalIsTriedAgainEverMoreSlowlyAndPastTheEnd(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := testConfig(t)
+		c.MemberTTL = 10 * 24 * time.Hour
 		ledger := c.Ledger.(*memoryLedger)
 		var logged journal
 		c.Logger = slog.New(slog.NewTextHandler(&logged, nil))
 		a := open(t, c)
 		before := leafOf(a)
 		ledger.fail(errLedger)
+		if err := os.RemoveAll(c.Dir); err != nil { // nor can it do without the ledger
+			t.Fatal(err)
+		}
 		run(t, a)
 		pass(time.Until(before.NotAfter))
 		failed := value(t, a.metrics.renewals.WithLabelValues("failed"))
-		// A fifth of 30 days at one attempt every ten minutes are 864, half of 30
-		// days are 2160; the jitter may add to it.
-		if failed < 800 || failed > 3300 {
+		// A fifth of 10 days at one attempt every ten minutes are 288, half of 10
+		// days are 720; the jitter may add to it.
+		if failed < 260 || failed > 1100 {
 			t.Errorf("%v attempts until the end, want one every ten minutes or so", failed)
 		}
 		if strings.Contains(logged.String(), "level=ERROR") || !strings.Contains(logged.String(), "level=WARN") {
@@ -176,12 +181,40 @@ func TestAFailingRenewalIsTriedAgainEverMoreSlowlyAndPastTheEnd(t *testing.T) {
 			t.Error("a failure past the end must be an error")
 		}
 		ledger.fail(nil)
+		if err := os.Mkdir(c.Dir, 0o700); err != nil {
+			t.Fatal(err)
+		}
 		pass(2 * lastRetry)
 		if leafOf(a).Equal(before) {
 			t.Error("not renewed when the ledger came back")
 		}
 		if err := a.checkIdentity(leafOf(a)); err != nil {
 			t.Error(err)
+		}
+	})
+}
+
+func TestWithoutAQuorumAMemberStillHasACertificateAndRecordsItLater(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := testConfig(t)
+		c.MemberTTL = time.Hour
+		ledger := c.Ledger.(*memoryLedger)
+		a := open(t, c)
+		ledger.fail(errLedger)
+		run(t, a)
+		for range 50 {
+			pass(5 * time.Minute)
+			if err := a.checkIdentity(leafOf(a)); err != nil {
+				t.Fatal(err)
+			}
+		}
+		ledger.fail(nil)
+		pass(lastRecord)
+		serial := leafOf(a).SerialNumber.String()
+		for _, table := range []string{certificatesTable, dataTable} {
+			if raw, err := ledger.Get(t.Context(), bucketPrefix+table, []byte(serial)); raw == nil || err != nil {
+				t.Errorf("%s: the certificate is not recorded (%v)", table, err)
+			}
 		}
 	})
 }

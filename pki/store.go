@@ -38,7 +38,7 @@ type store struct{ ledger Ledger }
 var _ database.DB = store{}
 
 // newDatabase returns what smallstep's authority records certificates in.
-func newDatabase(l Ledger) db.AuthDB { return &db.DB{DB: store{l}} }
+func newDatabase(l Ledger) *db.DB { return &db.DB{DB: store{l}} }
 
 func (s store) Open(string, ...database.Option) error { return nil }
 func (s store) Close() error                          { return nil }
