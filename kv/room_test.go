@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"testing"
-	"time"
 
 	"github.com/cockroachdb/pebble/v2/vfs"
 )
@@ -44,18 +43,7 @@ func TestRoomComesBackWithoutFurtherWrites(t *testing.T) {
 		t.Fatal(err)
 	}
 	<-done
-	late := time.After(20 * time.Second)
-	for {
-		err := s.room(keys * size * 3 / 4)
-		if err == nil {
-			return
-		}
-		select {
-		case <-time.After(10 * time.Millisecond):
-		case <-late:
-			t.Fatal(err)
-		}
-	}
+	eventually(t, func() error { return s.room(keys * size * 3 / 4) })
 }
 
 func (s *Store) room(most int64) error {
