@@ -72,8 +72,10 @@ func (n *Node) propose(ctx context.Context, command []byte, barrier bool) outcom
 	}
 	select {
 	case out := <-p.done:
-		p.command = nil
-		proposals.Put(p)
+		if out.err == nil { // else the submitter may still be reading it
+			p.command = nil
+			proposals.Put(p)
+		}
 		return out
 	case <-ctx.Done():
 		return n.line.leave(p, ctx.Err())
