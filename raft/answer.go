@@ -45,6 +45,8 @@ func (n *Node) answer(ctx context.Context, from uint64, kind byte, body []byte) 
 		return number(n.raft.LastIndex()), nil
 	case kindHello:
 		return n.answerHello(ctx, from, string(body))
+	case kindAsk:
+		return n.answerAsk(ctx, from, body)
 	}
 	if _, ok := n.server(from); !ok {
 		return nil, fmt.Errorf("%w: %s is no member here", ErrMember, serverID(from))
@@ -58,8 +60,6 @@ func (n *Node) answer(ctx context.Context, from uint64, kind byte, body []byte) 
 		return n.answerChange(ctx, body)
 	case kindTransfer:
 		return n.answerTransfer(ctx, body)
-	case kindAsk:
-		return n.answerAsk(ctx, from, body)
 	}
 	return nil, fmt.Errorf("raft: request of kind %d, which this version does not know", kind)
 }

@@ -54,8 +54,9 @@ type Config struct {
 	// Network. When it differs from what the cluster knows, it is announced.
 	Address string
 
-	// Asked answers what other members, and this one, pass to Ask. It may be
-	// called concurrently.
+	// Asked answers what other members, and this one, pass to Ask. The network
+	// has authenticated from; it may be a member that is no longer in the
+	// configuration here, or not yet. Asked may be called concurrently.
 	Asked func(ctx context.Context, from uint64, request []byte) ([]byte, error)
 	// Removed is told once, on a goroutine of its own, that this member is no
 	// part of the cluster any more. It must return before Shutdown can.

@@ -28,7 +28,7 @@ const (
 //
 // This and the following changes may be made at any member, which hands them
 // to the leader. They wait for it as long as ctx allows and return when the
-// change is committed and this member's state has it. ErrNoLeader means that
+// change is committed and this member has it. ErrNoLeader means that
 // nothing was changed, ErrUnknown that it may have been.
 func (n *Node) AddLearner(ctx context.Context, member uint64, address string) error {
 	if member == 0 || address == "" {
@@ -69,7 +69,10 @@ func (n *Node) change(ctx context.Context, op operation, member uint64, address 
 		} else {
 			index, err = n.callLeader(ctx, kindChange, appendText(appendUvarints(nil, uint64(op), member), address))
 		}
-		if err == nil {
+		switch {
+		case err == nil && op == remove && member == n.config.Member:
+			return nil // nobody tells this member any more
+		case err == nil:
 			return n.awaitApplied(ctx, index)
 		}
 		if !n.again(ctx, err) {
