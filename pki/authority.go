@@ -83,7 +83,7 @@ func Open(ctx context.Context, c Config) (*Authority, error) {
 	if c.Logger == nil {
 		c.Logger = slog.New(slog.DiscardHandler)
 	}
-	hosts, err := checkHosts(append([]string{c.Name, "localhost", "127.0.0.1", "::1"}, c.Hosts...))
+	hosts, err := memberHosts(c.Name, c.Hosts)
 	if err != nil {
 		return nil, err
 	}

@@ -21,6 +21,11 @@
 // ledger. So a crash at any moment of the first start leaves either no CA or one
 // that this member can open.
 //
+// A machine joins by a token ([Authority.Invite], [Join]), which tells it whose
+// root to trust and proves that it was invited. It makes its key itself and is
+// given the rest ([Authority.Admit]) over TLS that only the cluster's root can
+// vouch for; all of it becomes Dir by one rename ([Joining.Accept]).
+//
 // A certificate is signed by smallstep's authority, under one of three profiles:
 // peer, client and server. No profile's certificate does another's work: what a
 // door accepts is decided by its extended key usage and by the member's URI

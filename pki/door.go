@@ -2,7 +2,15 @@
 
 package pki
 
-import "crypto/tls"
+import (
+	"crypto/tls"
+	"slices"
+)
+
+// JoinProtocol is the ALPN protocol of a machine that has no certificate yet.
+// On the peer door it is the only thing that such a machine can speak, so
+// whatever else is served there is served to members.
+const JoinProtocol = "cleat-join/1"
 
 // ClientDoor returns what the client door serves with: this member's
 // certificate as it is at each handshake, and a demand for a certificate of
@@ -11,8 +19,35 @@ import "crypto/tls"
 // name. The caller may set NextProtos.
 func (a *Authority) ClientDoor() *tls.Config { return a.door(a.verifyClient) }
 
-// PeerDoor is like ClientDoor, for members of this cluster only.
-func (a *Authority) PeerDoor() *tls.Config { return a.door(a.verifyPeer) }
+// PeerDoor is like ClientDoor, for members of this cluster only. A connection
+// that asks for JoinProtocol is let in without a certificate and gets nothing
+// but that protocol, whatever NextProtos the caller sets.
+func (a *Authority) PeerDoor() *tls.Config {
+	door, join := a.door(a.verifyPeer), a.joinDoor()
+	door.GetConfigForClient = func(hello *tls.ClientHelloInfo) (*tls.Config, error) {
+		if slices.Contains(hello.SupportedProtos, JoinProtocol) {
+			return join, nil
+		}
+		return nil, nil // the door itself
+	}
+	return door
+}
+
+// joinDoor shows the root with the chain, for a machine that knows no more of
+// the cluster than the root's digest.
+func (a *Authority) joinDoor() *tls.Config {
+	return &tls.Config{
+		MinVersion: tls.VersionTLS13,
+		NextProtos: []string{JoinProtocol},
+		ClientAuth: tls.NoClientCert,
+		GetCertificate: func(*tls.ClientHelloInfo) (*tls.Certificate, error) {
+			shown := a.current.Load().certificate
+			shown.Certificate = append(slices.Clip(shown.Certificate), a.issuer.root.Raw)
+			return &shown, nil
+		},
+		SessionTicketsDisabled: true,
+	}
+}
 
 // door demands a certificate and leaves the checking of it to verify, which
 // knows its reasons. The names of our roots are not sent as a hint: a client

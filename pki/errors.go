@@ -29,6 +29,11 @@ var (
 
 	// ErrNotMember means that a connection's other end is not known as a member.
 	ErrNotMember = errors.New("pki: not a member's connection")
+	// ErrAdmission means that a cluster's answer to a machine that joins does not
+	// hold together.
+	ErrAdmission = errors.New("pki: bad answer to the request to join")
+	// ErrJoined means that a directory already has a member's identity.
+	ErrJoined = errors.New("pki: the directory already has a member's identity")
 
 	// ErrInvitation refuses to make a token that nobody could use.
 	ErrInvitation = errors.New("pki: invitation not accepted")

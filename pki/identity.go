@@ -50,10 +50,24 @@ func issuedAt(leaf *x509.Certificate) time.Time { return leaf.NotBefore.Add(back
 
 // self is what this member's certificate says.
 func (a *Authority) self() subject {
+	return memberSubject(a.config.ClusterID, a.config.MemberID, a.hosts)
+}
+
+func memberSubject(cluster, member uint64, hosts []string) subject {
 	return subject{
-		name: memberPrefix + hexID(a.config.MemberID),
-		sans: append(slices.Clone(a.hosts), memberURI(a.config.ClusterID, a.config.MemberID).String()),
+		name: memberPrefix + hexID(member),
+		sans: append(slices.Clone(hosts), memberURI(cluster, member).String()),
 	}
+}
+
+// memberHosts are the hosts of a member's certificate, each once.
+func memberHosts(name string, more []string) ([]string, error) {
+	return checkHosts(append([]string{name, "localhost", "127.0.0.1", "::1"}, more...))
+}
+
+// memberTTL is the life of a member's certificate that is made now.
+func (a *Authority) memberTTL() time.Duration {
+	return min(a.config.MemberTTL, time.Until(a.issuer.intermediate.NotAfter)-time.Second)
 }
 
 // renew makes a new key and certificate for this member and serves with them
@@ -87,8 +101,7 @@ func (a *Authority) renewBy(ctx context.Context, i *issuer) error {
 	if err != nil {
 		return err
 	}
-	ttl := min(a.config.MemberTTL, time.Until(a.issuer.intermediate.NotAfter)-time.Second)
-	chain, err := i.sign(ctx, csr, Peer, s, ttl)
+	chain, err := i.sign(ctx, csr, Peer, s, a.memberTTL())
 	if err != nil {
 		return fmt.Errorf("sign this member's certificate: %w", err)
 	}
@@ -102,12 +115,16 @@ func (a *Authority) renewBy(ctx context.Context, i *issuer) error {
 
 // save writes key and chain as one file, so that no crash parts them.
 func (a *Authority) save(key crypto.Signer, chain []*x509.Certificate) error {
+	return writeIdentity(a.identityPath(), key, chain...)
+}
+
+func writeIdentity(path string, key crypto.Signer, chain ...*x509.Certificate) error {
 	der, err := x509.MarshalPKCS8PrivateKey(key)
 	if err != nil {
 		return err
 	}
 	text := pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der})
-	return writeFile(a.identityPath(), append(text, EncodePEM(chain...)...))
+	return writeFile(path, append(text, EncodePEM(chain...)...))
 }
 
 func (a *Authority) identityPath() string { return filepath.Join(a.config.Dir, identityFile) }

@@ -33,8 +33,12 @@ const (
 	// caTTL is the life of the root and the intermediate.
 	caTTL = 10 * 365 * 24 * time.Hour
 
-	// backdate makes a new certificate valid on a machine whose clock is behind.
-	backdate = time.Minute
+	// maxClockDifference is how far the clock of a machine that joins may be from
+	// ours.
+	maxClockDifference = 5 * time.Minute
+	// backdate makes a new certificate valid on a machine whose clock is behind,
+	// and one of a machine whose clock is ahead valid here.
+	backdate = maxClockDifference + time.Minute
 )
 
 // The templates say everything that goes into a certificate: what is not named

@@ -31,14 +31,8 @@ const (
 // the profile may be given for it. Names that the profile does not know are
 // left out.
 func checkRequest(csr *x509.CertificateRequest, p Profile) (subject, error) {
-	if csr == nil || csr.PublicKey == nil {
-		return subject{}, fmt.Errorf("%w: it has no public key", ErrRequest)
-	}
-	if err := checkKey(csr.PublicKey); err != nil {
+	if err := checkHolder(csr); err != nil {
 		return subject{}, err
-	}
-	if err := csr.CheckSignature(); err != nil {
-		return subject{}, fmt.Errorf("%w: %w", ErrRequest, err)
 	}
 	switch p {
 	case Client:
@@ -49,6 +43,20 @@ func checkRequest(csr *x509.CertificateRequest, p Profile) (subject, error) {
 		return subject{}, fmt.Errorf("%w: a member makes its peer certificate itself", ErrProfile)
 	}
 	return subject{}, fmt.Errorf("%w: %q is none of peer, client, server", ErrProfile, p)
+}
+
+// checkHolder checks the key of the request, and that the caller holds it.
+func checkHolder(csr *x509.CertificateRequest) error {
+	if csr == nil || csr.PublicKey == nil {
+		return fmt.Errorf("%w: it has no public key", ErrRequest)
+	}
+	if err := checkKey(csr.PublicKey); err != nil {
+		return err
+	}
+	if err := csr.CheckSignature(); err != nil {
+		return fmt.Errorf("%w: %w", ErrRequest, err)
+	}
+	return nil
 }
 
 // checkKey lets through what TLS 1.3 speaks and nobody breaks.

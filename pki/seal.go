@@ -116,16 +116,20 @@ func readClusterKey(path string) (clusterKey, error) {
 		return clusterKey{}, err
 	}
 	defer clear(text)
-	block, _ := pem.Decode(text)
-	if block == nil || block.Type != clusterKeyType {
-		return clusterKey{}, fmt.Errorf("%w: %s holds no %q block", ErrClusterKey, path, clusterKeyType)
-	}
-	defer clear(block.Bytes)
-	k, err := newClusterKey(block.Bytes)
+	k, err := decodeClusterKey(text)
 	if err != nil {
 		return k, fmt.Errorf("%s: %w", path, err)
 	}
 	return k, nil
+}
+
+func decodeClusterKey(text []byte) (clusterKey, error) {
+	block, _ := pem.Decode(text)
+	if block == nil || block.Type != clusterKeyType {
+		return clusterKey{}, fmt.Errorf("%w: it has no %q block", ErrClusterKey, clusterKeyType)
+	}
+	defer clear(block.Bytes)
+	return newClusterKey(block.Bytes)
 }
 
 // ensureClusterKey returns the key in the file, which it makes if there is
