@@ -62,6 +62,18 @@ func median(values []float64) float64 {
 	return (sorted[half-1] + sorted[half]) / 2
 }
 
+// noisy is the share of the machine above which others blur a round.
+const noisy = 0.08
+
+// quiet leaves out the noisy rounds, unless there is no other.
+func quiet(rounds []figures) []figures {
+	kept := slices.DeleteFunc(slices.Clone(rounds), func(f figures) bool { return f.Others >= noisy })
+	if len(kept) == 0 {
+		return rounds
+	}
+	return kept
+}
+
 // medians takes each figure's median on its own.
 func medians(rounds []figures) figures {
 	of := func(field func(figures) float64) float64 {

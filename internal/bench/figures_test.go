@@ -54,6 +54,16 @@ func TestMediansAreTakenFieldByField(t *testing.T) {
 	}
 }
 
+func TestNoisyRoundsAreLeftOutWhereThereIsAnother(t *testing.T) {
+	calm, loud := figures{Throughput: 1, Others: 0.01}, figures{Throughput: 2, Others: 0.3}
+	if got := quiet([]figures{loud, calm, loud}); len(got) != 1 || got[0] != calm {
+		t.Errorf("kept %v", got)
+	}
+	if got := quiet([]figures{loud, loud}); len(got) != 2 {
+		t.Errorf("kept %v of noisy ones only", got)
+	}
+}
+
 func TestFiguresOfAPhase(t *testing.T) {
 	p := phase{metered{2 * time.Second, 8 * time.Millisecond, 0.5, 5}, []time.Duration{3e6, 1e6, 2e6, 4e6}}
 	if got, want := p.figures(), (figures{2, 2, 4, 2000, 5, 0.5}); got != want {

@@ -74,7 +74,7 @@ func (r *report) add(m measure, contender string, f figures) {
 	for i := range r.Rows {
 		if w := &r.Rows[i]; w.Measure == m.name && w.Contender == contender {
 			w.Rounds = append(w.Rounds, f)
-			w.Median = medians(w.Rounds)
+			w.Median = medians(quiet(w.Rounds))
 			return
 		}
 	}
@@ -194,16 +194,7 @@ func moduleVersion(path string) string {
 
 // legend tells where the figures come from, in a line.
 func (r *report) legend() string {
-	return fmt.Sprintf("%s · %s, %d cores shared with the client, %.0f GB, Linux %s · cleat %s · etcd %s · client/v3 %s · medians of %d × %gs, others used %.0f %% of the machine",
+	return fmt.Sprintf("%s · %s, %d cores shared with the client, %.0f GB, Linux %s · cleat %s · etcd %s · client/v3 %s · medians of %d × %gs",
 		r.Date, r.Machine.CPU, r.Machine.Cores, float64(r.Machine.Memory)/1e9, r.Machine.Kernel,
-		r.Versions["cleat"], r.Versions["etcd"], r.Versions["client/v3"], r.Rounds, r.Seconds, 100*r.others())
-}
-
-// others is the median share of the machine that somebody else used.
-func (r *report) others() float64 {
-	var shares []float64
-	for _, w := range r.Rows {
-		shares = append(shares, w.Median.Others)
-	}
-	return median(shares)
+		r.Versions["cleat"], r.Versions["etcd"], r.Versions["client/v3"], r.Rounds, r.Seconds)
 }

@@ -136,12 +136,9 @@ func (b bench) perform(ctx context.Context, sc scene, c contender, round int, re
 	return nil
 }
 
-// Others that use the machine blur what is measured. A phase in which they used
-// more than noisy of it is tried again, and the quieter try counts.
-const (
-	noisy = 0.08
-	tries = 2
-)
+// tries of a noisy phase; the quieter one counts. What keeps a machine busy
+// rarely ends within seconds, so more would win little.
+const tries = 2
 
 func (b bench) quieter(ctx context.Context, m measure, s *stage) (best figures, err error) {
 	for try := range tries {

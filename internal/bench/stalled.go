@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
@@ -25,6 +26,7 @@ type slowed struct {
 	GrowthWith    float64 `json:"rss_growth_bytes_with"`
 	// How long the watcher needs for all events once it reads again.
 	CatchUp float64 `json:"catch_up_s"`
+	Others  float64 `json:"cpu_share_of_others"`
 }
 
 const stalledName = "stalled"
@@ -73,6 +75,7 @@ func summarize(name string, events int, without, with []passed) slowed {
 		Without: of(without, rate), With: of(with, rate),
 		GrowthWithout: of(without, growth), GrowthWith: of(with, growth),
 		CatchUp: of(with, func(p passed) float64 { return p.catchUp }),
+		Others:  of(append(slices.Clone(without), with...), func(p passed) float64 { return p.others }),
 	}
 	s.Ratio = ratio(s.With, s.Without)
 	return s
