@@ -33,7 +33,7 @@ type Options struct {
 	Dir string
 	FS  vfs.FS // nil: the real one
 
-	CacheBytes    int64 // blocks kept in memory; zero: 64 MiB
+	CacheBytes    int64 // blocks kept in memory; zero: 96 MiB
 	MemtableBytes int64 // zero: 32 MiB
 	TailBytes     int   // recent events kept in memory; zero: 16 MiB
 
