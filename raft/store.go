@@ -164,8 +164,27 @@ func (s segments) Create(info types.SegmentInfo) (types.SegmentWriter, error) {
 }
 
 func (s segments) Open(info types.SegmentInfo) (types.SegmentReader, error) {
+	if info.IndexStart == 0 {
+		return s.openCut(info)
+	}
 	r, err := s.Filer.Open(info)
 	return r, s.naming(info, err)
+}
+
+// openCut opens a segment whose end was cut off when another leader's entries
+// replaced it. raft-wal calls such a segment sealed without writing the index
+// that it needs to read one, so its entries are found as those of a segment
+// that is still written to.
+func (s segments) openCut(info types.SegmentInfo) (types.SegmentReader, error) {
+	w, err := s.Filer.RecoverTail(info)
+	if err != nil {
+		return nil, s.naming(info, err)
+	}
+	if last := w.LastIndex(); last < info.MaxIndex {
+		err := fmt.Errorf("damaged: ends at entry %d, not at %d", last, info.MaxIndex)
+		return nil, errors.Join(s.naming(info, err), w.Close())
+	}
+	return w, nil
 }
 
 func (s segments) RecoverTail(info types.SegmentInfo) (types.SegmentWriter, error) {
