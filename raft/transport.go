@@ -37,7 +37,11 @@ func (n *Node) openTransport() hraft.Transport {
 		hints: &n.hints,
 		NetworkTransport: hraft.NewNetworkTransportWithConfig(&hraft.NetworkTransportConfig{
 			Stream: s, MaxPool: streamPool, Timeout: messagePatience(c.ElectionTimeout),
-			Logger: hclogTo(c.Logger), MsgpackUseNewTimeFormat: true,
+			// No pipelines: one group of commands is on its way at a time, and
+			// hraft's hangs for ever when an answer that refuses is followed by
+			// another answer, with replication to that member.
+			MaxRPCsInFlight: 1,
+			Logger:          hclogTo(c.Logger), MsgpackUseNewTimeFormat: true,
 		}),
 	}
 	return n.transport
@@ -85,14 +89,6 @@ func (t *transport) AppendEntries(id hraft.ServerID, a hraft.ServerAddress,
 	return t.NetworkTransport.AppendEntries(id, t.target(id, a), args, resp)
 }
 
-func (t *transport) AppendEntriesPipeline(id hraft.ServerID, a hraft.ServerAddress) (hraft.AppendPipeline, error) {
-	p, err := t.NetworkTransport.AppendEntriesPipeline(id, t.target(id, a))
-	if err != nil {
-		return nil, err
-	}
-	return pipeline{p}, nil
-}
-
 func (t *transport) RequestVote(id hraft.ServerID, a hraft.ServerAddress,
 	args *hraft.RequestVoteRequest, resp *hraft.RequestVoteResponse) error {
 	return t.NetworkTransport.RequestVote(id, t.target(id, a), args, resp)
@@ -127,13 +123,6 @@ func (t *transport) Close() error {
 	defer t.mu.Unlock()
 	t.closed = true
 	return err
-}
-
-type pipeline struct{ hraft.AppendPipeline }
-
-func (p pipeline) AppendEntries(args *hraft.AppendEntriesRequest, resp *hraft.AppendEntriesResponse) (hraft.AppendFuture, error) {
-	limit(args)
-	return p.AppendPipeline.AppendEntries(args, resp)
 }
 
 // limit cuts a message to its size, and what it claims committed to what it
