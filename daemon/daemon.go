@@ -175,7 +175,12 @@ func (d *Daemon) openRaft() error {
 	if errors.Is(err, raft.ErrMember) {
 		return fmt.Errorf("%w: data directory %s: member.json names another member than the log: %w", ErrConfig, d.dir.path, err)
 	}
-	return err
+	if err != nil {
+		return err
+	}
+	// The log fsyncs what is in its files. That the files exist must last as
+	// well, before anything is acknowledged.
+	return d.dir.syncNames()
 }
 
 // startLocal starts what follows the state on every member, and what the

@@ -144,7 +144,7 @@ func (d *dataDir) create(path, raftLog string) error {
 // writeFileDurably makes a file appear whole or not at all, also after a power
 // loss.
 func writeFileDurably(path string, data []byte) error {
-	tmp, err := os.CreateTemp(filepath.Dir(path), ".new-*")
+	tmp, err := os.OpenFile(path+".new", os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)
 	if err != nil {
 		return err
 	}
@@ -159,6 +159,11 @@ func writeFileDurably(path string, data []byte) error {
 		return err
 	}
 	return syncDir(filepath.Dir(path))
+}
+
+// syncNames makes it last that the log's files, and the log, exist.
+func (d *dataDir) syncNames() error {
+	return errors.Join(syncDir(filepath.Join(d.path, "raft")), syncDir(d.path))
 }
 
 func syncDir(path string) error {
