@@ -78,21 +78,21 @@ type use struct {
 
 // Invite makes a token and records it. The error is ErrInvitation if the
 // invitation makes no sense; any other error is the ledger's.
-func (a *Authority) Invite(ctx context.Context, i Invitation) (Token, error) {
+func (a *Authority) Invite(ctx context.Context, i Invitation) (Token, TokenInfo, error) {
 	record, err := newTokenRecord(i, time.Now())
 	if err != nil {
-		return Token{}, err
+		return Token{}, TokenInfo{}, err
 	}
 	t := newToken(a.issuer.root)
 	done, err := a.config.Ledger.Commit(ctx, []Op{record.op(t.ID(), nil)})
 	if err != nil {
-		return Token{}, fmt.Errorf("record the token: %w", err)
+		return Token{}, TokenInfo{}, fmt.Errorf("record the token: %w", err)
 	}
 	if !done {
-		return Token{}, fmt.Errorf("record the token: %w", errChanged) // two equal secrets of 256 bits
+		return Token{}, TokenInfo{}, fmt.Errorf("record the token: %w", errChanged) // two equal secrets of 256 bits
 	}
 	a.log.Info("token made", "token", t.ID()[:16], "role", string(record.Role), "uses", record.Left, "expires", record.Expires, "by", record.By)
-	return t, nil
+	return t, record.info(t.ID()), nil
 }
 
 func newTokenRecord(i Invitation, now time.Time) (tokenRecord, error) {

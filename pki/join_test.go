@@ -105,11 +105,7 @@ func TestAMachineJoinsWithATokenAndSpeaksToTheOthers(t *testing.T) {
 	if info, err := os.Stat(j.dir); err != nil || info.Mode() != 0o700|os.ModeDir {
 		t.Errorf("%v, %v", info, err)
 	}
-	again, err := b.Invite(t.Context(), Invitation{}) // and it is as good a member as the first
-	if err != nil {
-		t.Fatal(err)
-	}
-	third := join(t, again)
+	third := join(t, invite(t, b, Invitation{})) // and it is as good a member as the first
 	if err := third.Accept(admit(t, b, third, 3)); err != nil {
 		t.Error(err)
 	}

@@ -16,9 +16,12 @@ import (
 
 func invite(t testing.TB, a *Authority, i Invitation) Token {
 	t.Helper()
-	token, err := a.Invite(t.Context(), i)
+	token, info, err := a.Invite(t.Context(), i)
 	if err != nil {
 		t.Fatal(err)
+	}
+	if info.ID != token.ID() || info.Left < 1 {
+		t.Fatalf("%s is %+v", token, info)
 	}
 	return token
 }
@@ -100,7 +103,7 @@ func TestInviteRefusesWhatNobodyCouldUse(t *testing.T) {
 		"too many uses":        {Uses: maxTokenUses + 1},
 		"one id, two machines": {Uses: 2, Member: 9},
 	} {
-		if _, err := a.Invite(t.Context(), i); !errors.Is(err, ErrInvitation) {
+		if _, _, err := a.Invite(t.Context(), i); !errors.Is(err, ErrInvitation) {
 			t.Errorf("%s: %v, want ErrInvitation", name, err)
 		}
 	}
@@ -309,7 +312,7 @@ func TestWithoutTheLedgerThereAreNoTokens(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
 	c.Ledger.(*memoryLedger).fail(errLedger)
-	_, inviteErr := a.Invite(ctx, Invitation{})
+	_, _, inviteErr := a.Invite(ctx, Invitation{})
 	_, listErr := a.Tokens(ctx)
 	_, revokeErr := a.RevokeToken(ctx, token.ID())
 	_, checkErr := a.Check(ctx, redemption(token, "k"))
