@@ -5,6 +5,7 @@ package server
 import (
 	"context"
 	"errors"
+	"log/slog"
 
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
@@ -12,6 +13,9 @@ import (
 	"github.com/cleatd/cleat/pki"
 	"github.com/cleatd/cleat/raft"
 )
+
+// errNoAddress refuses to invite to where nobody can come.
+var errNoAddress = errors.New("this member has no peer door that others can reach: start it with --listen-peer and --advertise, then invite")
 
 // faults says with which code a caller is told. Unavailable is only for what
 // did not happen, so that trying again is safe.
@@ -25,6 +29,16 @@ var faults = []struct {
 	{pki.ErrTTL, codes.InvalidArgument},
 	{pki.ErrProfile, codes.InvalidArgument},
 	{pki.ErrClusterKey, codes.FailedPrecondition},
+	{pki.ErrInvitation, codes.InvalidArgument},
+	{pki.ErrTokenFormat, codes.InvalidArgument},
+	{pki.ErrTokenAmbiguous, codes.InvalidArgument},
+	{pki.ErrTokenUnknown, codes.NotFound},
+	{pki.ErrTokenExpired, codes.PermissionDenied},
+	{pki.ErrTokenUsed, codes.PermissionDenied},
+	{pki.ErrTokenRevoked, codes.PermissionDenied},
+	{pki.ErrTokenDigest, codes.FailedPrecondition},
+	{pki.ErrClock, codes.FailedPrecondition},
+	{errNoAddress, codes.FailedPrecondition},
 	{raft.ErrNoLeader, codes.Unavailable},
 	{raft.ErrStopped, codes.Unavailable},
 	{raft.ErrUnknown, codes.Unknown},
@@ -35,12 +49,12 @@ var faults = []struct {
 
 // fault translates an error for the caller. What it does not know is a bug or a
 // broken disk, and is logged.
-func (s *Server) fault(call string, err error) error {
+func fault(log *slog.Logger, call string, err error) error {
 	for _, f := range faults {
 		if errors.Is(err, f.cause) {
 			return status.Error(f.code, err.Error())
 		}
 	}
-	s.log.Error("request met an unknown fault", "rpc", call, "err", err)
+	log.Error("request met an unknown fault", "rpc", call, "err", err)
 	return status.Error(codes.Internal, err.Error())
 }

@@ -32,13 +32,18 @@ type Store interface {
 	Compacted() int64
 }
 
-// Config is what a Server is given; all of it is required but Logger.
+// Config is what a Server is given; all of it is required but
+// PeerAddress and Logger.
 type Config struct {
 	Authority *pki.Authority
 	Node      Node
 	Store     Store
 	Doors     func() *admin.Doors // the addresses that are really listened on
 	Space     func() *admin.Space
+
+	// PeerAddress is the host and port at which others reach the peer door, ""
+	// if they cannot. Nil: they cannot.
+	PeerAddress func() string
 
 	ClusterID, MemberID uint64
 	Name, Version       string
@@ -69,7 +74,7 @@ func (s *Server) Register(r grpc.ServiceRegistrar) { admin.RegisterAdminServer(r
 func (s *Server) IssueCertificate(ctx context.Context, r *admin.IssueCertificateRequest) (*admin.IssueCertificateResponse, error) {
 	chain, err := s.issue(ctx, r)
 	if err != nil {
-		return nil, s.fault("IssueCertificate", err)
+		return nil, fault(s.log, "IssueCertificate", err)
 	}
 	return &admin.IssueCertificateResponse{
 		ChainPem:  pki.EncodePEM(chain...),

@@ -18,6 +18,7 @@ import (
 	"math"
 	"net"
 	"path/filepath"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -33,8 +34,8 @@ import (
 	"github.com/cleatd/cleat/raft"
 )
 
-// ledger keeps the CA of a test in memory. Its conditions always hold: there
-// is one writer.
+// ledger keeps the CA and the tokens of a test in memory. Its conditions always
+// hold: there is one writer.
 type ledger struct {
 	mu     sync.Mutex
 	values map[string][]byte
@@ -47,8 +48,16 @@ func (l *ledger) Get(_ context.Context, bucket string, key []byte) ([]byte, erro
 	return l.values[bucket+"\x00"+string(key)], nil
 }
 
-func (l *ledger) List(context.Context, string, []byte) ([]pki.Item, error) {
-	return nil, errors.New("nobody lists here")
+func (l *ledger) List(_ context.Context, bucket string, prefix []byte) ([]pki.Item, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	var items []pki.Item
+	for at, value := range l.values {
+		if key, found := strings.CutPrefix(at, bucket+"\x00"); found && strings.HasPrefix(key, string(prefix)) {
+			items = append(items, pki.Item{Key: []byte(key), Value: value})
+		}
+	}
+	return items, l.err
 }
 
 func (l *ledger) Commit(_ context.Context, ops []pki.Op) (bool, error) {
@@ -83,12 +92,13 @@ type setUp struct {
 	client    admin.AdminClient
 	authority *pki.Authority
 	ledger    *ledger
+	address   *string       // of the peer door
 	logs      *bytes.Buffer // read only after a call has returned
 }
 
 func start(t *testing.T) setUp {
 	t.Helper()
-	s := setUp{ledger: &ledger{values: make(map[string][]byte)}, logs: new(bytes.Buffer)}
+	s := setUp{ledger: &ledger{values: make(map[string][]byte)}, address: new(string), logs: new(bytes.Buffer)}
 	var err error
 	s.authority, err = pki.Open(t.Context(), pki.Config{
 		Dir: filepath.Join(t.TempDir(), "pki"), ClusterID: 7, MemberID: 8, Name: "green", Ledger: s.ledger,
@@ -101,7 +111,8 @@ func start(t *testing.T) setUp {
 		Doors:     func() *admin.Doors { return &admin.Doors{Client: "127.0.0.1:2379"} },
 		Space:     func() *admin.Space { return &admin.Space{Ok: true, Free: 3, Reserve: 2} },
 		ClusterID: 7, MemberID: 8, Name: "green", Version: "1.2.3",
-		Logger: slog.New(slog.NewTextHandler(s.logs, nil)),
+		PeerAddress: func() string { return *s.address },
+		Logger:      slog.New(slog.NewTextHandler(s.logs, nil)),
 	})
 	path := filepath.Join(t.TempDir(), "s")
 	l, err := net.Listen("unix", path)
