@@ -21,6 +21,9 @@ type cluster struct {
 }
 
 func newCluster(t testing.TB) *cluster {
+	if t, ok := t.(*testing.T); ok {
+		t.Parallel()
+	}
 	return &cluster{world: newWorld(), t: t, dir: t.TempDir(), members: map[uint64]*member{}}
 }
 

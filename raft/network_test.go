@@ -155,14 +155,28 @@ func (h *host) Call(ctx context.Context, member uint64, address string, request 
 		}
 		cancel()
 	}()
-	answer, err := node.Answer(ctx, h.member, request)
-	if err != nil {
-		return nil, err
+	type outcome struct {
+		answer []byte
+		err    error
+	}
+	answered := make(chan outcome, 1)
+	go func() { // a caller does not wait for a member that hangs
+		answer, err := node.Answer(ctx, h.member, request)
+		answered <- outcome{answer, err}
+	}()
+	var out outcome
+	select {
+	case out = <-answered:
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
+	if out.err != nil {
+		return nil, out.err
 	}
 	for {
 		cut, changed := h.world.isCut(to.member, h.member)
 		if !cut {
-			return answer, ctx.Err()
+			return out.answer, ctx.Err()
 		}
 		select {
 		case <-changed:
