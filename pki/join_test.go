@@ -343,6 +343,7 @@ func TestAnAnswerThatDoesNotHoldTogetherIsNotAccepted(t *testing.T) {
 	good, others := admit(t, a, j, 2), admit(t, a, other, 3)
 	strange := join(t, invite(t, stranger, Invitation{}))
 	foreign := admit(t, stranger, strange, 2)
+	lured := admit(t, stranger, &Joining{token: invite(t, stranger, Invitation{}), key: j.key}, 2)
 	client, err := a.issuer.sign(context.Background(), request(t, j.key, named("alice")), Client, subject{name: "alice"}, time.Hour)
 	if err != nil {
 		t.Fatal(err)
@@ -353,6 +354,7 @@ func TestAnAnswerThatDoesNotHoldTogetherIsNotAccepted(t *testing.T) {
 		"another cluster's key":       func(m *Admission) { m.ClusterKey = foreign.ClusterKey },
 		"another cluster's CA":        func(m *Admission) { m.CA = foreign.CA },
 		"all of another cluster's CA": func(m *Admission) { m.CA, m.ClusterKey = foreign.CA, foreign.ClusterKey },
+		"all of another cluster":      func(m *Admission) { *m = lured },
 		"a damaged CA":                func(m *Admission) { m.CA = m.CA[:100] },
 		"a newer CA":                  func(m *Admission) { m.CA = []byte(`{"format":2}`) },
 		"another cluster's id":        func(m *Admission) { m.ClusterID++ },

@@ -6,6 +6,7 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"errors"
+	"math/big"
 	"net/url"
 	"os"
 	"path/filepath"
@@ -133,6 +134,10 @@ func TestOnlyTheExactURINamesAMember(t *testing.T) {
 		if _, _, ok := parseMemberURI(uri); ok != want {
 			t.Errorf("%s names a member: %v, want %v", text, ok, want)
 		}
+	}
+	two := &x509.Certificate{SerialNumber: big.NewInt(7), URIs: []*url.URL{memberURI(1, 2), memberURI(1, 3)}}
+	if _, id, err := identify(two); RefusalReason(err) != ReasonBadCertificate {
+		t.Errorf("a certificate with two URIs is of member %d (%v)", id, err)
 	}
 }
 
