@@ -16,7 +16,7 @@ import (
 	"time"
 )
 
-var storms = flag.Int("storms", 4, "how many seeds TestNoStormLosesOrRepeatsAnything runs")
+var storms = flag.Int("storms", 2, "how many seeds TestNoStormLosesOrRepeatsAnything runs")
 
 // storm is a cluster under load to which things happen.
 type storm struct {
@@ -63,7 +63,7 @@ func TestNoStormLosesOrRepeatsAnything(t *testing.T) {
 				s.promote(id)
 			}
 			calm := s.load()
-			for range 25 {
+			for range 20 {
 				s.happen()
 			}
 			s.clear()

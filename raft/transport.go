@@ -35,6 +35,8 @@ func (n *Node) openTransport() hraft.Transport {
 	n.transport = &transport{
 		self:  n.id,
 		hints: &n.hints,
+		away:  map[hraft.ServerID]chan struct{}{},
+		ended: make(chan struct{}),
 		NetworkTransport: hraft.NewNetworkTransportWithConfig(&hraft.NetworkTransportConfig{
 			Stream: s, MaxPool: streamPool, Timeout: messagePatience(c.ElectionTimeout),
 			// No pipelines: one group of commands is on its way at a time, and
@@ -52,7 +54,7 @@ func (n *Node) openTransport() hraft.Transport {
 // message must get onto a slow disk within it.
 func messagePatience(electionTimeout time.Duration) time.Duration { return 10 * electionTimeout }
 
-// transport is hraft's, with three differences.
+// transport is hraft's, with four differences.
 //
 // An address, where hraft sees one, is the member's id: hraft compares
 // addresses to tell whether it has voted for a candidate already, so two
@@ -61,6 +63,10 @@ func messagePatience(electionTimeout time.Duration) time.Duration { return 10 * 
 // A message never claims more committed than it shows: the receiver would
 // commit whatever else is in its log. hraft reads its commit index after it
 // has chosen the entries to send, and so can claim more.
+//
+// Entries for a member that cannot be reached wait until a heartbeat gets
+// through. hraft would try again ever more rarely, and leave a member that has
+// been away for half a minute without entries for ten seconds more.
 //
 // Once it is closed no heartbeat reaches hraft, which answers them past its
 // main loop, perhaps after the files are closed.
@@ -71,7 +77,16 @@ type transport struct {
 
 	mu     sync.RWMutex // held by each heartbeat for reading
 	closed bool
+
+	awayMu sync.Mutex
+	away   map[hraft.ServerID]chan struct{} // closed when a heartbeat gets through again
+	ended  chan struct{}                    // closed by Close
+	ending sync.Once
 }
+
+// awayPatience bounds how long entries wait for a heartbeat, which hraft sends
+// to members that were removed, too, as long as entries for them wait.
+const awayPatience = 5 * time.Minute
 
 func (t *transport) LocalAddr() hraft.ServerAddress { return hraft.ServerAddress(t.self) }
 
@@ -86,7 +101,45 @@ func (t *transport) target(id hraft.ServerID, address hraft.ServerAddress) hraft
 func (t *transport) AppendEntries(id hraft.ServerID, a hraft.ServerAddress,
 	args *hraft.AppendEntriesRequest, resp *hraft.AppendEntriesResponse) error {
 	limit(args)
-	return t.NetworkTransport.AppendEntries(id, t.target(id, a), args, resp)
+	err := t.NetworkTransport.AppendEntries(id, t.target(id, a), args, resp)
+	switch {
+	case args.PrevLogEntry == 0 && len(args.Entries) == 0 && args.LeaderCommitIndex == 0: // a heartbeat
+		t.note(id, err == nil)
+	case err != nil:
+		t.awaitReturn(id)
+	}
+	return err
+}
+
+// note remembers whether a heartbeat reached a member.
+func (t *transport) note(id hraft.ServerID, reached bool) {
+	t.awayMu.Lock()
+	defer t.awayMu.Unlock()
+	gone, known := t.away[id]
+	switch {
+	case reached && known:
+		close(gone)
+		delete(t.away, id)
+	case !reached && !known:
+		t.away[id] = make(chan struct{})
+	}
+}
+
+// awaitReturn waits while heartbeats do not reach a member.
+func (t *transport) awaitReturn(id hraft.ServerID) {
+	t.awayMu.Lock()
+	gone, known := t.away[id]
+	t.awayMu.Unlock()
+	if !known {
+		return
+	}
+	patience := time.NewTimer(awayPatience)
+	defer patience.Stop()
+	select {
+	case <-gone:
+	case <-t.ended:
+	case <-patience.C:
+	}
 }
 
 func (t *transport) RequestVote(id hraft.ServerID, a hraft.ServerAddress,
@@ -119,6 +172,7 @@ func (t *transport) SetHeartbeatHandler(handle func(hraft.RPC)) {
 // Close ends all streams, so that nothing in hraft waits for another member.
 func (t *transport) Close() error {
 	err := t.NetworkTransport.Close()
+	t.ending.Do(func() { close(t.ended) })
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.closed = true
