@@ -282,3 +282,11 @@ func TestAnEntryDamagedSinceTheStartIsTheEnd(t *testing.T) {
 		t.Errorf("read: %v, told %v: want the same damage", err, told)
 	}
 }
+
+func TestAVoteThatIsNotWrittenIsNotGiven(t *testing.T) {
+	var told error
+	v := &votes{StableStore: &powerVotes{nil, &power{}}, path: "/x/stable.db", fail: func(err error) { told = err }}
+	if err := v.Set([]byte("LastVoteCand"), []byte("7")); !errors.Is(err, errPower) || !errors.Is(told, errPower) {
+		t.Errorf("returned %v and told %v, want the cause", err, told)
+	}
+}
