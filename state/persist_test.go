@@ -15,17 +15,17 @@ import (
 )
 
 // failing is a machine on a disk that fails all writes once sick is set, and
-// what it has told.
-func failing(t *testing.T) (m *Machine, sick *atomic.Bool, told *error) {
+// what it tells, which may come from a goroutine of the store.
+func failing(t *testing.T) (m *Machine, sick *atomic.Bool, told chan error) {
 	t.Helper()
-	sick, told = new(atomic.Bool), new(error)
+	sick, told = new(atomic.Bool), make(chan error, 8)
 	fs := errorfs.Wrap(vfs.NewMem(), errorfs.InjectorFunc(func(op errorfs.Op) error {
 		if sick.Load() && (op.Kind == errorfs.OpCreate || op.Kind == errorfs.OpFileWrite) {
 			return errorfs.ErrInjected
 		}
 		return nil
 	}))
-	return openMachine(t, fs, func(err error) { *told = errors.Join(*told, err) }), sick, told
+	return openMachine(t, fs, func(err error) { told <- err }), sick, told
 }
 
 // The label follows from Persist's answer, and the log is cut behind the label.
@@ -33,8 +33,11 @@ func TestAFlushThatFailsPersistsNothing(t *testing.T) {
 	m, sick, told := failing(t)
 	mustApply(t, m, 1, put("a", "1"))
 	sick.Store(true)
-	if err := m.Persist(1); !errors.Is(err, kv.ErrFailed) || *told == nil {
-		t.Errorf("persist: %v, told %v", err, *told)
+	if err := m.Persist(1); !errors.Is(err, kv.ErrFailed) {
+		t.Errorf("persist: %v, want ErrFailed", err)
+	}
+	if err := <-told; err == nil {
+		t.Error("told no cause")
 	}
 }
 
@@ -43,12 +46,12 @@ func TestACommitThatFailsIsAnsweredToNobody(t *testing.T) {
 	mustApply(t, m, 1, put("a", "1"))
 	sick.Store(true)
 	_ = m.Persist(1) // the store refuses from now on
-	*told = nil
+	<-told
 	if results := m.Apply([]Entry{{Index: 2, Commands: [][]byte{put("a", "2")}}}); results != nil {
 		t.Errorf("answered %q", results)
 	}
-	if !errors.Is(*told, kv.ErrFailed) {
-		t.Errorf("told %v, want ErrFailed", *told)
+	if err := <-told; !errors.Is(err, kv.ErrFailed) {
+		t.Errorf("told %v, want ErrFailed", err)
 	}
 }
 
