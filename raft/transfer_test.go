@@ -55,6 +55,43 @@ func TestATransferLosesNothing(t *testing.T) {
 	}
 }
 
+// hraft ends what it finds under way without telling what became of it, so
+// nothing may be.
+func TestHoldingLetsWhatWasTakenEndAndNothingIn(t *testing.T) {
+	l, g := busy(t)
+	p := ask(1)
+	wait(t, l, p)
+	idle := l.hold()
+	if _, err := l.join(ask(1)); !errors.Is(err, ErrNoLeader) {
+		t.Errorf("join: %v, want ErrNoLeader", err)
+	}
+	if _, err := l.joinAll([]*proposal{ask(1)}); !errors.Is(err, ErrNoLeader) {
+		t.Errorf("join of another member's: %v, want ErrNoLeader", err)
+	}
+	for range 2 {
+		select {
+		case <-idle:
+			t.Fatal("idle while a proposal is under way")
+		default:
+		}
+		arrive(t, l, g)
+		l.answer(g, [][]byte{nil}, 1)
+		if g = l.next(); g == nil {
+			break
+		}
+	}
+	<-idle
+	barrier := ask(0)
+	barrier.barrier = true
+	if _, err := l.join(barrier); err != nil {
+		t.Errorf("a new leader's own entry was held: %v", err)
+	}
+	l.release()
+	if _, err := l.join(ask(1)); err != nil {
+		t.Errorf("join after the release: %v", err)
+	}
+}
+
 func TestATransferToWhoCannotLeadIsRefused(t *testing.T) {
 	c := three(t)
 	c.join(4)
@@ -144,18 +181,20 @@ func TestAMemberThatMovedIsFound(t *testing.T) {
 }
 
 // Two of three must agree on the new address, and one of these two is the one
-// that moved.
+// that moved. It lacks what the other has, so that only the other can lead.
 func TestTheVoteOfAMemberThatMovedCounts(t *testing.T) {
 	c := three(t)
-	ids := c.ids()
+	moved := c.others(c.leader().config.Member)[0].config.Member
+	c.kill(moved)
 	c.leader().write(t, "before")
 	c.agree(t, "before")
-	for _, id := range ids {
+	stays := c.ids()
+	for _, id := range stays {
 		c.kill(id)
 	}
-	c.start(ids[0])
-	c.start(ids[1], func(o *Config) { o.Address = "elsewhere" })
-	c.others(0)[0].write(t, "after")
+	c.start(moved, func(o *Config) { o.Address = "elsewhere" })
+	c.start(stays[0])
+	c.members[stays[0]].write(t, "after")
 	c.agree(t, "before", "after")
 }
 

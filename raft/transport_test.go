@@ -4,6 +4,7 @@ package raft
 
 import (
 	"errors"
+	"sync/atomic"
 	"testing"
 
 	hraft "github.com/hashicorp/raft"
@@ -54,10 +55,19 @@ func TestEntriesWaitUntilAHeartbeatGetsThrough(t *testing.T) {
 	}
 	eventually(t, waits)
 	leader.write(t, "while it is away")
-	if err := waits(); err != nil {
-		t.Error(err)
-	}
+	var back atomic.Bool
+	returned := make(chan bool)
+	go func() {
+		args := &hraft.AppendEntriesRequest{PrevLogEntry: 1}
+		_ = leader.transport.AppendEntries(away.id, hraft.ServerAddress(away.config.Address), args, &hraft.AppendEntriesResponse{})
+		returned <- back.Load()
+	}()
+	pause(testElection)
+	back.Store(true)
 	c.part(away.config.Member, c.ids(), false)
+	if !<-returned {
+		t.Error("entries did not wait for a heartbeat")
+	}
 	c.agree(t, "before", "while it is away")
 }
 
