@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"path/filepath"
 	"slices"
+	"strings"
 	"testing"
 )
 
@@ -304,4 +305,34 @@ func TestANewMemberMayDieWhileItCatchesUp(t *testing.T) {
 	}
 	c.start(2)
 	c.agree(t)
+}
+
+// A new member hears of a term before it gets its first entry. It must not be
+// taken for one that has lost its log, nor the other way round.
+func TestAMemberWithoutALogIsNewOrHasLostIt(t *testing.T) {
+	c := newCluster(t)
+	restart := func(key []byte, value uint64) error {
+		s, err := openBolt(filepath.Join(c.dir, address(2), "raft", stableFile))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := errors.Join(s.SetUint64(key, value), s.Close()); err != nil {
+			t.Fatal(err)
+		}
+		m, err := c.tryStart(2)
+		if err == nil {
+			m.stop(t)
+		}
+		return err
+	}
+	c.start(2).stop(t)
+	if err := restart(keyTerm, 5); err != nil {
+		t.Errorf("a new member that has heard of a term: %v", err)
+	}
+	if err := restart(keyMember, 2); err == nil || !strings.Contains(err.Error(), "the log is lost") {
+		t.Errorf("a member that had a log: %v", err)
+	}
+	if err := restart(keyMember, 3); !errors.Is(err, ErrMember) {
+		t.Errorf("another member's directory: %v, want ErrMember", err)
+	}
 }

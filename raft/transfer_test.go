@@ -150,6 +150,9 @@ func TestAMemberLearnsThatItWasRemovedWhileItWasAway(t *testing.T) {
 	if err := leader.Remove(patience(t), away); err != nil {
 		t.Fatal(err)
 	}
+	c.kill(leader.config.Member) // it would still send what it could not
+	c.start(leader.config.Member)
+	c.leader()
 	told := make(chan struct{})
 	m := c.start(away, func(o *Config) { o.Removed = func() { close(told) } })
 	<-told
