@@ -85,9 +85,9 @@ func (p *power) faults(c *Config) {
 	}
 }
 
-// powerVotes is a stable store in a process that may die. hraft panics when it
-// cannot save its term, in its main loop or where it answers a heartbeat, so
-// that goroutine just ends there, as it would with the process.
+// powerVotes is a stable store in a process that may die. hraft's main loop
+// panics when it cannot save its term, so it just ends there, as it would with
+// the process.
 type powerVotes struct {
 	stableStore
 	power *power
@@ -102,10 +102,8 @@ func (s *powerVotes) SetUint64(key []byte, value uint64) error {
 }
 
 func (s *powerVotes) die(err error) error {
-	for _, at := range []string{"run(", "processHeartbeat("} {
-		if err != nil && bytes.Contains(debug.Stack(), []byte("hashicorp/raft.(*Raft)."+at)) {
-			runtime.Goexit()
-		}
+	if err != nil && bytes.Contains(debug.Stack(), []byte("hashicorp/raft.(*Raft).run(")) {
+		runtime.Goexit()
 	}
 	return err
 }

@@ -68,15 +68,14 @@ func messagePatience(electionTimeout time.Duration) time.Duration { return 10 * 
 // through. hraft would try again ever more rarely, and leave a member that has
 // been away for half a minute without entries for ten seconds more.
 //
-// Once it is closed no heartbeat reaches hraft, which answers them past its
-// main loop, perhaps after the files are closed.
+// Heartbeats take their turn in hraft's main loop. It would answer them on the
+// side, where one that was held up between two of its checks sets the term back
+// from that of an election which was held meanwhile: a leader could lose its
+// term, and what was agreed upon in it.
 type transport struct {
 	*hraft.NetworkTransport
 	self  hraft.ServerID
 	hints *hints
-
-	mu     sync.RWMutex // held by each heartbeat for reading
-	closed bool
 
 	awayMu sync.Mutex
 	away   map[hraft.ServerID]chan struct{} // closed when a heartbeat gets through again
@@ -157,25 +156,13 @@ func (t *transport) TimeoutNow(id hraft.ServerID, a hraft.ServerAddress,
 	return t.NetworkTransport.TimeoutNow(id, t.target(id, a), args, resp)
 }
 
-func (t *transport) SetHeartbeatHandler(handle func(hraft.RPC)) {
-	t.NetworkTransport.SetHeartbeatHandler(func(beat hraft.RPC) {
-		t.mu.RLock()
-		defer t.mu.RUnlock()
-		if t.closed {
-			beat.Respond(nil, hraft.ErrTransportShutdown)
-			return
-		}
-		handle(beat)
-	})
-}
+// SetHeartbeatHandler leaves heartbeats to hraft's main loop.
+func (t *transport) SetHeartbeatHandler(func(hraft.RPC)) {}
 
 // Close ends all streams, so that nothing in hraft waits for another member.
 func (t *transport) Close() error {
 	err := t.NetworkTransport.Close()
 	t.ending.Do(func() { close(t.ended) })
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	t.closed = true
 	return err
 }
 
