@@ -60,7 +60,7 @@ type Node struct {
 	stopErr  error // what Shutdown returns; valid once stopped is closed
 
 	questions sync.WaitGroup // the goroutine that asks the other members
-	work      sync.WaitGroup // all other goroutines that start began
+	work      sync.WaitGroup // the other goroutines that start began, but for collect
 }
 
 // Open starts the member from Config.Dir. It refuses, naming the file and the
@@ -199,7 +199,7 @@ func (n *Node) start() {
 	n.raft.RegisterObserver(hraft.NewObserver(n.leaders, false, isLeader))
 	n.work.Go(n.follow)
 	n.work.Go(n.herald)
-	n.work.Go(n.collect)
+	go n.collect() // hraft may never answer it
 	n.work.Go(n.submitWaiting)
 	n.work.Go(n.label)
 	n.questions.Go(func() { n.rounds.serve(n.stopping, n.confirmed) })

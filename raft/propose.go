@@ -108,7 +108,8 @@ type submission struct {
 
 // collect learns what hraft refused or lost. Futures end in the order in which
 // they were made, or at once. hraft never answers those that a forced stop
-// finds between its loops; Shutdown has answered their callers by then.
+// finds between its loops. Shutdown has answered their callers by then, and
+// does not wait for this goroutine.
 func (n *Node) collect() {
 	for {
 		select {

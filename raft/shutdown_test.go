@@ -8,6 +8,8 @@ import (
 	"fmt"
 	"sync"
 	"testing"
+
+	hraft "github.com/hashicorp/raft"
 )
 
 func TestShutdownAnswersEverybody(t *testing.T) {
@@ -75,5 +77,49 @@ func TestShutdownDoesNotWaitForEver(t *testing.T) {
 	release()
 	if err := <-stopped; err != nil {
 		t.Errorf("shutdown: %v", err)
+	}
+}
+
+// hraft never answers what it has handed to the goroutine that applies, and
+// that one has not taken, when it is stopped. Nothing waits for that.
+func TestShutdownDoesNotWaitForWhatIsNeverAnswered(t *testing.T) {
+	for range 8 { // whether that goroutine takes more or ends is left to chance
+		m := open(t, t.TempDir())
+		m.sync(t)
+		entered, release := m.book.hold()
+		answered := make(chan error, 2) // one that is being applied, and one that waits for it
+		for i := range cap(answered) {
+			last := m.raft.LastIndex()
+			go func() {
+				_, err := m.Propose(patience(t), fmt.Appendf(nil, "%d", i))
+				answered <- err
+			}()
+			eventually(t, func() error {
+				if m.raft.CommitIndex() == last {
+					return errors.New("not committed")
+				}
+				return nil
+			})
+		}
+		<-entered
+		ctx, cancel := context.WithCancel(t.Context())
+		cancel()
+		stopped := make(chan error, 1)
+		go func() { stopped <- m.Shutdown(ctx) }()
+		for range cap(answered) {
+			if err := <-answered; !errors.Is(err, ErrUnknown) {
+				t.Errorf("propose: %v, want ErrUnknown", err)
+			}
+		}
+		eventually(t, func() error {
+			if s := m.raft.State(); s != hraft.Shutdown {
+				return fmt.Errorf("hraft is a %s", s)
+			}
+			return nil
+		})
+		release()
+		if err := <-stopped; err != nil {
+			t.Fatalf("shutdown: %v", err)
+		}
 	}
 }
