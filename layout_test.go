@@ -36,7 +36,9 @@ var mayImport = map[string]string{
 	"admin":        "",
 	"admin/server": "admin raft pki state backup",
 
-	"daemon": "api admin admin/server backup raft state watch kv lease auth pki pki/ca",
+	"peer": "raft pki",
+
+	"daemon": "peer api admin admin/server backup raft state watch kv lease auth pki pki/ca",
 	"ctl":    "admin client",
 
 	"cmd/cleatd":           "daemon",

@@ -1,0 +1,241 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package peer
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"sync"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"google.golang.org/grpc"
+
+	"github.com/cleatd/cleat/pki"
+	"github.com/cleatd/cleat/raft"
+)
+
+const (
+	raftProtocol = "cleat-raft/1"
+	callProtocol = "h2"
+
+	// handshakeLimit is how long a stranger may hold a place at the door.
+	handshakeLimit = 10 * time.Second
+	// handshakes is how many places there are, and entries how many of those who
+	// join are let in at once: they have shown nothing yet.
+	handshakes = 64
+	entries    = 16
+)
+
+// Trust is who is let in, and what is shown: *pki.Authority.
+type Trust interface {
+	PeerDoor() *tls.Config
+	PeerDialer(member uint64) *tls.Config
+}
+
+// Services are what there is behind the door. All are required.
+type Services struct {
+	// Answer is raft's: [raft.Node.Answer].
+	Answer func(ctx context.Context, from uint64, request []byte) ([]byte, error)
+	// Members registers what members may call, Entry what whoever joins may.
+	Members, Entry func(grpc.ServiceRegistrar)
+}
+
+// Door is a member's peer door and its way to the others. It implements
+// raft.Network, and is closed by the node. All methods may be called
+// concurrently.
+type Door struct {
+	log     *slog.Logger
+	metrics *metrics
+	links   links
+
+	opened  chan struct{} // closed by Open: trust is there
+	trust   Trust
+	members *grpc.Server
+	entry   *grpc.Server
+
+	streams chan net.Conn // raft's, which arrived
+	calls   *handoff      // connections for members, and for entry
+	joins   *handoff
+	places  chan struct{} // one for each handshake under way
+
+	mu        sync.Mutex
+	closing   bool
+	listeners []net.Listener
+	clients   map[target]*client
+
+	life context.Context
+	end  context.CancelFunc
+	work sync.WaitGroup
+}
+
+var _ raft.Network = (*Door)(nil)
+
+// New returns a door that is closed still: nobody is reached, and nobody gets
+// in, until Open.
+func New(log *slog.Logger, registry prometheus.Registerer) *Door {
+	d := &Door{
+		log: log, opened: make(chan struct{}),
+		streams: make(chan net.Conn), calls: newHandoff(), joins: newHandoff(),
+		places: make(chan struct{}, handshakes), clients: map[target]*client{},
+	}
+	d.life, d.end = context.WithCancel(context.Background())
+	d.metrics = newMetrics(registry, &d.links)
+	return d
+}
+
+// Open begins to let in and to dial. It is called once; the listeners are
+// closed with the door.
+func (d *Door) Open(trust Trust, s Services, listeners ...net.Listener) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.closing {
+		for _, l := range listeners {
+			_ = l.Close() // nobody was let in
+		}
+		return
+	}
+	d.trust, d.listeners = trust, listeners
+	d.members, d.entry = memberServer(s), entryServer(s)
+	d.work.Go(func() { _ = d.members.Serve(d.calls) }) // ends with the handoff, and says only that
+	d.work.Go(func() { _ = d.entry.Serve(d.joins) })
+	d.work.Go(d.remake)
+	for _, l := range listeners {
+		d.work.Go(func() { d.accept(l) })
+	}
+	close(d.opened)
+}
+
+// accept lets in until the listener is closed. What else goes wrong there, such
+// as too many open files, passes.
+func (d *Door) accept(l net.Listener) {
+	for {
+		raw, err := l.Accept()
+		switch {
+		case errors.Is(err, net.ErrClosed):
+			return
+		case err != nil:
+			d.log.Warn("peer door: accept", "err", err)
+			select {
+			case <-time.After(100 * time.Millisecond):
+			case <-d.life.Done():
+				return
+			}
+			continue
+		}
+		select {
+		case d.places <- struct{}{}:
+		case <-d.life.Done():
+			_ = raw.Close()
+			return
+		}
+		d.work.Go(func() {
+			defer func() { <-d.places }()
+			d.admit(raw)
+		})
+	}
+}
+
+// admit shakes hands and hands the connection over to whom it is for.
+func (d *Door) admit(raw net.Conn) {
+	ctx, cancel := context.WithTimeout(d.life, handshakeLimit)
+	defer cancel()
+	l, err := d.shakeHands(ctx, raw)
+	if err != nil {
+		_ = raw.Close() // refused
+		if d.life.Err() == nil {
+			d.metrics.refused.WithLabelValues(pki.RefusalReason(err)).Inc()
+			d.log.Warn("peer door: connection refused", "reason", pki.RefusalReason(err), "remote", raw.RemoteAddr(), "err", err)
+		}
+		return
+	}
+	switch {
+	case l.protocol == raftProtocol:
+		select {
+		case d.streams <- l:
+		case <-d.life.Done():
+			_ = l.Close()
+		}
+	case l.protocol == callProtocol:
+		d.calls.give(l)
+	default:
+		d.joins.give(l)
+	}
+}
+
+func (d *Door) shakeHands(ctx context.Context, raw net.Conn) (*link, error) {
+	l := &link{raw: raw, opened: time.Now()}
+	config := d.trust.PeerDoor()
+	config.NextProtos = []string{raftProtocol, callProtocol}
+	show := config.GetCertificate
+	config.GetCertificate = func(hello *tls.ClientHelloInfo) (*tls.Certificate, error) {
+		shown, err := show(hello)
+		l.bounded(shown)
+		return shown, err
+	}
+	c := tls.Server(raw, config)
+	if err := c.HandshakeContext(ctx); err != nil {
+		return nil, err
+	}
+	l.Conn, l.protocol = c, c.ConnectionState().NegotiatedProtocol
+	switch l.protocol {
+	case pki.JoinProtocol:
+		if d.links.count(func(l *link) bool { return l.member == 0 }) >= entries {
+			return nil, errCrowded
+		}
+	case raftProtocol, callProtocol:
+		var err error
+		if l.member, err = pki.MemberOf(c.ConnectionState()); err != nil {
+			return nil, err
+		}
+		l.until = earlier(l.until, c.ConnectionState().PeerCertificates[0].NotAfter)
+	default:
+		return nil, fmt.Errorf("peer: a member that speaks none of %s, %s", raftProtocol, callProtocol)
+	}
+	return l, d.links.add(l)
+}
+
+var errCrowded = errors.New("peer: as many machines as may are joining already")
+
+// Close ends all connections and lets nobody in any more. It does not wait for
+// those who are being answered.
+func (d *Door) Close() error {
+	err := d.close()
+	d.work.Wait()
+	return err
+}
+
+func (d *Door) close() error {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.closing {
+		return nil
+	}
+	d.closing = true
+	d.end()
+	var errs []error
+	for _, l := range d.listeners {
+		errs = append(errs, l.Close())
+	}
+	d.calls.Close()
+	d.joins.Close()
+	d.links.shut()
+	for _, c := range d.clients {
+		errs = append(errs, c.conn.Close())
+	}
+	if d.members != nil {
+		go d.members.Stop() // their handlers end with their connections
+		go d.entry.Stop()
+	}
+	return errors.Join(errs...)
+}
+
+// Drop ends the connections of a member that was removed. The handshake refuses
+// new ones.
+func (d *Door) Drop(member uint64) {
+	d.links.close(func(l *link) bool { return l.member == member })
+}

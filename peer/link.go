@@ -1,0 +1,177 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package peer
+
+import (
+	"crypto/tls"
+	"crypto/x509"
+	"net"
+	"sync"
+	"time"
+)
+
+// link is one connection to or from another member, or from whoever joins.
+type link struct {
+	net.Conn          // TLS, once hands are shaken
+	raw      net.Conn // what lies under it
+	member   uint64   // who is at the other end; 0 is somebody who joins
+	protocol string
+	dialed   bool // from here
+	aged     bool // under set.mu: a new one is in its place already
+
+	opened time.Time
+	until  time.Time // when the first of both certificates ends; zero: never
+	cut    *time.Timer
+	set    *links
+}
+
+// bounded notes that the connection was opened with the certificate.
+func (l *link) bounded(c *tls.Certificate) {
+	if c == nil || len(c.Certificate) == 0 {
+		return
+	}
+	leaf := c.Leaf
+	if leaf == nil {
+		var err error
+		if leaf, err = x509.ParseCertificate(c.Certificate[0]); err != nil {
+			return // the handshake fails with it
+		}
+	}
+	l.until = earlier(l.until, leaf.NotAfter)
+}
+
+func earlier(a, b time.Time) time.Time {
+	if a.IsZero() || b.Before(a) {
+		return b
+	}
+	return a
+}
+
+// stale is when the side that dialed is to make a new connection: members renew
+// their certificates well before nine tenths of their life.
+func (l *link) stale() time.Time { return l.opened.Add(l.until.Sub(l.opened) / 10 * 9) }
+
+// Close cuts the connection without a farewell, for which a member that hangs
+// would have to be waited for.
+func (l *link) Close() error {
+	l.set.remove(l)
+	return l.raw.Close()
+}
+
+// links are the connections that there are. The zero value has none.
+type links struct {
+	mu     sync.Mutex
+	all    map[*link]bool
+	closed bool
+}
+
+// add also sets the end of the connection's life.
+func (s *links) add(l *link) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.closed {
+		return net.ErrClosed
+	}
+	if s.all == nil {
+		s.all = map[*link]bool{}
+	}
+	s.all[l], l.set = true, s
+	if !l.until.IsZero() {
+		l.cut = time.AfterFunc(time.Until(l.until), func() { _ = l.Close() })
+	}
+	return nil
+}
+
+func (s *links) remove(l *link) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	delete(s.all, l)
+	if l.cut != nil {
+		l.cut.Stop()
+	}
+}
+
+// find returns those that fit.
+func (s *links) find(fits func(*link) bool) []*link {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	var found []*link
+	for l := range s.all {
+		if fits(l) {
+			found = append(found, l)
+		}
+	}
+	return found
+}
+
+func (s *links) count(fits func(*link) bool) int { return len(s.find(fits)) }
+
+// age takes a connection out of those that get stale.
+func (s *links) age(l *link) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	l.aged = true
+}
+
+// shut closes all, and lets none be added any more.
+func (s *links) shut() {
+	s.mu.Lock()
+	s.closed = true
+	s.mu.Unlock()
+	s.close(func(*link) bool { return true })
+}
+
+func (s *links) close(fits func(*link) bool) {
+	for _, l := range s.find(fits) {
+		_ = l.Close()
+	}
+}
+
+// next returns the dialed connection that gets stale first.
+func (s *links) next() *link {
+	var first *link
+	for _, l := range s.find(func(l *link) bool { return l.dialed && !l.aged && !l.until.IsZero() }) {
+		if first == nil || l.stale().Before(first.stale()) {
+			first = l
+		}
+	}
+	return first
+}
+
+const (
+	// remakeLook is how often connections are looked at, at most: lives of
+	// certificates are days.
+	remakeLook = time.Second
+	// remakeGap is left between one connection and the next, so that never more
+	// than one is missing.
+	remakeGap = 50 * time.Millisecond
+)
+
+// remake replaces connections before their certificates end, one at a time:
+// one that carries calls is no longer given new ones, and one that carries raft
+// messages is cut, which raft answers with another.
+func (d *Door) remake() {
+	for {
+		wait := remakeLook
+		if l := d.links.next(); l != nil {
+			if wait = min(wait, time.Until(l.stale())); wait <= 0 {
+				d.log.Debug("peer door: connection made anew", "member", memberText(l.member), "protocol", l.protocol)
+				d.replace(l)
+				wait = remakeGap
+			}
+		}
+		select {
+		case <-time.After(wait):
+		case <-d.life.Done():
+			return
+		}
+	}
+}
+
+func (d *Door) replace(l *link) {
+	if l.protocol == callProtocol {
+		d.retire(l)
+		return
+	}
+	_ = l.Close()
+}
