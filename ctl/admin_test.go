@@ -54,7 +54,10 @@ func (o *office) IssueCertificate(_ context.Context, r *admin.IssueCertificateRe
 }
 
 // open serves the office on a socket and returns its path.
-func (o *office) open(t *testing.T) string {
+func (o *office) open(t *testing.T) string { return o.serve(t, o) }
+
+// serve serves what has the office in it, and any more services.
+func (o *office) serve(t *testing.T, whole admin.AdminServer, more ...func(grpc.ServiceRegistrar)) string {
 	t.Helper()
 	var err error
 	if o.key, err = ecdsa.GenerateKey(elliptic.P256(), rand.Reader); err != nil {
@@ -78,7 +81,10 @@ func (o *office) open(t *testing.T) string {
 		t.Fatal(err)
 	}
 	server := grpc.NewServer()
-	admin.RegisterAdminServer(server, o)
+	admin.RegisterAdminServer(server, whole)
+	for _, register := range more {
+		register(server)
+	}
 	done := make(chan error, 1)
 	go func() { done <- server.Serve(listener) }()
 	t.Cleanup(func() { server.Stop(); <-done; _ = os.RemoveAll(dir) })

@@ -53,8 +53,8 @@ func newApp(stdin io.Reader, stdout, stderr io.Writer) *cli.App {
 		Action:                unknownCommand,
 		Commands: []*cli.Command{
 			putCommand(), getCommand(), delCommand(), txnCommand(), watchCommand(),
-			leaseCommand(), compactionCommand(), endpointCommand(),
-			certCommand(), statusCommand(), versionCommand(), completionCommand(),
+			leaseCommand(), compactionCommand(), endpointCommand(), memberCommand(), moveLeaderCommand(),
+			inviteCommand(), joinCommand(), tokenCommand(), certCommand(), statusCommand(), versionCommand(), completionCommand(),
 		},
 	}
 	hideFalse(app.Flags)

@@ -54,9 +54,14 @@ func report(stderr io.Writer, err error) int {
 func withoutCode(text string) string {
 	before, after, found := strings.Cut(text, "rpc error: code = ")
 	if _, description, ok := strings.Cut(after, " desc = "); found && ok {
-		return before + description
+		return before + plainly(description)
 	}
 	return text
+}
+
+// plainly leaves out the names of a member's packages, which its log is for.
+func plainly(text string) string {
+	return strings.ReplaceAll(strings.ReplaceAll(text, "pki: ", ""), "raft: ", "")
 }
 
 // unjoin is the failures that errors.Join put together, at any depth.
@@ -93,6 +98,16 @@ var advices = []struct {
 	{rpctypes.ErrUserEmpty, "this member asks who you are: add --user NAME"},
 	{rpctypes.ErrAuthFailed, "check --user and --password"},
 	{rpctypes.ErrNoLeader, "most members must be up and reach one another; try again, or look at cleatctl endpoint health --cluster"},
+	{rpctypes.ErrMemberNotFound, "cleatctl member list shows the members and their IDs"},
+	{rpctypes.ErrMemberBadURLs, "give a peer URL as https://10.0.0.2:2380"},
+	{rpctypes.ErrPeerURLExist, "another member has it; cleatctl member list shows whose it is"},
+	{rpctypes.ErrMemberNotLearner, "it votes already"},
+	{rpctypes.ErrMemberLearnerNotReady, "it has not caught up with the leader; try again, or watch it with cleatctl endpoint status --cluster"},
+	{rpctypes.ErrTooManyLearners, "promote or remove one first; cleatctl member list shows who is a learner"},
+	{rpctypes.ErrMemberNotEnoughStarted, "too few of those left would be running to agree; start them, or remove one that is down"},
+	{rpctypes.ErrUnhealthy, "too few members reach one another to do this safely; cleatctl endpoint health --cluster shows who is down"},
+	{rpctypes.ErrNotLeader, "ask the leader; cleatctl endpoint status --cluster shows who leads"},
+	{rpctypes.ErrBadLeaderTransferee, "leadership goes to a voting member that is up; cleatctl member list shows them"},
 	{rpctypes.ErrTimeout, "it may or may not have happened; look before you repeat it"},
 	{context.DeadlineExceeded, "no answer in time, so a change may or may not have been made; check that the member runs (cleatctl status, systemctl status cleatd), or raise --command-timeout"},
 }

@@ -4,14 +4,12 @@ package ctl
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
 	"strings"
 	"time"
 
 	"github.com/dustin/go-humanize"
 	"github.com/urfave/cli/v2"
-	"google.golang.org/protobuf/encoding/protojson"
 	"google.golang.org/protobuf/types/known/timestamppb"
 
 	"github.com/cleatd/cleat/admin"
@@ -33,17 +31,17 @@ func memberStatusAction(c *cli.Context) error {
 	if c.NArg() > 0 {
 		return misuse("status takes no argument")
 	}
-	return onSocket(c, []string{simpleForm, jsonForm}, func(ctx context.Context, s *session) error {
+	return onSocket(c, adminForms, func(ctx context.Context, s *session) error {
 		status, err := admin.NewAdminClient(s.ActiveConnection()).Status(ctx, &admin.StatusRequest{})
 		if err != nil {
 			return fmt.Errorf("ask for the status: %w", err)
 		}
-		raw, err := protojson.Marshal(status)
+		form, err := jsonOf(status)
 		if err != nil {
-			return fmt.Errorf("write as JSON: %w", err)
+			return err
 		}
 		return s.out.print(answer{
-			json:   json.RawMessage(raw), // written compactly, whatever the library's spaces
+			json:   form,
 			simple: func(p *printer) { p.overview(status, time.Now()) },
 		})
 	})
