@@ -24,6 +24,7 @@ type gate struct {
 	office
 	invited *admin.InviteRequest
 	joined  *admin.JoinRequest
+	joins   int
 	tokens  []*admin.Token
 	fail    error
 }
@@ -46,6 +47,7 @@ func (g *gate) RevokeToken(_ context.Context, r *admin.RevokeTokenRequest) (*adm
 
 func (g *gate) Join(_ context.Context, r *admin.JoinRequest) (*admin.JoinResponse, error) {
 	g.joined = r
+	g.joins++
 	return &admin.JoinResponse{ClusterId: 0xc1, MemberId: 0xa2, Learner: r.GetDiscard()}, g.fail
 }
 
@@ -187,10 +189,13 @@ func TestEachReasonNotToJoinSaysWhatToDo(t *testing.T) {
 		{codes.Unimplemented, "x", "older version"},
 		{codes.FailedPrecondition, "the name one is taken: give this machine another", "cleatctl: join the cluster at h:2380: the name one is taken: give this machine another\n"},
 	} {
-		g.fail = status.Error(c.code, c.text)
+		g.fail, g.joins = status.Error(c.code, c.text), 0
 		code, stdout, stderr := cleatctl(t, "join", "--token", "t", "h", "--socket", socket)
 		if code != exitFailed || stdout != "" || strings.Count(stderr, "\n") != 1 || !strings.Contains(stderr, c.want) || strings.Contains(stderr, "pki:") {
 			t.Errorf("%s: exit code %d, %q, want %q", c.text, code, stderr, c.want)
+		}
+		if g.joins != 1 {
+			t.Errorf("%s: asked %d times", c.text, g.joins)
 		}
 	}
 }
