@@ -56,6 +56,41 @@ func TestTheFloorIsMeasuredAndLeavesNothingBehind(t *testing.T) {
 	}
 }
 
+// The floor answers everything but who leads, which is asked of clusters only.
+func TestAClustersProcessesAreMeasuredTogether(t *testing.T) {
+	b := floorBench(t, "")
+	var all cluster
+	for range 3 {
+		one, err := launch(t.Context(), b.contenders[0], b.root, 1)
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(one.close)
+		all = append(all, one...)
+	}
+	s, err := newStage(t.Context(), b.settings, all, 4)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.close()
+	for i, want := range []*member{all[0], all[1], all[2], all[0]} {
+		if got := s.clients[i].Endpoints(); len(got) != 1 || got[0] != want.address {
+			t.Errorf("client %d is at %v, want %s", i, got, want.address)
+		}
+	}
+	p, err := atFollower(puts(1))(t.Context(), s)
+	if err != nil || len(p.taken) == 0 {
+		t.Fatalf("%d puts, %v", len(p.taken), err)
+	}
+	one, err := memoryOf(all[0].pid())
+	if err != nil || p.memory < 2*one {
+		t.Errorf("resident %d bytes of three, %d of one, %v", p.memory, one, err)
+	}
+	if p, err = idle(t.Context(), s); err != nil || len(p.taken) != 1 {
+		t.Errorf("idle for %d seconds, %v", len(p.taken), err)
+	}
+}
+
 func TestACancelledRunEndsItsProcess(t *testing.T) {
 	b := floorBench(t, "")
 	b.length = time.Hour
@@ -83,7 +118,7 @@ func TestAMemberThatCannotStartSaysWhy(t *testing.T) {
 	b := floorBench(t, "")
 	c := b.contenders[0]
 	c.command = floorCommand(credentials{authority: "missing"})
-	_, err := launch(t.Context(), c, b.root)
+	_, err := launch(t.Context(), c, b.root, 1)
 	if err == nil || !bytes.Contains([]byte(err.Error()), []byte("open missing: no such file")) {
 		t.Errorf("got %v", err)
 	}

@@ -11,6 +11,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strings"
 	"time"
 )
 
@@ -25,8 +26,11 @@ const (
 // A contender is a way to start a server.
 type contender struct {
 	name string
-	// command makes the process for a member whose address and dir are set.
+	// command makes the process for a member whose addresses, dir and fellows
+	// are set.
 	command func(*member) (*exec.Cmd, error)
+	// gather starts the members and makes one cluster of them.
+	gather func(context.Context, cluster) error
 	// trust returns the client's side of TLS, nil for plaintext. The member's
 	// process runs by then.
 	trust func(context.Context, *member) (*tls.Config, error)
@@ -43,18 +47,26 @@ func contenders(s settings, root string) ([]contender, error) {
 	}
 	trusted := func(context.Context, *member) (*tls.Config, error) { return client, nil }
 	nobody := func(context.Context, *member) (*tls.Config, error) { return nil, nil }
-	return []contender{
-		{cleatTLS, cleatCommand(s), issueFrom(s)},
-		{etcdTLS, etcdCommand(s, &made), trusted},
-		{etcdPlain, etcdCommand(s, nil), nobody},
-		{floorTLS, floorCommand(made), trusted},
-	}, nil
+	all := []contender{
+		{cleatTLS, cleatCommand(s), joining(s), issueFrom(s)},
+		{etcdTLS, etcdCommand(s, &made), together, trusted},
+	}
+	if s.members > 1 { // plaintext and the floor say what one member could gain
+		return all, nil
+	}
+	return append(all,
+		contender{etcdPlain, etcdCommand(s, nil), together, nobody},
+		contender{floorTLS, floorCommand(made), together, trusted}), nil
 }
 
 func cleatCommand(s settings) func(*member) (*exec.Cmd, error) {
 	return func(m *member) (*exec.Cmd, error) {
-		return exec.Command(s.cleatd, "--name", "bench", "--data-dir", m.data(), "--socket", m.socket(),
-			"--listen-client", m.address, "--log-level", "warn"), nil
+		args := []string{"--name", m.called(), "--data-dir", m.data(), "--socket", m.socket(),
+			"--listen-client", m.address, "--log-level", "warn"}
+		if len(m.fellows) > 1 {
+			args = append(args, "--listen-peer", m.peer, "--advertise", m.peer)
+		}
+		return exec.Command(s.cleatd, args...), nil
 	}
 }
 
@@ -64,14 +76,8 @@ func issueFrom(s settings) func(context.Context, *member) (*tls.Config, error) {
 	return func(ctx context.Context, m *member) (*tls.Config, error) {
 		dir := filepath.Join(m.dir, "client")
 		issue := func() error {
-			if _, err := os.Stat(m.socket()); err != nil {
-				return err
-			}
-			said, err := exec.CommandContext(ctx, s.cleatctl, "--socket", m.socket(), "cert", "issue", "bench", "--out", dir).CombinedOutput()
-			if err != nil {
-				return fmt.Errorf("cleatctl cert issue: %w: %s", err, said)
-			}
-			return nil
+			_, err := m.ctl(ctx, s, "cert", "issue", "bench", "--out", dir)
+			return err
 		}
 		if err := m.await(ctx, issue); err != nil {
 			return nil, err
@@ -88,20 +94,23 @@ func issueFrom(s settings) func(context.Context, *member) (*tls.Config, error) {
 // because cleat's is the disk; all else is etcd's default.
 func etcdCommand(s settings, c *credentials) func(*member) (*exec.Cmd, error) {
 	return func(m *member) (*exec.Cmd, error) {
-		peer, err := freeAddress()
-		if err != nil {
-			return nil, err
-		}
 		scheme, secure := "http://", []string(nil)
 		if c != nil {
 			scheme = "https://"
-			secure = []string{"--client-cert-auth", "--trusted-ca-file", c.authority, "--cert-file", c.certificate, "--key-file", c.key}
+			secure = []string{
+				"--client-cert-auth", "--trusted-ca-file", c.authority, "--cert-file", c.certificate, "--key-file", c.key,
+				"--peer-client-cert-auth", "--peer-trusted-ca-file", c.authority, "--peer-cert-file", c.certificate, "--peer-key-file", c.key,
+			}
+		}
+		var everyone []string
+		for _, each := range m.fellows {
+			everyone = append(everyone, each.called()+"="+scheme+each.peer)
 		}
 		return exec.Command(s.etcd, append(secure,
-			"--data-dir", m.data(), "--log-level", "error", "--quota-backend-bytes", "8589934592",
+			"--name", m.called(), "--data-dir", m.data(), "--log-level", "error", "--quota-backend-bytes", "8589934592",
 			"--listen-client-urls", scheme+m.address, "--advertise-client-urls", scheme+m.address,
-			"--listen-peer-urls", "http://"+peer, "--initial-advertise-peer-urls", "http://"+peer,
-			"--initial-cluster", "default=http://"+peer)...), nil
+			"--listen-peer-urls", scheme+m.peer, "--initial-advertise-peer-urls", scheme+m.peer,
+			"--initial-cluster", strings.Join(everyone, ","))...), nil
 	}
 }
 

@@ -10,37 +10,45 @@ import (
 	"golang.org/x/sync/errgroup"
 )
 
-// A stage is a member with clients connected to it.
+// A stage is a cluster with clients connected to its members in turn, the
+// first to the leader. Most know only one member.
 type stage struct {
 	settings
-	member  *member
+	cluster cluster
+	member  *member // the first
 	clients []*clientv3.Client
 }
 
 // newStage opens connections, all proven by an answer.
-func newStage(ctx context.Context, s settings, m *member, connections int) (*stage, error) {
-	st := &stage{settings: s, member: m}
-	for range connections {
-		c, err := m.client(ctx)
+func newStage(ctx context.Context, s settings, all cluster, connections int) (*stage, error) {
+	st := &stage{settings: s, cluster: all, member: all[0]}
+	for i := range connections {
+		c, err := all[i%len(all)].client(ctx)
 		if err != nil {
 			st.close()
 			return nil, err
 		}
 		st.clients = append(st.clients, c)
 	}
+	if err := st.caughtUp(ctx); err != nil {
+		st.close()
+		return nil, err
+	}
+	return st, nil
+}
+
+// caughtUp returns when each member has all that was written, which a
+// linearizable get waits for.
+func (s *stage) caughtUp(ctx context.Context) error {
 	group, ctx := errgroup.WithContext(ctx)
 	group.SetLimit(10)
-	for _, c := range st.clients {
+	for _, c := range s.clients {
 		group.Go(func() error {
 			_, err := c.Get(ctx, "ready")
 			return err
 		})
 	}
-	if err := group.Wait(); err != nil {
-		st.close()
-		return nil, err
-	}
-	return st, nil
+	return group.Wait()
 }
 
 func (s *stage) close() {
@@ -65,7 +73,7 @@ func (r *recorder) add(began, ended time.Time) {
 }
 
 // load runs workers side by side, through the warm-up and the window, and
-// reads the member's CPU time at the window's edges. A worker returns once its
+// reads the members' CPU time at the window's edges. A worker returns once its
 // recorder is over; any error ends all.
 func (s *stage) load(ctx context.Context, workers int, work func(ctx context.Context, worker int, r *recorder) error) (phase, error) {
 	from := time.Now().Add(s.warm)
@@ -108,7 +116,7 @@ func (s *stage) observe(ctx context.Context, from, to time.Time) (phase, error) 
 	if err := until(ctx, from); err != nil {
 		return phase{}, err
 	}
-	m, err := startMeter(s.member.pid())
+	m, err := startMeter(s.cluster.pids()...)
 	if err != nil {
 		return phase{}, err
 	}

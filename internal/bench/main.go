@@ -2,7 +2,7 @@
 
 // Bench measures cleat beside the real etcd, on one machine, in one run.
 //
-// Each contender is a fresh process on a fresh directory: cleat over mutual
+// Each contender is a fresh process, or a cluster of them, on fresh directories: cleat over mutual
 // TLS, etcd over mutual TLS, etcd in plaintext, and the floor, a grpc-go server
 // that does nothing. The floor shows what the client, gRPC and TLS cost alone.
 // All are driven by etcd's own client/v3, and contenders take turns round by
@@ -15,6 +15,7 @@
 //	make bench                              # everything, writes docs/bench
 //	go run ./internal/bench -quick          # rough, in two minutes
 //	go run ./internal/bench -run put        # one kind
+//	go run ./internal/bench -members 3      # clusters; writes docs/bench/cluster
 //
 // A scene is a process's life; measures are what happens in it; a phase is one
 // measure's window of time. Bench imports nothing of cleat's: it knows the two
@@ -32,6 +33,7 @@ import (
 	"path/filepath"
 	"regexp"
 	"runtime/debug"
+	"slices"
 	"syscall"
 	"time"
 )
@@ -66,12 +68,13 @@ func exit(err error) {
 type settings struct {
 	cleatd, cleatctl, etcd string
 	out                    string
-	only                   *regexp.Regexp
+	only, who              *regexp.Regexp // measures, contenders
 	rounds                 int
 	keys                   int // of the storage and stalled measures
 	warm, length           time.Duration
 	settle                 time.Duration // how long to wait for freed space
 	quick                  bool
+	members                int // of a cluster
 }
 
 // parse reads the flags. A partial or rough run never replaces the published
@@ -82,10 +85,12 @@ func parse(args []string) (settings, error) {
 	flags.StringVar(&s.cleatd, "cleatd", "bin/cleatd", "the cleatd to measure")
 	flags.StringVar(&s.cleatctl, "cleatctl", "bin/cleatctl", "the cleatctl that issues its client's certificate")
 	flags.StringVar(&s.etcd, "etcd", ".build/peers/etcd", "the etcd to compare with")
-	flags.StringVar(&s.out, "out", "", "where to write bench.json, bench.md and bench.svg (default docs/bench; .build/bench with -run or -quick)")
+	flags.StringVar(&s.out, "out", "", "where to write bench.json, bench.md and bench.svg (default docs/bench; .build/bench when not everything is measured)")
 	flags.IntVar(&s.rounds, "rounds", 3, "how often each measure runs; medians are shown")
+	flags.IntVar(&s.members, "members", 1, "measure clusters of `N` members, with measures of their own, into docs/bench/cluster")
 	flags.BoolVar(&s.quick, "quick", false, "one round of one-second phases and 100,000 keys")
 	only := flags.String("run", "", "only the measures that this regexp matches")
+	who := flags.String("contender", "", "only the contenders that this regexp matches")
 	seconds := flags.Float64("seconds", 4, "the length of a phase")
 	if err := flags.Parse(args); err != nil {
 		return settings{}, err
@@ -97,13 +102,22 @@ func parse(args []string) (settings, error) {
 		return settings{}, errors.New("-rounds and -seconds must be above 0")
 	}
 	s.length = time.Duration(*seconds * float64(time.Second))
+	if s.members < 1 {
+		return settings{}, errors.New("-members must be above 0")
+	}
 	if s.out == "" {
 		s.out = filepath.Join("docs", "bench")
-		if s.quick || *only != "" {
+		if s.quick || *only != "" || *who != "" {
 			s.out = filepath.Join(".build", "bench")
+		}
+		if s.members > 1 {
+			s.out = filepath.Join(s.out, "cluster")
 		}
 	}
 	var err error
+	if s.who, err = regexp.Compile(*who); err != nil {
+		return settings{}, fmt.Errorf("-contender: %w", err)
+	}
 	if s.only, err = regexp.Compile(*only); err != nil {
 		return settings{}, fmt.Errorf("-run: %w", err)
 	}
@@ -140,13 +154,14 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 	if err != nil {
 		return err
 	}
+	everyone = slices.DeleteFunc(everyone, func(c contender) bool { return !s.who.MatchString(c.name) })
 	report := newReport(ctx, s)
 	b := bench{settings: s, root: root, contenders: everyone, log: stderr}
 	failed := b.everything(ctx, report)
 	if ctx.Err() != nil {
 		failed = context.Cause(ctx)
 	}
-	report.sort(scenes())
+	report.sort(s.scenes())
 	report.compare()
 	fmt.Fprint(stdout, report.text())
 	if failed != nil {
@@ -156,7 +171,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 }
 
 func (b bench) everything(ctx context.Context, report *report) error {
-	if err := b.play(ctx, scenes(), report); err != nil {
+	if err := b.play(ctx, b.scenes(), report); err != nil || b.members > 1 {
 		return err
 	}
 	if err := b.storage(ctx, report); err != nil {

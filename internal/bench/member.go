@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"syscall"
 	"time"
 
@@ -27,7 +28,9 @@ import (
 type member struct {
 	contender
 	dir     string
-	address string
+	address string      // of the client door
+	peer    string      // of the peer door
+	fellows cluster     // all members of its cluster, itself too
 	tls     *tls.Config // nil: plaintext
 
 	cmd  *exec.Cmd
@@ -35,31 +38,21 @@ type member struct {
 	done chan struct{} // closed when the process has ended
 }
 
-// launch starts c below root and returns when it answers a linearizable get.
-func launch(ctx context.Context, c contender, root string) (*member, error) {
+// newMember makes the directory and the addresses of one that is not started.
+func newMember(c contender, root string) (*member, error) {
 	dir, err := os.MkdirTemp(root, c.name+"-")
 	if err != nil {
 		return nil, err
 	}
 	m := &member{contender: c, dir: dir}
-	if err := m.open(ctx); err != nil {
+	if m.address, err = freeAddress(); err == nil {
+		m.peer, err = freeAddress()
+	}
+	if err != nil {
 		m.close()
-		return nil, fmt.Errorf("start %s: %w: %s", c.name, err, &m.said)
+		return nil, err
 	}
 	return m, nil
-}
-
-func (m *member) open(ctx context.Context) (err error) {
-	if m.address, err = freeAddress(); err != nil {
-		return err
-	}
-	if err := m.start(); err != nil {
-		return err
-	}
-	if m.tls, err = m.trust(ctx, m); err != nil {
-		return err
-	}
-	return m.answers(ctx)
 }
 
 // start runs the process. It is in a process group of its own, so that an
@@ -139,6 +132,9 @@ func (m *member) close() {
 	}
 	_ = os.RemoveAll(m.dir) // The root goes, too, in the end.
 }
+
+// called is the member's name within its cluster.
+func (m *member) called() string { return fmt.Sprintf("bench%d", slices.Index(m.fellows, m)) }
 
 func (m *member) data() string   { return filepath.Join(m.dir, "data") }
 func (m *member) socket() string { return filepath.Join(m.dir, "socket") }

@@ -13,23 +13,23 @@ import (
 
 // A meter reads CPU clocks at the beginning and the end of a stretch of time.
 type meter struct {
-	pid   int
+	pids  []int
 	began time.Time
-	own   time.Duration // of the member's process
-	ours  time.Duration // of the member's process and this one
+	own   time.Duration // of the members' processes
+	ours  time.Duration // of the members' processes and this one
 	all   time.Duration // of the machine
 }
 
 // metered is what a meter saw.
 type metered struct {
 	elapsed time.Duration
-	cpu     time.Duration // of the member's process
+	cpu     time.Duration // of the members' processes
 	others  float64       // share of the machine that neither side of the measure used, 0 to 1
-	memory  int64         // resident bytes of the member at the end
+	memory  int64         // resident bytes of the members at the end
 }
 
-func startMeter(pid int) (meter, error) {
-	own, err := cpuOf(pid)
+func startMeter(pids ...int) (meter, error) {
+	own, err := sum(pids, cpuOf)
 	if err != nil {
 		return meter{}, err
 	}
@@ -42,19 +42,31 @@ func startMeter(pid int) (meter, error) {
 		return meter{}, err
 	}
 	all, err := parseMachine(raw)
-	return meter{pid, time.Now(), own, own + client, all}, err
+	return meter{pids, time.Now(), own, own + client, all}, err
 }
 
 func (m meter) stop() (metered, error) {
-	now, err := startMeter(m.pid)
+	now, err := startMeter(m.pids...)
 	if err != nil {
 		return metered{}, err
 	}
-	memory, err := memoryOf(m.pid)
+	memory, err := sum(m.pids, memoryOf)
 	elapsed := now.began.Sub(m.began)
 	foreign := (now.all - m.all) - (now.ours - m.ours)
 	others := float64(foreign) / float64(elapsed*time.Duration(runtime.NumCPU()))
 	return metered{elapsed, now.own - m.own, max(others, 0), memory}, err
+}
+
+// sum adds up what processes use.
+func sum[T ~int64](pids []int, of func(int) (T, error)) (total T, err error) {
+	for _, pid := range pids {
+		one, err := of(pid)
+		if err != nil {
+			return 0, err
+		}
+		total += one
+	}
+	return total, nil
 }
 
 // parseMachine adds up the times of all processes, and those that the host

@@ -48,7 +48,7 @@ func (r *report) plot() string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"%d\" height=\"%d\" viewBox=\"0 0 %d %d\" role=\"img\" aria-label=\"cleat's throughput and CPU time relative to etcd's\">\n%s",
 		plotWidth, bottom+plotBottom, plotWidth, bottom+plotBottom, style)
-	b.WriteString(label(16, 26, "title", "cleat beside etcd, both over mutual TLS (etcd = 1)"))
+	b.WriteString(label(16, 26, "title", r.title()))
 	b.WriteString(bar(16, 42, 12, "throughput") + label(34, 53, "", "throughput: longer is better"))
 	b.WriteString(bar(236, 42, 12, "cpu") + label(254, 53, "", "server CPU an operation: shorter is better"))
 	b.WriteString(axis(most, at, bottom))
@@ -62,6 +62,13 @@ func (r *report) plot() string {
 	}
 	b.WriteString("</svg>\n")
 	return b.String()
+}
+
+func (r *report) title() string {
+	if r.Members > 1 {
+		return fmt.Sprintf("cleat beside etcd, %d members each, all over mutual TLS (etcd = 1)", r.Members)
+	}
+	return "cleat beside etcd, both over mutual TLS (etcd = 1)"
 }
 
 // axis draws a line at each whole ratio, the one at 1 stronger.

@@ -23,6 +23,7 @@ type report struct {
 	Rounds   int               `json:"rounds"`
 	Seconds  float64           `json:"seconds_per_phase"`
 	Quick    bool              `json:"quick,omitempty"`
+	Members  int               `json:"members,omitempty"` // of each cluster, when there were several
 	Rows     []row             `json:"rows"`
 	Ratios   []compared        `json:"ratios"`
 	Storage  []held            `json:"storage,omitempty"`
@@ -46,17 +47,18 @@ type row struct {
 }
 
 // compared is cleat's median over another's, of one measure. More throughput
-// is better, less CPU is.
+// is better, less CPU and less time are.
 type compared struct {
 	Measure         string  `json:"measure"`
 	Throughput      float64 `json:"throughput_to_etcd_mtls"`
 	CPU             float64 `json:"cpu_to_etcd_mtls"`
-	ThroughputPlain float64 `json:"throughput_to_etcd_plain"`
-	CPUPlain        float64 `json:"cpu_to_etcd_plain"`
+	ThroughputPlain float64 `json:"throughput_to_etcd_plain,omitempty"`
+	CPUPlain        float64 `json:"cpu_to_etcd_plain,omitempty"`
+	P50             float64 `json:"p50_to_etcd_mtls,omitempty"`
 }
 
 func newReport(ctx context.Context, s settings) *report {
-	return &report{
+	r := &report{
 		Date:    time.Now().UTC().Format(time.DateOnly),
 		Machine: thisMachine(),
 		Versions: map[string]string{
@@ -67,6 +69,10 @@ func newReport(ctx context.Context, s settings) *report {
 		},
 		Rounds: s.rounds, Seconds: s.length.Seconds(), Quick: s.quick,
 	}
+	if s.members > 1 {
+		r.Members = s.members
+	}
+	return r
 }
 
 // add keeps a round's figures. Rows stand in the order they were first met.
@@ -128,7 +134,8 @@ func (r *report) compare() {
 		plain, _ := r.row(name, etcdPlain)
 		r.Ratios = append(r.Ratios, compared{name,
 			ratio(cleat.Throughput, tls.Throughput), ratio(cleat.CPU, tls.CPU),
-			ratio(cleat.Throughput, plain.Throughput), ratio(cleat.CPU, plain.CPU)})
+			ratio(cleat.Throughput, plain.Throughput), ratio(cleat.CPU, plain.CPU),
+			ratio(cleat.P50, tls.P50)})
 	}
 }
 
@@ -194,7 +201,11 @@ func moduleVersion(path string) string {
 
 // legend tells where the figures come from, in a line.
 func (r *report) legend() string {
-	return fmt.Sprintf("%s · %s, %d cores shared with the client, %.0f GB, Linux %s · cleat %s · etcd %s · client/v3 %s · medians of %d × %gs",
+	what := ""
+	if r.Members > 1 {
+		what = fmt.Sprintf(" · clusters of %d on one machine", r.Members)
+	}
+	return fmt.Sprintf("%s · %s, %d cores shared with the client, %.0f GB, Linux %s · cleat %s · etcd %s · client/v3 %s · medians of %d × %gs%s",
 		r.Date, r.Machine.CPU, r.Machine.Cores, float64(r.Machine.Memory)/1e9, r.Machine.Kernel,
-		r.Versions["cleat"], r.Versions["etcd"], r.Versions["client/v3"], r.Rounds, r.Seconds)
+		r.Versions["cleat"], r.Versions["etcd"], r.Versions["client/v3"], r.Rounds, r.Seconds, what)
 }

@@ -61,9 +61,26 @@ func TestAReportReadsAsItsGoldenFiles(t *testing.T) {
 
 func TestRatios(t *testing.T) {
 	r := sample()
-	want := []compared{{"put, <1> client", 3, 0.25, 1.5, 0.5}, {"range", 4, 0.2, 0, 0}}
+	want := []compared{{"put, <1> client", 3, 0.25, 1.5, 0.5, 0.5 / 1.5}, {"range", 4, 0.2, 0, 0, 0.25}}
 	if len(r.Ratios) != 2 || r.Ratios[0] != want[0] || r.Ratios[1] != want[1] {
 		t.Errorf("got %+v, want %+v", r.Ratios, want)
+	}
+}
+
+func TestAReportOfClustersSaysSo(t *testing.T) {
+	r := &report{Members: 3, Machine: machine{CPU: "x"}}
+	m := measure{name: "put", unit: "puts"}
+	r.add(m, cleatTLS, figures{Throughput: 2, P50: 1, CPU: 1})
+	r.add(m, etcdTLS, figures{Throughput: 1, P50: 4, CPU: 2})
+	r.compare()
+	text := r.markdown() + r.plot()
+	for _, want := range []string{"make bench BENCH='-members 3'", "clusters of 3", "those of the 3 members together", "3 members each", "| put | 2.00 × | 0.25 × | 0.50 × |"} {
+		if !strings.Contains(text, want) {
+			t.Errorf("no %q in\n%s", want, text)
+		}
+	}
+	if strings.Contains(text, "plain") || strings.Contains(text, "floor") {
+		t.Errorf("who was not there is spoken of:\n%s", text)
 	}
 }
 

@@ -8,8 +8,8 @@ import (
 	"io"
 )
 
-// A scene is the life of one process of each contender: some connections,
-// some data, then measures one after the other.
+// A scene is the life of one cluster of each contender: some connections, some
+// data, then measures one after the other.
 type scene struct {
 	connections int
 	floor       bool // the floor has answers for it
@@ -111,17 +111,20 @@ func (b bench) chosen(all []measure) (some []measure) {
 }
 
 func (b bench) perform(ctx context.Context, sc scene, c contender, round int, report *report) error {
-	m, err := launch(ctx, c, b.root)
+	all, err := launch(ctx, c, b.root, max(b.members, 1))
 	if err != nil {
 		return err
 	}
-	defer m.close()
-	s, err := newStage(ctx, b.settings, m, sc.connections)
+	defer all.close()
+	s, err := newStage(ctx, b.settings, all, sc.connections)
 	if err != nil {
 		return err
 	}
 	defer s.close()
 	if err := sc.prepare(ctx, s); err != nil {
+		return fmt.Errorf("prepare: %w", err)
+	}
+	if err := s.caughtUp(ctx); err != nil {
 		return fmt.Errorf("prepare: %w", err)
 	}
 	for _, measure := range sc.measures {

@@ -84,13 +84,14 @@ func summarize(name string, events int, without, with []passed) slowed {
 // pass writes the events once. A watcher that was stalled then reads all of
 // them, or the member had got rid of it and nothing was measured.
 func (b bench) pass(ctx context.Context, c contender, watcher bool) (p passed, err error) {
-	m, err := launch(ctx, c, b.root)
+	all, err := launch(ctx, c, b.root, 1)
 	if err != nil {
 		return p, err
 	}
+	m := all[0]
 	defer m.close()
 	const writers = 8
-	s, err := newStage(ctx, b.settings, m, writers)
+	s, err := newStage(ctx, b.settings, cluster{m}, writers)
 	if err != nil {
 		return p, err
 	}

@@ -56,10 +56,11 @@ func (b bench) rivals() []contender {
 }
 
 func (b bench) hold(ctx context.Context, c contender) (h held, err error) {
-	m, err := launch(ctx, c, b.root)
+	all, err := launch(ctx, c, b.root, 1)
 	if err != nil {
 		return h, err
 	}
+	m := all[0]
 	defer m.close()
 	h.Contender, h.Keys = c.name, b.keys
 	if err := b.fill(ctx, m, &h); err != nil {
@@ -92,7 +93,7 @@ func (b bench) hold(ctx context.Context, c contender) (h held, err error) {
 // fill loads the keys from 8 clients.
 func (b bench) fill(ctx context.Context, m *member, h *held) error {
 	const writers = 8
-	s, err := newStage(ctx, b.settings, m, writers)
+	s, err := newStage(ctx, b.settings, cluster{m}, writers)
 	if err != nil {
 		return err
 	}
@@ -130,7 +131,7 @@ func reopen(ctx context.Context, m *member) (float64, error) {
 // empty deletes everything, a 256th at a time because a request has a time
 // limit, and compacts to the newest revision.
 func (b bench) empty(ctx context.Context, m *member) error {
-	s, err := newStage(ctx, b.settings, m, 1)
+	s, err := newStage(ctx, b.settings, cluster{m}, 1)
 	if err != nil {
 		return err
 	}

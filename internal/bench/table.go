@@ -4,6 +4,7 @@ package main
 
 import (
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 	"text/tabwriter"
@@ -28,18 +29,31 @@ func (r *report) grids() (all []grid) {
 
 func (r *report) ratioGrid() grid {
 	g := grid{title: "Ratios",
-		note: "cleat over mutual TLS against etcd. Throughput: more is better. CPU, the server's time an operation: less is better.",
-		head: []string{"measure", "throughput : etcd mTLS", "CPU : etcd mTLS", "throughput : etcd plain", "CPU : etcd plain"}}
+		note: "cleat over mutual TLS against etcd. Throughput: more is better. CPU, the servers' time an operation, and p50, what half of the calls take at most: less is better.",
+		head: []string{"measure", "throughput : etcd mTLS", "p50 : etcd mTLS", "CPU : etcd mTLS"}}
+	plain := slices.ContainsFunc(r.Ratios, func(c compared) bool { return c.ThroughputPlain > 0 })
+	if plain {
+		g.head = append(g.head, "throughput : etcd plain", "CPU : etcd plain")
+	}
 	for _, c := range r.Ratios {
-		g.rows = append(g.rows, []string{c.Measure, times(c.Throughput), times(c.CPU), times(c.ThroughputPlain), times(c.CPUPlain)})
+		cells := []string{c.Measure, times(c.Throughput), times(c.P50), times(c.CPU)}
+		if plain {
+			cells = append(cells, times(c.ThroughputPlain), times(c.CPUPlain))
+		}
+		g.rows = append(g.rows, cells)
 	}
 	return g
 }
 
 func (r *report) figureGrid() grid {
 	g := grid{title: "Figures",
-		note: "The floor is a grpc-go server over mutual TLS that does nothing: what client, gRPC and TLS cost alone. Others: the share of the machine that neither side used; rounds in which it was 8 % or more are left out where there is another.",
+		note: "Others: the share of the machine that neither side used; rounds in which it was 8 % or more are left out where there is another.",
 		head: []string{"measure", "contender", "throughput/s", "p50 ms", "p99 ms", "CPU µs/op", "RSS MB", "others"}}
+	if r.Members > 1 {
+		g.note = fmt.Sprintf("CPU and RSS are those of the %d members together; clients are spread over them. ", r.Members) + g.note
+	} else {
+		g.note = "The floor is a grpc-go server over mutual TLS that does nothing: what client, gRPC and TLS cost alone. " + g.note
+	}
 	for _, w := range r.Rows {
 		f := w.Median
 		g.rows = append(g.rows, []string{w.Measure, w.Contender, count(f.Throughput) + " " + w.Unit,
@@ -110,7 +124,7 @@ func (r *report) text() string {
 // markdown is bench.md, whose tables the README takes over.
 func (r *report) markdown() string {
 	var b strings.Builder
-	b.WriteString("# cleat beside etcd\n\nMade by `make bench`. " + r.legend() + ".\n\n![ratios](bench.svg)\n")
+	b.WriteString("# cleat beside etcd\n\nMade by `" + r.made() + "`. " + r.legend() + ".\n\n![ratios](bench.svg)\n")
 	for _, g := range r.grids() {
 		fmt.Fprintf(&b, "\n## %s\n", g.title)
 		if g.note != "" {
@@ -149,4 +163,12 @@ func count(v float64) string {
 		digits = digits[:i] + "," + digits[i:]
 	}
 	return digits
+}
+
+// made is the command that makes the same report.
+func (r *report) made() string {
+	if r.Members > 1 {
+		return fmt.Sprintf("make bench BENCH='-members %d'", r.Members)
+	}
+	return "make bench"
 }
