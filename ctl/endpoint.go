@@ -9,6 +9,7 @@ import (
 	"sync"
 
 	"github.com/urfave/cli/v2"
+	clientv3 "go.etcd.io/etcd/client/v3"
 )
 
 func endpointCommand() *cli.Command {
@@ -60,7 +61,8 @@ func clusterPlaces(ctx context.Context, c *cli.Context, way door) ([]place, erro
 		return nil, err
 	}
 	defer connected.Close()
-	reply, err := connected.MemberList(ctx)
+	// As this member knows them: the question is most wanted when most are down.
+	reply, err := connected.MemberList(ctx, clientv3.WithSerializable())
 	if err != nil {
 		return nil, fmt.Errorf("list the cluster's members: %w", err)
 	}

@@ -74,6 +74,9 @@ func (d door) probe(c *cli.Context, endpoint string, otherwise error) error {
 		return fmt.Errorf("%w: does the member run, and listen there? On it, cleatctl status shows its doors", err)
 	}
 	defer conn.Close()
+	if d.files == (client.Config{}) && strings.HasPrefix(endpoint, "https://") {
+		return errors.New("a cleat member asks for --cacert, --cert and --key, which cleatctl cert issue NAME makes on it")
+	}
 	if d.files == (client.Config{}) || plain(endpoint) {
 		return errors.New("no answer in plain text: a cleat member asks for --cacert, --cert and --key, which cleatctl cert issue NAME makes on it")
 	}

@@ -109,6 +109,8 @@ func TestEachWayAHandshakeFailsSaysWhatToDo(t *testing.T) {
 			[]string{"--endpoints=" + nameless, "--cacert=" + homeless.ca, "--cert=" + homeless.cert, "--key=" + homeless.key}},
 		{"plain text", "no answer in plain text",
 			[]string{"--endpoints=http://" + address}},
+		{"TLS without any file", "connect to https://" + address + ": a cleat member asks for --cacert, --cert and --key",
+			[]string{"--endpoints=https://" + address}},
 		{"a file that is not there", "no such file",
 			[]string{"--endpoints=" + address, "--cacert=" + filepath.Join(t.TempDir(), "none")}},
 	} {

@@ -60,6 +60,15 @@ func (c *council) open(t *testing.T) string {
 	})
 }
 
+func TestAskingAllMembersNeedsNoLeader(t *testing.T) {
+	c := &council{}
+	c.members = []*pb.Member{{ID: 1, Name: "one", ClientURLs: []string{"https://127.0.0.1:1"}}}
+	code, stdout, stderr := cleatctl(t, "endpoint", "status", "--cluster", "--socket", c.open(t))
+	if code != exitDone || !strings.HasPrefix(stdout, "https://127.0.0.1:1, 1,") || c.asked != false {
+		t.Errorf("exit code %d, %q, %q; asked for agreement: %v", code, stdout, stderr, c.asked)
+	}
+}
+
 // What etcdctl prints in these forms is compared with the real one elsewhere.
 func TestMembersAreShownInEachForm(t *testing.T) {
 	c := &council{members: []*pb.Member{
