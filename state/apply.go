@@ -54,6 +54,12 @@ func (m *Machine) Apply(entries []Entry) [][]byte {
 		_ = m.failLocked(fmt.Errorf("commit up to entry %d: %w", applied, err)) // told to Fatal
 		return nil
 	}
+	if a.members {
+		if err := m.reloadMembers(); err != nil {
+			_ = m.failLocked(err) // told to Fatal
+			return nil
+		}
+	}
 	for _, c := range a.compactions {
 		m.trackPhysical(c.revision, c.done)
 	}
@@ -66,6 +72,7 @@ type applier struct {
 	batch       *kv.Batch
 	index       uint64 // of the entry being applied
 	compactions []compaction
+	members     bool // they have changed
 }
 
 type compaction struct {
@@ -120,6 +127,12 @@ func (a *applier) dispatch(k kind, body []byte) (Reply, error) {
 		return a.ledgerExpire(body)
 	case kindForm:
 		return a.form(body)
+	case kindMemberSet:
+		return a.memberSet(body)
+	case kindMemberPromote:
+		return a.memberPromote(body)
+	case kindMemberRemove:
+		return a.memberRemove(body)
 	}
 	return Reply{}, fmt.Errorf("state: command of unknown kind %d: this member is too old for the log", k)
 }

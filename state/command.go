@@ -44,6 +44,9 @@ const (
 	kindLeaseCheckpoint
 	kindLedgerCommit
 	kindLedgerExpire
+	kindMemberSet
+	kindMemberPromote
+	kindMemberRemove
 )
 
 const flagRoot = 1

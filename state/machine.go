@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"log/slog"
 	"sync"
+	"sync/atomic"
 
 	"github.com/cleatd/cleat/kv"
 	"github.com/cleatd/cleat/lease"
@@ -15,11 +16,17 @@ import (
 // The side tables that live beside the keys, one letter each. The letters are
 // on disk.
 const (
-	tableMeta   = 'M' // what the state knows of itself: the cluster's id
-	tableLease  = 'l' // leases and what is attached to them
-	tableLedger = 'c' // buckets of key and value with an expiry, for the CA
-	tableExpiry = 'x' // the ledger's items by their expiry
+	tableMeta    = 'M' // what the state knows of itself: the cluster's id
+	tableLease   = 'l' // leases and what is attached to them
+	tableLedger  = 'c' // buckets of key and value with an expiry, for the CA
+	tableExpiry  = 'x' // the ledger's items by their expiry
+	tableMember  = 'p' // the members (members.go)
+	tableRemoved = 'q' // the ids of those who were removed
 )
+
+// Format is the newest format of the replicated state that this version reads
+// and writes.
+const Format = 1
 
 var metaCluster = []byte("cluster")
 
@@ -45,6 +52,8 @@ type Machine struct {
 	mu     sync.Mutex
 	failed error // set once, by fail
 
+	roll atomic.Pointer[roll] // written under mu; never nil after New
+
 	// physical holds the background deletions that have not ended, by
 	// compact revision; guarded by physicalMu because readers ask too.
 	physicalMu sync.Mutex
@@ -62,13 +71,18 @@ func (r leaseReader) Scan(prefix []byte, fn func(key, value []byte) error) error
 
 // New returns a machine over an open store and the leases loaded from it.
 func New(c Config) *Machine {
-	return &Machine{
+	m := &Machine{
 		store:    c.Store,
 		leases:   c.Leases,
 		log:      c.Logger,
 		fatal:    c.Fatal,
 		physical: make(map[int64]<-chan struct{}),
 	}
+	m.roll.Store(&roll{changed: make(chan struct{})})
+	if err := m.reloadMembers(); err != nil {
+		_ = m.failLocked(err) // told to Fatal; nobody else has the machine yet
+	}
+	return m
 }
 
 // Store returns the keys and values, for readers.
@@ -89,6 +103,9 @@ func (m *Machine) Cluster() (uint64, error) {
 	}
 	return binary.BigEndian.Uint64(v), nil
 }
+
+// Format returns the format that the cluster has agreed upon.
+func (m *Machine) Format() uint32 { return Format }
 
 // AppliedIndex returns the index of the newest entry in the state.
 func (m *Machine) AppliedIndex() uint64 { return m.store.AppliedIndex() }

@@ -26,7 +26,7 @@ var (
 )
 
 // resultErrors maps the code byte of a result to its sentinel. The order is the
-// code; members of one cluster never exchange results, so it may change.
+// code: a follower gets results from the leader, so it only grows.
 var resultErrors = []error{
 	nil,
 	ErrCommand,
@@ -40,6 +40,11 @@ var resultErrors = []error{
 	ErrConflict,
 	ErrFormed,
 	lease.ErrTTLTooLarge,
+	ErrMemberExists,
+	ErrMemberName,
+	ErrPeerURL,
+	ErrMemberNotFound,
+	ErrMemberRemoved,
 }
 
 // Reply is what a command answers.

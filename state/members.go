@@ -1,0 +1,263 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package state
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+)
+
+// The members as their cluster knows them by name and address. Who votes is
+// raft's to say; this is who they are, who was announced and has not come yet,
+// and who was removed, which is kept for ever.
+//
+// Member:  tableMember <id>  -> version, flags, name, peer URLs, client URLs
+// Removed: tableRemoved <id> -> version
+
+// Faults of a change of members.
+var (
+	// ErrMemberExists: a member that is announced or joins has the id of another.
+	ErrMemberExists = errors.New("state: member exists already")
+	// ErrMemberName: another member has the name.
+	ErrMemberName = errors.New("state: another member has this name")
+	// ErrPeerURL: another member is reached by one of the URLs.
+	ErrPeerURL = errors.New("state: another member has this peer URL")
+	// ErrMemberNotFound: there is no such member.
+	ErrMemberNotFound = errors.New("state: member not found")
+	// ErrMemberRemoved: the member was removed, and ids are never used again.
+	ErrMemberRemoved = errors.New("state: member was removed")
+)
+
+// Member is one row of the table.
+type Member struct {
+	ID         uint64
+	Name       string // empty until it has come
+	PeerURLs   []string
+	ClientURLs []string
+	Learner    bool // it is to stay one; who only has not caught up yet is not meant
+	Reserved   bool // announced, and has not come yet
+}
+
+const memberVersion = 1
+
+const (
+	memberLearner  = 1
+	memberReserved = 2
+)
+
+// MemberSetCommand returns the command that writes a member's row. A Reserved
+// one must be new: ErrMemberExists. One that exists stays the learner that it is.
+// The result is also ErrMemberRemoved, ErrMemberName or ErrPeerURL.
+func MemberSetCommand(id Identity, m Member) []byte {
+	return append(binary.BigEndian.AppendUint64(appendPrefix(nil, kindMemberSet, id), m.ID), encodeMember(m)...)
+}
+
+// MemberPromoteCommand returns the command after which the member need not stay
+// a learner. The result may be ErrMemberNotFound or ErrMemberRemoved.
+func MemberPromoteCommand(id Identity, member uint64) []byte {
+	return binary.BigEndian.AppendUint64(appendPrefix(nil, kindMemberPromote, id), member)
+}
+
+// MemberRemoveCommand returns the command that removes a member's row for good,
+// whether there is one or not.
+func MemberRemoveCommand(id Identity, member uint64) []byte {
+	return binary.BigEndian.AppendUint64(appendPrefix(nil, kindMemberRemove, id), member)
+}
+
+func encodeMember(m Member) []byte {
+	var flags byte
+	if m.Learner {
+		flags |= memberLearner
+	}
+	if m.Reserved {
+		flags |= memberReserved
+	}
+	b := appendField([]byte{memberVersion, flags}, []byte(m.Name))
+	for _, urls := range [][]string{m.PeerURLs, m.ClientURLs} {
+		b = binary.AppendVarint(b, int64(len(urls)))
+		for _, u := range urls {
+			b = appendField(b, []byte(u))
+		}
+	}
+	return b
+}
+
+func decodeMember(id uint64, b []byte) (Member, error) {
+	if len(b) < 2 || b[0] != memberVersion {
+		return Member{}, fmt.Errorf("%w: member %016x", ErrCommand, id)
+	}
+	f := fields{rest: b[2:]}
+	m := Member{ID: id, Learner: b[1]&memberLearner != 0, Reserved: b[1]&memberReserved != 0, Name: string(f.bytes())}
+	for _, urls := range []*[]string{&m.PeerURLs, &m.ClientURLs} {
+		for n := f.varint(); n > 0 && f.err == nil; n-- {
+			*urls = append(*urls, string(f.bytes()))
+		}
+	}
+	if f.err != nil || len(f.rest) != 0 {
+		return Member{}, fmt.Errorf("%w: member %016x", ErrCommand, id)
+	}
+	return m, nil
+}
+
+func memberKey(id uint64) []byte { return binary.BigEndian.AppendUint64(nil, id) }
+
+func cutMember(body []byte) (id uint64, rest []byte, err error) {
+	if len(body) < 8 || binary.BigEndian.Uint64(body) == 0 {
+		return 0, nil, fmt.Errorf("%w: member of %d bytes", ErrCommand, len(body))
+	}
+	return binary.BigEndian.Uint64(body), body[8:], nil
+}
+
+func (a *applier) memberSet(body []byte) (Reply, error) {
+	id, rest, err := cutMember(body)
+	if err != nil {
+		return Reply{}, err
+	}
+	m, err := decodeMember(id, rest)
+	if err != nil {
+		return Reply{}, err
+	}
+	t, err := readMembers(a.batch)
+	if err != nil {
+		return Reply{}, err
+	}
+	if err := t.mayHave(m); err != nil {
+		return Reply{}, err
+	}
+	m.Learner = m.Learner || t.members[id].Learner
+	if was, known := t.members[id]; known && !was.Reserved {
+		m.Learner = was.Learner
+	}
+	return a.changed(func() { a.batch.Set(tableMember, memberKey(id), encodeMember(m)) })
+}
+
+func (a *applier) memberPromote(body []byte) (Reply, error) {
+	id, _, err := cutMember(body)
+	if err != nil {
+		return Reply{}, err
+	}
+	t, err := readMembers(a.batch)
+	if err != nil {
+		return Reply{}, err
+	}
+	m, known := t.members[id]
+	switch {
+	case t.removed[id]:
+		return Reply{}, ErrMemberRemoved
+	case !known:
+		return Reply{}, ErrMemberNotFound
+	}
+	m.Learner = false
+	return a.changed(func() { a.batch.Set(tableMember, memberKey(id), encodeMember(m)) })
+}
+
+func (a *applier) memberRemove(body []byte) (Reply, error) {
+	id, _, err := cutMember(body)
+	if err != nil {
+		return Reply{}, err
+	}
+	return a.changed(func() {
+		a.batch.Delete(tableMember, memberKey(id))
+		a.batch.Set(tableRemoved, memberKey(id), []byte{memberVersion})
+	})
+}
+
+func (a *applier) changed(change func()) (Reply, error) {
+	change()
+	a.members = true
+	return Reply{Revision: a.revision()}, nil
+}
+
+// roll is the table in memory; it is never changed.
+type roll struct {
+	members map[uint64]Member
+	removed map[uint64]bool
+	changed chan struct{} // closed when there is a newer one
+}
+
+// scanner is the store, or a batch that is being applied.
+type scanner interface {
+	Scan(table byte, prefix []byte, fn func(key, value []byte) error) error
+}
+
+func readMembers(s scanner) (*roll, error) {
+	t := &roll{members: map[uint64]Member{}, removed: map[uint64]bool{}, changed: make(chan struct{})}
+	err := s.Scan(tableMember, nil, func(key, value []byte) error {
+		if len(key) != 8 {
+			return fmt.Errorf("%w: member's key of %d bytes", ErrCommand, len(key))
+		}
+		m, err := decodeMember(binary.BigEndian.Uint64(key), value)
+		t.members[m.ID] = m
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
+	return t, s.Scan(tableRemoved, nil, func(key, _ []byte) error {
+		if len(key) != 8 {
+			return fmt.Errorf("%w: member's key of %d bytes", ErrCommand, len(key))
+		}
+		t.removed[binary.BigEndian.Uint64(key)] = true
+		return nil
+	})
+}
+
+// mayHave says what stands against a row.
+func (t *roll) mayHave(m Member) error {
+	if t.removed[m.ID] {
+		return ErrMemberRemoved
+	}
+	if _, known := t.members[m.ID]; known && m.Reserved {
+		return ErrMemberExists
+	}
+	for id, other := range t.members {
+		if id == m.ID {
+			continue
+		}
+		if m.Name != "" && m.Name == other.Name {
+			return ErrMemberName
+		}
+		for _, u := range m.PeerURLs {
+			if slices.Contains(other.PeerURLs, u) {
+				return ErrPeerURL
+			}
+		}
+	}
+	return nil
+}
+
+// reloadMembers takes over what the store has.
+func (m *Machine) reloadMembers() error {
+	next, err := readMembers(m.store)
+	if err != nil {
+		return fmt.Errorf("read the members: %w", err)
+	}
+	if last := m.roll.Swap(next); last != nil {
+		close(last.changed)
+	}
+	return nil
+}
+
+// Members returns all rows, by id, from memory.
+func (m *Machine) Members() []Member {
+	return slices.SortedFunc(maps.Values(m.roll.Load().members), func(a, b Member) int {
+		return strings.Compare(string(memberKey(a.ID)), string(memberKey(b.ID)))
+	})
+}
+
+// Member returns one row, from memory.
+func (m *Machine) Member(id uint64) (Member, bool) {
+	row, known := m.roll.Load().members[id]
+	return row, known
+}
+
+// Removed says that a member was removed. It answers from memory.
+func (m *Machine) Removed(id uint64) bool { return m.roll.Load().removed[id] }
+
+// MembersChanged returns a channel that is closed when Members or Removed
+// answer something else than now.
+func (m *Machine) MembersChanged() <-chan struct{} { return m.roll.Load().changed }
