@@ -291,7 +291,7 @@ type Status struct {
 	Term            uint64
 	Commit, Applied uint64 // indexes; Applied is at least the machine's
 	First, Last     uint64 // of the log
-	Learner         bool   // takes part without a vote
+	Learner         bool   // takes part without a vote, or not yet
 }
 
 // Status never waits.
@@ -304,11 +304,8 @@ func (n *Node) Status() Status {
 	if first, err := n.disk.FirstIndex(); err == nil { // a closed log has none
 		s.First = first
 	}
-	for _, v := range n.raft.GetConfiguration().Configuration().Servers {
-		if v.ID == n.id {
-			s.Learner = v.Suffrage != hraft.Voter
-		}
-	}
+	self, known := n.server(n.config.Member)
+	s.Learner = !known || self.Suffrage != hraft.Voter
 	return s
 }
 
