@@ -12,22 +12,28 @@ import (
 // registerAdmin adds what etcd's API lacks to the socket door.
 func (d *Daemon) registerAdmin(r grpc.ServiceRegistrar) {
 	adminserver.New(adminserver.Config{
-		Authority: d.pki,
-		Node:      d.node,
-		Store:     d.store,
-		Doors:     d.doorAddresses,
-		Space:     d.spaceLeft,
-		ClusterID: d.dir.clusterID(), MemberID: d.dir.memberID(),
+		Authority:   d.pki,
+		Node:        d.node,
+		Store:       d.store,
+		Doors:       d.doorAddresses,
+		Space:       d.spaceLeft,
+		Join:        d.join,
+		PeerAddress: d.peerAddress,
+		ClusterID:   d.dir.clusterID(), MemberID: d.dir.memberID(),
 		Name: d.config.Name, Version: d.version, Logger: d.log,
 	}).Register(r)
 }
 
 // doorAddresses are those that are really listened on.
 func (d *Daemon) doorAddresses() *admin.Doors {
-	return &admin.Doors{
+	open := &admin.Doors{
 		Socket: d.doors.socket[0].Addr().String(),
 		Client: d.doors.client[0].Addr().String(),
 	}
+	for _, l := range d.doors.peer {
+		open.Peer = l.Addr().String()
+	}
+	return open
 }
 
 func (d *Daemon) spaceLeft() *admin.Space {

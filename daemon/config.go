@@ -25,7 +25,10 @@ type Config struct {
 	DataDir      string
 	Socket       string
 	ListenClient string // host:port; empty: the advertised host or loopback, port 2379
+	ListenPeer   string // host:port; empty: the advertised host, port 2380
 	Advertise    string // the host that others reach this member by
+	Join         string // host:port of a member to join at the first start
+	TokenFile    string // the token for that; empty: the credential join-token
 	LogLevel     slog.Level
 
 	MaxRequestBytes       int64
@@ -93,23 +96,35 @@ func (c *Config) Validate() error {
 	case strings.ContainsAny(c.Advertise, " /"):
 		return bad("advertise", "%q is not a host name or address", c.Advertise)
 	}
-	if _, _, err := net.SplitHostPort(c.clientAddress()); err != nil {
-		return bad("listen-client", "%v", err)
+	for name, address := range map[string]string{
+		"listen-client": c.clientAddress(c.Advertise), "listen-peer": c.peerAddress(c.Advertise), "join": c.Join,
+	} {
+		if _, _, err := net.SplitHostPort(address); address != "" && err != nil {
+			return bad(name, "%v", err)
+		}
 	}
 	return nil
 }
 
 // clientAddress is where the client door listens: as told, or on the
 // advertised host, or on loopback until there is one.
-func (c *Config) clientAddress() string {
+func (c *Config) clientAddress(advertise string) string {
 	if c.ListenClient != "" {
 		return c.ListenClient
 	}
-	host := c.Advertise
-	if host == "" {
-		host = "127.0.0.1"
+	if advertise == "" {
+		advertise = "127.0.0.1"
 	}
-	return net.JoinHostPort(trimBrackets(host), "2379")
+	return net.JoinHostPort(trimBrackets(advertise), "2379")
+}
+
+// peerAddress is where the peer door listens: as told, or on the advertised
+// host. A member that nobody can reach needs none.
+func (c *Config) peerAddress(advertise string) string {
+	if c.ListenPeer != "" || advertise == "" {
+		return c.ListenPeer
+	}
+	return net.JoinHostPort(trimBrackets(advertise), "2380")
 }
 
 // minLeaseTTL is the shortest lease in seconds: as many whole ones as two

@@ -8,9 +8,11 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"os"
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/cockroachdb/pebble/v2/vfs"
@@ -21,6 +23,7 @@ import (
 	"github.com/cleatd/cleat/api"
 	"github.com/cleatd/cleat/kv"
 	"github.com/cleatd/cleat/lease"
+	"github.com/cleatd/cleat/peer"
 	"github.com/cleatd/cleat/pki"
 	"github.com/cleatd/cleat/raft"
 	"github.com/cleatd/cleat/state"
@@ -68,10 +71,13 @@ type Daemon struct {
 	node     *raft.Node
 	hub      *watch.Hub
 	keeper   *lease.Keeper
+	peers    *peer.Door // nil: the peer door is closed
 	pki      *pki.Authority
 	server   *api.Server
 
-	fatal chan error // one error that ends the member; the first teller wins
+	fatal   chan error    // one error that ends the member; the first teller wins
+	joining sync.Mutex    // held by whoever has this member join a cluster
+	joined  chan struct{} // holds one: the data directory is to be adopted
 
 	stop context.CancelFunc // ends everything in work
 	work *errgroup.Group    // what runs as long as the member
@@ -84,35 +90,57 @@ type Daemon struct {
 func Open(ctx context.Context, o Options) (*Daemon, error) {
 	d := &Daemon{
 		config: o.Config, reload: o.Reload, level: o.Level, log: o.Logger, version: o.Version,
-		faults:   o.faults,
-		registry: prometheus.NewRegistry(),
-		fatal:    make(chan error, 1),
+		faults: o.faults,
+		stop:   func() {}, work: new(errgroup.Group),
+		fatal: make(chan error, 1), joined: make(chan struct{}, 1),
 	}
+	err := d.take([]step{
+		{"take the data directory", d.takeDir}, // first: nobody else may touch what follows
+		{"join a cluster", func() error { return d.joinAsTold(ctx) }},
+		{"open the doors", d.openDoors}, // early: callers queue instead of being refused
+	})
+	if err == nil {
+		err = d.begin(ctx)
+	}
+	if err != nil {
+		d.closeAfter()
+		return nil, err
+	}
+	return d, nil
+}
+
+type step struct {
+	name string
+	do   func() error
+}
+
+func (d *Daemon) take(steps []step) error {
+	for _, s := range steps {
+		if err := s.do(); err != nil {
+			return d.withRoom(fmt.Errorf("%s: %w", s.name, err))
+		}
+	}
+	return nil
+}
+
+// begin makes the data directory a running member.
+func (d *Daemon) begin(ctx context.Context) error {
+	d.registry = prometheus.NewRegistry()
 	d.registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	run, stop := context.WithCancel(context.WithoutCancel(ctx))
 	d.stop = stop
 	d.work, run = errgroup.WithContext(run)
-
-	steps := []struct {
-		name string
-		do   func() error
-	}{
-		{"take the data directory", d.takeDir},                            // first: nobody else may touch what follows
-		{"open the doors", d.openDoors},                                   // early: callers queue instead of being refused
+	return d.take([]step{
+		{"place the doors", d.placeDoors},
 		{"open the state", d.openState},                                   // before the log, which replays into it
+		{"know who this is", d.openKnown},                                 // before the others are met, who ask
 		{"join the agreement", d.openRaft},                                //
+		{"meet the others", d.openKnownPeers},                             // before there can be a leader
 		{"follow the history", func() error { return d.startLocal(run) }}, // before leading, which needs lease and watch
 		{"form the cluster", func() error { return d.form(ctx) }},         // the CA keeps its keys in the state
-		{"open the certificates", func() error { return d.openPKI(ctx, run) }},
+		{"open the certificates", func() error { return d.openCertificates(ctx) }},
 		{"serve", func() error { return d.serve(run) }}, // last: whoever gets in finds everything there
-	}
-	for _, step := range steps {
-		if err := step.do(); err != nil {
-			d.closeAfter()
-			return nil, d.withRoom(fmt.Errorf("%s: %w", step.name, err))
-		}
-	}
-	return d, nil
+	})
 }
 
 func (d *Daemon) takeDir() error {
@@ -133,6 +161,18 @@ func (d *Daemon) takeDir() error {
 func (d *Daemon) openDoors() (err error) {
 	d.doors, err = openDoors(d.config)
 	return err
+}
+
+func (d *Daemon) placeDoors() error {
+	return d.doors.place(d.config.clientAddress(d.advertised()), d.config.peerAddress(d.advertised()))
+}
+
+// advertised is the host by which others reach this member, "" if they do not.
+func (d *Daemon) advertised() string {
+	if d.config.Advertise != "" {
+		return d.config.Advertise
+	}
+	return d.dir.member.Advertise
 }
 
 func (d *Daemon) openState() error {
@@ -161,17 +201,23 @@ func (d *Daemon) openState() error {
 }
 
 func (d *Daemon) openRaft() error {
-	var err error
-	d.node, err = raft.Open(raft.Config{
+	c := raft.Config{
 		Dir:             filepath.Join(d.dir.path, "raft"),
 		Member:          d.dir.memberID(),
 		Log:             d.config.RaftLog,
-		Bootstrap:       d.machine.AppliedIndex() == 0,
+		Bootstrap:       d.machine.AppliedIndex() == 0 && d.dir.member.Joined == nil,
 		ElectionTimeout: d.config.ElectionTimeout,
+		Removed:         d.removed,
 		Logger:          d.log,
 		Registerer:      d.registry,
 		Fatal:           d.fail,
-	}, machine{d.machine})
+	}
+	if address := d.peerAddress(); address != "" {
+		d.peers = peer.New(d.log, d.registry)
+		c.Network, c.Address = d.peers, address
+	}
+	var err error
+	d.node, err = raft.Open(c, machine{d.machine})
 	if errors.Is(err, raft.ErrMember) {
 		return fmt.Errorf("%w: data directory %s: member.json names another member than the log: %w", ErrConfig, d.dir.path, err)
 	}
@@ -192,6 +238,9 @@ func (d *Daemon) startLocal(run context.Context) error {
 	})
 	d.keep(run, "watch", d.hub.Run)
 	d.keep(run, "free disk", d.space.Run)
+	d.keep(run, "arrival", d.arrive)
+	d.keep(run, "own row", d.announce)
+	d.keep(run, "removals", d.dropRemoved)
 	d.keep(run, "leading", func(ctx context.Context) error { return d.node.Lead(ctx, d.lead) })
 	d.keep(run, "watchdog", func(ctx context.Context) error { return watchdog(ctx, d.log, d.progress) })
 	return nil
@@ -214,6 +263,7 @@ func (d *Daemon) lead(ctx context.Context) error {
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() error { return d.keeper.Run(ctx) })
 	g.Go(func() error { return d.collect(ctx) })
+	g.Go(func() error { return d.promote(ctx) })
 	return g.Wait()
 }
 
@@ -222,8 +272,12 @@ func (d *Daemon) progress() (committed, applied uint64) {
 	return s.Commit, s.Applied
 }
 
-// form names the cluster in the state, once in its life.
+// form names the cluster in the state, once in its life. A member of several
+// may not be able to wait for a leader: the others may be down.
 func (d *Daemon) form(ctx context.Context) error {
+	if d.amongSeveral() {
+		return nil
+	}
 	ctx, cancel := context.WithTimeout(ctx, startLimit)
 	defer cancel()
 	if err := d.awaitLeader(ctx); err != nil {
@@ -232,8 +286,16 @@ func (d *Daemon) form(ctx context.Context) error {
 	if cluster, err := d.machine.Cluster(); err != nil || cluster != 0 {
 		return err
 	}
-	_, err := committed(d.node.Propose(ctx, state.FormCommand(d.dir.clusterID())))
-	return err
+	if _, err := committed(d.node.Propose(ctx, state.FormCommand(d.dir.clusterID()))); err != nil {
+		return err
+	}
+	return d.introduce(ctx)
+}
+
+// amongSeveral says that this member is not alone, or soon will not be.
+func (d *Daemon) amongSeveral() bool {
+	members := d.node.Members()
+	return len(members) > 1 || len(members) == 0 && d.dir.member.Joined != nil
 }
 
 // awaitLeader returns when there is a leader and this member's state is as new
@@ -256,28 +318,63 @@ func (d *Daemon) awaitLeader(ctx context.Context) error {
 	}
 }
 
-func (d *Daemon) openPKI(ctx, run context.Context) error {
+// openKnown opens the certificates of a member that has some, without the
+// others: they may be waiting for this member's door.
+func (d *Daemon) openKnown() error {
+	if !d.known() {
+		return nil
+	}
+	return d.openPKI(context.Background(), true)
+}
+
+// openKnownPeers lets the others in, if there is something to show them.
+func (d *Daemon) openKnownPeers() error {
+	if d.pki != nil {
+		d.openPeers()
+	}
+	return nil
+}
+
+// openCertificates makes the CA, at the first start.
+func (d *Daemon) openCertificates(ctx context.Context) error {
+	if d.pki != nil {
+		return nil
+	}
 	ctx, cancel := context.WithTimeout(ctx, startLimit)
 	defer cancel()
+	if err := d.openPKI(ctx, false); err != nil {
+		return err
+	}
+	d.openPeers()
+	return nil
+}
+
+func (d *Daemon) pkiDir() string { return filepath.Join(d.dir.path, "pki") }
+
+// known says whether this member has been opened with its certificates before.
+func (d *Daemon) known() bool {
+	_, err := os.Stat(filepath.Join(d.pkiDir(), "ca.json"))
+	return err == nil
+}
+
+func (d *Daemon) openPKI(ctx context.Context, offline bool) error {
 	var err error
 	d.pki, err = pki.Open(ctx, pki.Config{
-		Dir:       filepath.Join(d.dir.path, "pki"),
+		Dir:       d.pkiDir(),
 		ClusterID: d.dir.clusterID(),
 		MemberID:  d.dir.memberID(),
 		Name:      d.config.Name,
-		Hosts:     d.hosts(),
+		Hosts:     d.hosts(d.advertised()),
 		MemberTTL: d.config.CertTTL,
-		Ledger:    ledger{d.node, d.machine},
+		Offline:   offline,
+		Removed:   d.machine.Removed,
+		Ledger:    ledger{d},
 		Logger:    d.log, Registerer: d.registry,
 	})
 	if mendable(err, pki.ErrClusterKey, pki.ErrName, pki.ErrTTL, pki.ErrFormat) {
 		return fmt.Errorf("%w: %w", ErrConfig, err)
 	}
-	if err != nil {
-		return err
-	}
-	d.keep(run, "certificates", d.pki.Run)
-	return nil
+	return err
 }
 
 // mendable says whether an error is one that the administrator can mend.
@@ -286,12 +383,12 @@ func mendable(err error, sentinels ...error) bool {
 }
 
 // hosts are the names that this member's certificate must carry.
-func (d *Daemon) hosts() []string {
+func (d *Daemon) hosts(advertised string) []string {
 	hosts := []string{d.config.Name, "localhost", "127.0.0.1", "::1"}
-	if a := trimBrackets(d.config.Advertise); a != "" {
+	if a := trimBrackets(advertised); a != "" {
 		hosts = append(hosts, a)
 	}
-	if host, _, err := net.SplitHostPort(d.config.clientAddress()); err == nil {
+	if host, _, err := net.SplitHostPort(d.config.clientAddress(advertised)); err == nil {
 		if ip := net.ParseIP(host); host != "" && (ip == nil || !ip.IsUnspecified()) {
 			hosts = append(hosts, host)
 		}
@@ -347,12 +444,34 @@ func (d *Daemon) Close() error {
 }
 
 func (d *Daemon) closeInOrder(ctx context.Context) error {
-	var errs []error
-	if d.server != nil {
-		d.server.Stop(ctx)
-	}
+	errs := []error{d.end(ctx)}
 	if d.doors != nil {
 		d.doors.Close()
+	}
+	if d.dir != nil {
+		errs = append(errs, d.dir.Close()) // last: the directory is free for the next
+	}
+	return errors.Join(errs...)
+}
+
+// handOver gives leadership to another member, if there is one.
+func (d *Daemon) handOver(ctx context.Context) {
+	if d.node == nil || len(d.node.Members()) < 2 || d.node.Status().Leader != d.dir.memberID() {
+		return
+	}
+	ctx, cancel := context.WithTimeout(ctx, stopLimit/2)
+	defer cancel()
+	if err := d.node.Transfer(ctx, 0); err != nil {
+		d.log.Warn("leadership was not handed over; the others elect a leader", "cause", err)
+	}
+}
+
+// end is the reverse of begin.
+func (d *Daemon) end(ctx context.Context) error {
+	var errs []error
+	d.handOver(ctx) // while requests still pass
+	if d.server != nil {
+		d.server.Stop(ctx)
 	}
 	d.stop() // leader work ends while proposals still pass
 	errs = append(errs, d.work.Wait())
@@ -362,8 +481,6 @@ func (d *Daemon) closeInOrder(ctx context.Context) error {
 	if d.store != nil {
 		errs = append(errs, d.store.Close()) // after the log: nothing applies any more
 	}
-	if d.dir != nil {
-		errs = append(errs, d.dir.Close()) // last: the directory is free for the next
-	}
+	d.server, d.node, d.store, d.pki, d.peers = nil, nil, nil, nil, nil
 	return errors.Join(errs...)
 }

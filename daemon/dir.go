@@ -24,6 +24,7 @@ import (
 //	state/       keys, leases, ledger (Pebble)
 //	raft/        log, term and vote, labels
 //	pki/         this member's key and certificate, the cluster key (0700)
+//	joining/     what it will be, while it joins a cluster (joining.go)
 const dirFormat = 1
 
 // dataDir is a data directory that this process holds.
@@ -41,6 +42,9 @@ type memberFile struct {
 	Cluster string `json:"cluster_id"`
 	Member  string `json:"member_id"`
 	RaftLog string `json:"raft_log"`
+
+	Joined    *joined `json:"joined,omitempty"`    // missing: it made its cluster
+	Advertise string  `json:"advertise,omitempty"` // the host that it joined with, if the settings name none
 }
 
 func (d *dataDir) clusterID() uint64 { return mustHex(d.member.Cluster) }
@@ -66,10 +70,19 @@ func openDataDir(path, raftLog string) (*dataDir, error) {
 		return nil, err
 	}
 	d := &dataDir{path: path, lock: lock}
-	if err := d.load(raftLog); err != nil {
+	if err := d.take(raftLog); err != nil {
 		return nil, errors.Join(err, lock.Close())
 	}
 	return d, nil
+}
+
+// take finishes a join that was on its way and reads whose directory it is.
+func (d *dataDir) take(raftLog string) error {
+	if err := d.adopt(); err != nil {
+		return fmt.Errorf("become the member that joined: %w", err)
+	}
+	d.member = memberFile{}
+	return d.load(raftLog)
 }
 
 func lockFile(path string) (*os.File, error) {

@@ -42,7 +42,7 @@ func options(t *testing.T, dir string) Options {
 	said := new(sayings)
 	t.Cleanup(func() {
 		if t.Failed() {
-			t.Logf("the member said:\n%s", said.text.Bytes())
+			t.Logf("the member said:\n%s", said)
 		}
 	})
 	return Options{Config: c, Level: new(slog.LevelVar), Logger: slog.New(slog.NewTextHandler(said, nil))}
@@ -52,6 +52,12 @@ func options(t *testing.T, dir string) Options {
 type sayings struct {
 	mu   sync.Mutex
 	text bytes.Buffer // under mu
+}
+
+func (s *sayings) String() string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.text.String()
 }
 
 func (s *sayings) Write(p []byte) (int, error) {

@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/user"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"syscall"
 	"time"
@@ -21,30 +22,35 @@ import (
 const (
 	doorSocket = "socket"
 	doorClient = "client"
+	doorPeer   = "peer"
 )
 
 // socketGroup is the group whose members may use the Unix socket.
 const socketGroup = "cleat"
 
 // doors are the listeners of a member, inherited from systemd or opened here.
+// They outlive a join.
 type doors struct {
-	socket []net.Listener
-	client []net.Listener
+	socket, client, peer []*lasting
+	at                   map[string]string // where the doors are that were opened here
 }
 
-// openDoors takes the inherited listeners by name and opens those that were
-// not handed over. Errors wrap ErrConfig.
+// openDoors takes the inherited listeners by name. Errors wrap ErrConfig.
 func openDoors(c Config) (*doors, error) {
 	inherited, err := activation.ListenersWithNames()
 	if err != nil {
 		return nil, fmt.Errorf("%w: inherited sockets: %v", ErrConfig, err)
 	}
-	d := &doors{socket: inherited[doorSocket], client: inherited[doorClient]}
+	d := &doors{at: map[string]string{}}
+	places := map[string]*[]*lasting{doorSocket: &d.socket, doorClient: &d.client, doorPeer: &d.peer}
 	for name, listeners := range inherited {
-		if name != doorSocket && name != doorClient {
+		if places[name] == nil {
 			d.Close()
-			return nil, fmt.Errorf("%w: inherited socket %q (%d of them): FileDescriptorName= must be %s or %s",
-				ErrConfig, name, len(listeners), doorSocket, doorClient)
+			return nil, fmt.Errorf("%w: inherited socket %q (%d of them): FileDescriptorName= must be %s, %s or %s",
+				ErrConfig, name, len(listeners), doorSocket, doorClient, doorPeer)
+		}
+		for _, l := range listeners {
+			*places[name] = append(*places[name], last(l))
 		}
 	}
 	if d.socket == nil {
@@ -53,17 +59,39 @@ func openDoors(c Config) (*doors, error) {
 			d.Close()
 			return nil, err
 		}
-		d.socket = []net.Listener{l}
-	}
-	if d.client == nil {
-		l, err := net.Listen("tcp", c.clientAddress())
-		if err != nil {
-			d.Close()
-			return nil, fmt.Errorf("%w: listen-client: %v", ErrConfig, err)
-		}
-		d.client = []net.Listener{l}
+		d.socket = []*lasting{last(l)}
 	}
 	return d, nil
+}
+
+// place opens the network doors that were not handed over, or moves them to
+// where they are to be now. An empty address is a door that stays closed.
+func (d *doors) place(client, peer string) error {
+	if err := d.move(doorClient, &d.client, client); err != nil {
+		return err
+	}
+	return d.move(doorPeer, &d.peer, peer)
+}
+
+func (d *doors) move(name string, door *[]*lasting, address string) error {
+	was, here := d.at[name]
+	if here && was == address || !here && *door != nil {
+		return nil
+	}
+	for _, l := range *door {
+		_ = l.Close() // nothing is lost with a listener
+	}
+	*door = nil
+	delete(d.at, name)
+	if address == "" {
+		return nil
+	}
+	l, err := net.Listen("tcp", address)
+	if err != nil {
+		return fmt.Errorf("%w: listen-%s: %v", ErrConfig, name, err)
+	}
+	*door, d.at[name] = []*lasting{last(l)}, address
+	return nil
 }
 
 // listenUnix opens the socket at path. A file left behind by a daemon that was
@@ -124,7 +152,7 @@ func socketGID(path string) (uint32, error) {
 
 // Close closes every listener.
 func (d *doors) Close() {
-	for _, l := range append(d.socket, d.client...) {
+	for _, l := range slices.Concat(d.socket, d.client, d.peer) {
 		_ = l.Close() // nothing is lost with a listener
 	}
 }

@@ -27,10 +27,7 @@ func (m machine) Apply(entries []raft.Entry) [][]byte {
 
 // ledger is the state's ledger as the CA sees it: reads are linearizable,
 // commits are proposed.
-type ledger struct {
-	node    *raft.Node
-	machine *state.Machine
-}
+type ledger struct{ *Daemon }
 
 var _ pki.Ledger = ledger{}
 

@@ -19,25 +19,40 @@ import (
 
 // Run tells systemd that the member is ready, and keeps it until ctx ends or
 // the member cannot go on; the error is then the reason. The caller closes the
-// daemon in both cases.
+// daemon in both cases. When the member joins a cluster, it ends and begins
+// anew on what it was given, behind the same doors.
 func (d *Daemon) Run(ctx context.Context) error {
 	hangup := make(chan os.Signal, 1)
 	signal.Notify(hangup, syscall.SIGHUP)
 	defer signal.Stop(hangup)
-	ended := make(chan error, 1)
-	go func() { ended <- d.work.Wait() }() // ends with the work, which Close stops
-
-	notify(d.log, sd.SdNotifyReady+"\nSTATUS=serving cluster "+hexID(d.dir.clusterID()))
 	defer notify(d.log, sd.SdNotifyStopping+"\nSTATUS=stopping")
+	for {
+		notify(d.log, sd.SdNotifyReady+"\nSTATUS=serving cluster "+hexID(d.dir.clusterID()))
+		if again, err := d.live(ctx, hangup); !again {
+			return err
+		}
+		if err := d.becomeJoined(ctx); err != nil {
+			return err
+		}
+	}
+}
+
+// live returns when the member is to end, or again if it is to begin anew.
+func (d *Daemon) live(ctx context.Context, hangup <-chan os.Signal) (again bool, err error) {
+	ended := make(chan error, 1)
+	work := d.work
+	go func() { ended <- work.Wait() }() // ends with the work, which Close stops
 	for {
 		select {
 		case <-ctx.Done():
 			d.log.Info("stopping", "reason", context.Cause(ctx))
-			return nil
+			return false, nil
 		case err := <-d.fatal:
-			return d.withMend(err)
+			return false, d.withMend(err)
 		case err := <-ended:
-			return fmt.Errorf("a part of the daemon ended: %w", err)
+			return false, fmt.Errorf("a part of the daemon ended: %w", err)
+		case <-d.joined:
+			return true, nil
 		case <-hangup:
 			d.applyReload()
 		}

@@ -17,7 +17,7 @@ func (d *Daemon) serve(run context.Context) error {
 	d.server, err = api.New(api.Config{
 		Node: d.node, Machine: d.machine, Hub: d.hub, Keeper: d.keeper,
 		ClusterID: d.dir.clusterID(), MemberID: d.dir.memberID(), Name: d.config.Name,
-		ClientURLs: d.clientURLs, PeerURLs: func() []string { return nil }, Version: d.version,
+		ClientURLs: d.clientURLs, PeerURLs: d.peerURLs, Version: d.version,
 		MaxRequestBytes: int(d.config.MaxRequestBytes), MaxTxnOps: int(d.config.MaxTxnOps),
 		MinLeaseTTL: d.config.minLeaseTTL(), RequestTimeout: d.config.requestTimeout(),
 		WatchProgressInterval: d.config.WatchProgressInterval,
@@ -30,27 +30,49 @@ func (d *Daemon) serve(run context.Context) error {
 		return err
 	}
 	for _, l := range d.doors.socket {
-		d.keep(run, "door "+doorSocket, func(context.Context) error { return d.server.ServeSocket(l) })
+		d.keep(run, "door "+doorSocket, func(context.Context) error { return d.server.ServeSocket(l.lend()) })
 	}
 	for _, l := range d.doors.client {
-		d.keep(run, "door "+doorClient, func(context.Context) error { return d.server.ServeTLS(l, d.pki.ClientDoor()) })
+		d.keep(run, "door "+doorClient, func(context.Context) error { return d.server.ServeTLS(l.lend(), d.pki.ClientDoor()) })
 	}
-	d.log.Info("ready", "name", d.config.Name, "socket", d.doors.socket[0].Addr(), "client", d.doors.client[0].Addr())
+	d.keep(run, "certificates", d.pki.Run) // once there is a leader to tell
+	d.log.Info("ready", "name", d.config.Name, "socket", d.doors.socket[0].Addr(), "client", d.doors.client[0].Addr(),
+		"peer", d.doorAddresses().Peer)
 	return nil
 }
 
 // clientURLs are where clients reach this member, as a member list tells them.
-func (d *Daemon) clientURLs() []string {
+func (d *Daemon) clientURLs() []string { return d.urls(d.doors.client) }
+
+// peerURLs are where other members reach this one.
+func (d *Daemon) peerURLs() []string { return d.urls(d.doors.peer) }
+
+func (d *Daemon) urls(door []*lasting) []string {
 	var urls []string
-	for _, l := range d.doors.client {
-		host, port, err := net.SplitHostPort(l.Addr().String())
-		if err != nil {
-			continue // not a TCP address: nobody could dial it
+	for _, l := range door {
+		if address := d.reachable(l); address != "" {
+			urls = append(urls, "https://"+address)
 		}
-		if d.config.Advertise != "" {
-			host = d.config.Advertise
-		}
-		urls = append(urls, "https://"+net.JoinHostPort(trimBrackets(host), port))
 	}
 	return urls
+}
+
+// peerAddress is where other members reach this one, "" if they do not.
+func (d *Daemon) peerAddress() string {
+	for _, l := range d.doors.peer {
+		return d.reachable(l)
+	}
+	return ""
+}
+
+// reachable is the host and port by which others come to a door.
+func (d *Daemon) reachable(l net.Listener) string {
+	host, port, err := net.SplitHostPort(l.Addr().String())
+	if err != nil {
+		return "" // not a TCP address: nobody could dial it
+	}
+	if a := d.advertised(); a != "" {
+		host = a
+	}
+	return net.JoinHostPort(trimBrackets(host), port)
 }

@@ -35,6 +35,7 @@ func TestFlagsBeatVariablesBeatTheFileBeatDefaults(t *testing.T) {
 func TestEachSettingCanBeSetFromEachPlace(t *testing.T) {
 	valid := map[string]string{
 		"name": "n", "data-dir": "/d", "socket": "/s", "advertise": "host", "listen-client": "[::1]:0",
+		"listen-peer": "[::1]:0", "join": "[::1]:2380", "token-file": "/t",
 		"log-level": "error", "max-request-bytes": "2048", "max-txn-ops": "9", "watch-progress-interval": "1s",
 		"election-timeout": "1s", "cert-ttl": "3s", "raft-log": "boltdb", "reserve-bytes": "0",
 	}
@@ -121,7 +122,7 @@ func TestTheClientDoorFollowsTheAdvertisedHost(t *testing.T) {
 		{"db1", "0.0.0.0:0", "0.0.0.0:0"},
 	} {
 		config := Config{Advertise: c.advertise, ListenClient: c.listen}
-		if got := config.clientAddress(); got != c.want {
+		if got := config.clientAddress(config.Advertise); got != c.want {
 			t.Errorf("advertise %q, listen-client %q: %q, want %q", c.advertise, c.listen, got, c.want)
 		}
 	}

@@ -3,6 +3,7 @@
 package peer
 
 import (
+	"cmp"
 	"context"
 	"crypto/tls"
 	"errors"
@@ -148,8 +149,9 @@ func (d *Door) admit(raw net.Conn) {
 	if err != nil {
 		_ = raw.Close() // refused
 		if d.life.Err() == nil {
-			d.metrics.refused.WithLabelValues(pki.RefusalReason(err)).Inc()
-			d.log.Warn("peer door: connection refused", "reason", pki.RefusalReason(err), "remote", raw.RemoteAddr(), "err", err)
+			reason := cmp.Or(pki.RefusalReason(err), "handshake")
+			d.metrics.refused.WithLabelValues(reason).Inc()
+			d.log.Warn("peer door: connection refused", "reason", reason, "remote", raw.RemoteAddr(), "err", err)
 		}
 		return
 	}
@@ -234,8 +236,8 @@ func (d *Door) close() error {
 	return errors.Join(errs...)
 }
 
-// Drop ends the connections of a member that was removed. The handshake refuses
+// Drop ends the connections of members that were removed. The handshake refuses
 // new ones.
-func (d *Door) Drop(member uint64) {
-	d.links.close(func(l *link) bool { return l.member == member })
+func (d *Door) Drop(removed func(member uint64) bool) {
+	d.links.close(func(l *link) bool { return l.member != 0 && removed(l.member) })
 }

@@ -212,7 +212,7 @@ func TestACallIsUnreachedOnlyIfItDidNotArrive(t *testing.T) {
 		answered <- err
 	}()
 	<-arrived
-	two.Drop(1)
+	two.Drop(only(1))
 	if err := <-answered; err == nil || errors.Is(err, raft.ErrUnreached) {
 		t.Errorf("cut off: %v, want an error that leaves open what happened", err)
 	}
@@ -245,6 +245,8 @@ func TestConnectionsAreMadeAnewBeforeTheirCertificatesEnd(t *testing.T) {
 	}
 }
 
+func only(member uint64) func(uint64) bool { return func(m uint64) bool { return m == member } }
+
 func TestAMemberThatWasRemovedIsCutOff(t *testing.T) {
 	ca := newAuthority(t)
 	one, _ := opened(t, &identity{authority: ca, t: t, member: 1, life: time.Hour}, echo)
@@ -256,11 +258,11 @@ func TestAMemberThatWasRemovedIsCutOff(t *testing.T) {
 	if _, err := two.Accept(); err != nil {
 		t.Fatal(err)
 	}
-	two.Drop(3)
+	two.Drop(only(3))
 	if two.links.count(func(*link) bool { return true }) != 1 {
 		t.Error("another member was cut off")
 	}
-	two.Drop(1)
+	two.Drop(only(1))
 	if _, err := near.Read(make([]byte, 1)); err == nil {
 		t.Error("the stream is open still")
 	}

@@ -33,7 +33,7 @@ type Store interface {
 }
 
 // Config is what a Server is given; all of it is required but
-// PeerAddress and Logger.
+// PeerAddress, Join and Logger.
 type Config struct {
 	Authority *pki.Authority
 	Node      Node
@@ -44,6 +44,10 @@ type Config struct {
 	// PeerAddress is the host and port at which others reach the peer door, ""
 	// if they cannot. Nil: they cannot.
 	PeerAddress func() string
+
+	// Join has this member join another cluster; its errors are statuses, or
+	// else faults of this machine. Nil: it cannot.
+	Join func(context.Context, *admin.JoinRequest) (*admin.JoinResponse, error)
 
 	ClusterID, MemberID uint64
 	Name, Version       string
