@@ -18,7 +18,7 @@ RACE   = $(shell sh packaging/dev/setup.sh race)
 
 .PHONY: help
 help: ## list the targets
-	@awk -F ': .*## ' '/^[a-z-]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' Makefile
+	@awk -F ': .*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
 
 .PHONY: setup
 setup: ## install what building and testing need (as root; otherwise say what is missing)
@@ -31,6 +31,10 @@ build: setup ## build bin/cleatd and bin/cleatctl
 .PHONY: run
 run: build ## start a member below ./run, show what it does, stay in the foreground
 	@sh packaging/dev/run.sh
+
+.PHONY: run-cluster
+run-cluster: build ## start three members below ./run/cluster that join with one token, stay in the foreground
+	@sh packaging/dev/run-cluster.sh
 
 .PHONY: peers
 peers: setup ## build the real etcd, etcdctl and etcdutl that tests compare with
