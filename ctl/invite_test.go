@@ -114,7 +114,7 @@ func TestJoinAsksThisMachinesMember(t *testing.T) {
 		{[]string{"--token", "cleat1.x.y", "10.0.0.1"}, &admin.JoinRequest{Address: "10.0.0.1:2380"}, "a voter as soon as it has caught up"},
 		{[]string{"--token-file", file, "[fd00::1]:77", "--advertise=fd00::2"}, &admin.JoinRequest{Address: "[fd00::1]:77", Advertise: "fd00::2"}, "a voter as soon as it has caught up"},
 		{[]string{"--token-file", file, "fd00::1", "--advertise=[fd00::2]"}, &admin.JoinRequest{Address: "[fd00::1]:2380", Advertise: "fd00::2"}, "a voter as soon as it has caught up"},
-		{[]string{"--token=cleat1.x.y", "https://one:1", "--advertise", "two:2", "--discard"}, &admin.JoinRequest{Address: "one:1", Advertise: "two:2", Discard: true}, "a learner, which never votes"},
+		{[]string{"--token=cleat1.x.y", "https://one:1", "--advertise", "two", "--discard"}, &admin.JoinRequest{Address: "one:1", Advertise: "two", Discard: true}, "a learner, which never votes"},
 	} {
 		code, stdout, stderr := cleatctl(t, append([]string{"join", "--socket", socket}, c.line...)...)
 		if want := "Member a2 joined cluster c1: it is " + c.said + "\n"; code != exitDone || stdout != want {
@@ -145,6 +145,7 @@ func TestALineThatCannotLetAnyoneInIsNotSent(t *testing.T) {
 		"join --token t :2380":                    "there is no host in it",
 		"join --token t a:b:c":                    "cannot be told apart",
 		"join --token t --advertise https://x h":  "--advertise",
+		"join --token t --advertise x:2380 h":     "listen-peer",
 		"token revoke":                            "needs one ID",
 		"token list all":                          "takes no argument",
 		"member add one":                          "needs --peer-urls",

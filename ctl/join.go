@@ -45,7 +45,7 @@ Examples:
 		Flags: []cli.Flag{
 			&cli.StringFlag{Name: "token", Usage: "join with this `TOKEN`; other users of this machine can see it while the command runs"},
 			&cli.StringFlag{Name: "token-file", Usage: "read the token from `FILE`, - for standard input"},
-			&cli.StringFlag{Name: "advertise", DefaultText: "the address from which HOST is reached", Usage: "let others reach this member at `HOST`, or HOST:PORT"},
+			&cli.StringFlag{Name: "advertise", DefaultText: "the address from which HOST is reached", Usage: "let others reach this member at `HOST`; the ports are those of listen-peer and listen-client"},
 			&cli.BoolFlag{Name: "discard", Usage: "throw away the data that this machine's member holds"},
 		},
 		Action: join,
@@ -143,19 +143,19 @@ func peerAddress(text string) (string, error) {
 	return net.JoinHostPort(host, port), nil
 }
 
-// advertised is --advertise with an IPv6 address in brackets only before a port.
+// advertised is --advertise, an IPv6 address without brackets.
 func advertised(text string) (string, error) {
 	if text == "" {
 		return "", nil
 	}
 	host, port, err := hostAndPort(text)
+	if err == nil && port != "" {
+		err = errors.New("a port is the setting listen-peer's")
+	}
 	if err != nil {
-		return "", misuse("--advertise %q: %v: give HOST or HOST:PORT, by which the other members reach this one", text, err)
+		return "", misuse("--advertise %q: %v: give the HOST by which the other members reach this one", text, err)
 	}
-	if port == "" {
-		return host, nil
-	}
-	return net.JoinHostPort(host, port), nil
+	return host, nil
 }
 
 func hostAndPort(text string) (host, port string, err error) {

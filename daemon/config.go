@@ -93,8 +93,8 @@ func (c *Config) Validate() error {
 		return bad("raft-log", "%q is neither wal nor boltdb", c.RaftLog)
 	case c.ReserveBytes < -1:
 		return bad("reserve-bytes", "%d is negative", c.ReserveBytes)
-	case strings.ContainsAny(c.Advertise, " /"):
-		return bad("advertise", "%q is not a host name or address", c.Advertise)
+	case !isHost(c.Advertise):
+		return bad("advertise", "%q is not a host name or address alone; ports are those of listen-peer and listen-client", c.Advertise)
 	}
 	for name, address := range map[string]string{
 		"listen-client": c.clientAddress(c.Advertise), "listen-peer": c.peerAddress(c.Advertise), "join": c.Join,
@@ -104,6 +104,11 @@ func (c *Config) Validate() error {
 		}
 	}
 	return nil
+}
+
+// isHost says that a text may be a host's name or address, without a port.
+func isHost(text string) bool {
+	return !strings.ContainsAny(text, " /") && strings.Count(text, ":") != 1
 }
 
 // clientAddress is where the client door listens: as told, or on the

@@ -121,7 +121,7 @@ func (d *Daemon) askIn(ctx context.Context, token pki.Token, address, advertise 
 	if advertise == "" {
 		advertise = d.config.Advertise
 	}
-	if strings.ContainsAny(advertise, "/ ") || strings.Count(advertise, ":") == 1 {
+	if !isHost(advertise) {
 		return pki.Admission{}, status.Errorf(codes.InvalidArgument,
 			"advertise %q: give a host name or an address alone; the ports are those of listen-peer and listen-client", advertise)
 	}

@@ -130,7 +130,7 @@ func joining(s settings) func(context.Context, cluster) error {
 			return fmt.Errorf("cleatctl invite printed %q", said)
 		}
 		for _, m := range all[1:] {
-			if _, err := m.ctl(ctx, s, append(line[1:], "--advertise", m.peer)...); err != nil {
+			if _, err := m.ctl(ctx, s, line[1:]...); err != nil {
 				return err
 			}
 		}

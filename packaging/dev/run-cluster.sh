@@ -82,7 +82,7 @@ new=
 [ -e "$top/1/data" ] || new=1
 for i in 1 2 3; do
 	setsid bin/cleatd --name member$i --data-dir "$top/$i/data" --socket "$(socket $i)" \
-		--listen-client 127.0.0.1:2379$i --listen-peer 127.0.0.1:2380$i --advertise 127.0.0.1:2380$i 2>"$top/$i/log" &
+		--listen-client 127.0.0.1:2379$i --listen-peer 127.0.0.1:2380$i --advertise 127.0.0.1 2>"$top/$i/log" &
 	members="$! $members"
 done
 
@@ -94,7 +94,7 @@ if [ "$new" ]; then
 	line=$(ctl 1 invite --uses 2)
 	for i in 2 3; do
 		# shellcheck disable=SC2086 # words of a command
-		show $i ${line#cleatctl } --advertise 127.0.0.1:2380$i
+		show $i ${line#cleatctl }
 	done
 fi
 eventually "three members vote" voting
