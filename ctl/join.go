@@ -179,7 +179,8 @@ func hostAndPort(text string) (host, port string, err error) {
 }
 
 // joinAdvices pairs the beginnings of what is wrong with a join with what to
-// try next. An answer comes as text: the sentinels stay in the member.
+// try next, where the member does not say it. An answer comes as text: the
+// sentinels stay in the member.
 var joinAdvices = []struct{ part, next string }{
 	{"not a join token", "type the whole line that cleatctl invite printed"},
 	{"the token is not for this cluster", "compare HOST with the line that cleatctl invite printed, or make a new one there"},
@@ -188,10 +189,6 @@ var joinAdvices = []struct{ part, next string }{
 	{"the token is used up", newToken + "; --uses N lets several machines join"},
 	{"the token was revoked", newToken},
 	{"the clocks differ too much", "set this machine's clock (timedatectl shows it), then join again"},
-	{"connection refused", "does the member run there, and listen for members? On it, cleatctl status shows its doors"},
-	{"no route to host", "check HOST and the network between the machines"},
-	{"no such host", "check the spelling of HOST, or give its address"},
-	{"i/o timeout", "check HOST and that no firewall keeps its peer port from this machine"},
 }
 
 const newToken = "make another with cleatctl invite on a member"
