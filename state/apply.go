@@ -127,8 +127,10 @@ func (a *applier) dispatch(k kind, body []byte) (Reply, error) {
 		return a.ledgerExpire(body)
 	case kindForm:
 		return a.form(body)
+	case kindMemberAdd:
+		return a.memberSet(body, true)
 	case kindMemberSet:
-		return a.memberSet(body)
+		return a.memberSet(body, false)
 	case kindMemberPromote:
 		return a.memberPromote(body)
 	case kindMemberRemove:

@@ -44,6 +44,7 @@ const (
 	kindLeaseCheckpoint
 	kindLedgerCommit
 	kindLedgerExpire
+	kindMemberAdd
 	kindMemberSet
 	kindMemberPromote
 	kindMemberRemove

@@ -49,11 +49,18 @@ const (
 	memberReserved = 2
 )
 
-// MemberSetCommand returns the command that writes a member's row. A Reserved
-// one must be new: ErrMemberExists. One that exists stays the learner that it is.
-// The result is also ErrMemberRemoved, ErrMemberName or ErrPeerURL.
-func MemberSetCommand(id Identity, m Member) []byte {
-	return append(binary.BigEndian.AppendUint64(appendPrefix(nil, kindMemberSet, id), m.ID), encodeMember(m)...)
+// MemberAddCommand returns the command that writes a row that must be new:
+// ErrMemberExists. The result is also one of MemberSetCommand's.
+func MemberAddCommand(id Identity, m Member) []byte { return memberCommand(kindMemberAdd, id, m) }
+
+// MemberSetCommand returns the command that writes a member's row, or replaces
+// it but for Learner: one that has come stays what it is, and one that was
+// announced as a learner comes as one. The result is ErrMemberRemoved,
+// ErrMemberName or ErrPeerURL if that stands against it.
+func MemberSetCommand(id Identity, m Member) []byte { return memberCommand(kindMemberSet, id, m) }
+
+func memberCommand(k kind, id Identity, m Member) []byte {
+	return append(binary.BigEndian.AppendUint64(appendPrefix(nil, k, id), m.ID), encodeMember(m)...)
 }
 
 // MemberPromoteCommand returns the command after which the member need not stay
@@ -112,7 +119,7 @@ func cutMember(body []byte) (id uint64, rest []byte, err error) {
 	return binary.BigEndian.Uint64(body), body[8:], nil
 }
 
-func (a *applier) memberSet(body []byte) (Reply, error) {
+func (a *applier) memberSet(body []byte, fresh bool) (Reply, error) {
 	id, rest, err := cutMember(body)
 	if err != nil {
 		return Reply{}, err
@@ -128,8 +135,13 @@ func (a *applier) memberSet(body []byte) (Reply, error) {
 	if err := t.mayHave(m); err != nil {
 		return Reply{}, err
 	}
-	m.Learner = m.Learner || t.members[id].Learner
-	if was, known := t.members[id]; known && !was.Reserved {
+	was, known := t.members[id]
+	switch {
+	case known && fresh:
+		return Reply{}, ErrMemberExists
+	case known && was.Reserved:
+		m.Learner = m.Learner || was.Learner
+	case known:
 		m.Learner = was.Learner
 	}
 	return a.changed(func() { a.batch.Set(tableMember, memberKey(id), encodeMember(m)) })
@@ -210,9 +222,6 @@ func readMembers(s scanner) (*roll, error) {
 func (t *roll) mayHave(m Member) error {
 	if t.removed[m.ID] {
 		return ErrMemberRemoved
-	}
-	if _, known := t.members[m.ID]; known && m.Reserved {
-		return ErrMemberExists
 	}
 	for id, other := range t.members {
 		if id == m.ID {

@@ -22,8 +22,8 @@ func TestMembersAreWhatWasAgreed(t *testing.T) {
 	}{
 		{"the first", MemberSetCommand(root, one), nil},
 		{"again", MemberSetCommand(root, one), nil},
-		{"announced", MemberSetCommand(root, announced), nil},
-		{"announced twice", MemberSetCommand(root, announced), ErrMemberExists},
+		{"announced", MemberAddCommand(root, announced), nil},
+		{"announced twice", MemberAddCommand(root, announced), ErrMemberExists},
 		{"come", MemberSetCommand(root, come), nil},
 		{"a taken name", MemberSetCommand(root, Member{ID: 3, Name: "one"}), ErrMemberName},
 		{"a taken URL", MemberSetCommand(root, Member{ID: 3, Name: "three", PeerURLs: one.PeerURLs}), ErrPeerURL},
