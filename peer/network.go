@@ -5,6 +5,7 @@ package peer
 import (
 	"context"
 	"crypto/tls"
+	"errors"
 	"fmt"
 	"net"
 	"sync"
@@ -16,6 +17,7 @@ import (
 	"google.golang.org/grpc/credentials/insecure"
 	"google.golang.org/grpc/keepalive"
 	"google.golang.org/grpc/stats"
+	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/types/known/wrapperspb"
 
 	"github.com/cleatd/cleat/raft"
@@ -95,6 +97,10 @@ func (d *Door) Accept() (net.Conn, error) {
 func (d *Door) Call(ctx context.Context, member uint64, address string, request []byte) ([]byte, error) {
 	answer := new(wrapperspb.BytesValue)
 	err := d.Invoke(ctx, member, address, callMethod, wrapperspb.Bytes(request), answer)
+	if err != nil && !errors.Is(err, raft.ErrUnreached) {
+		// A status of this connection is not one for the client who waits.
+		err = fmt.Errorf("peer: %s", status.Convert(err).Message())
+	}
 	return answer.GetValue(), err
 }
 
@@ -109,7 +115,7 @@ func (d *Door) Invoke(ctx context.Context, member uint64, address, method string
 	sent := new(atomic.Bool)
 	err = c.conn.Invoke(context.WithValue(ctx, sentKey{}, sent), method, request, answer)
 	if err != nil && !sent.Load() {
-		return fmt.Errorf("%w: %w", raft.ErrUnreached, err)
+		return fmt.Errorf("%w: %s", raft.ErrUnreached, status.Convert(err).Message())
 	}
 	return err
 }
