@@ -1008,6 +1008,78 @@ func (x *ArriveResponse) GetMembers() []*Member {
 	return nil
 }
 
+type DismissRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *DismissRequest) Reset() {
+	*x = DismissRequest{}
+	mi := &file_admin_proto_msgTypes[15]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *DismissRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*DismissRequest) ProtoMessage() {}
+
+func (x *DismissRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_admin_proto_msgTypes[15]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use DismissRequest.ProtoReflect.Descriptor instead.
+func (*DismissRequest) Descriptor() ([]byte, []int) {
+	return file_admin_proto_rawDescGZIP(), []int{15}
+}
+
+type DismissResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *DismissResponse) Reset() {
+	*x = DismissResponse{}
+	mi := &file_admin_proto_msgTypes[16]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *DismissResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*DismissResponse) ProtoMessage() {}
+
+func (x *DismissResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_admin_proto_msgTypes[16]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use DismissResponse.ProtoReflect.Descriptor instead.
+func (*DismissResponse) Descriptor() ([]byte, []int) {
+	return file_admin_proto_rawDescGZIP(), []int{16}
+}
+
 type Member struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Id            uint64                 `protobuf:"fixed64,1,opt,name=id,proto3" json:"id,omitempty"`
@@ -1021,7 +1093,7 @@ type Member struct {
 
 func (x *Member) Reset() {
 	*x = Member{}
-	mi := &file_admin_proto_msgTypes[15]
+	mi := &file_admin_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1033,7 +1105,7 @@ func (x *Member) String() string {
 func (*Member) ProtoMessage() {}
 
 func (x *Member) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_proto_msgTypes[15]
+	mi := &file_admin_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1046,7 +1118,7 @@ func (x *Member) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Member.ProtoReflect.Descriptor instead.
 func (*Member) Descriptor() ([]byte, []int) {
-	return file_admin_proto_rawDescGZIP(), []int{15}
+	return file_admin_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *Member) GetId() uint64 {
@@ -1092,7 +1164,7 @@ type StatusRequest struct {
 
 func (x *StatusRequest) Reset() {
 	*x = StatusRequest{}
-	mi := &file_admin_proto_msgTypes[16]
+	mi := &file_admin_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1104,7 +1176,7 @@ func (x *StatusRequest) String() string {
 func (*StatusRequest) ProtoMessage() {}
 
 func (x *StatusRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_proto_msgTypes[16]
+	mi := &file_admin_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1117,7 +1189,7 @@ func (x *StatusRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StatusRequest.ProtoReflect.Descriptor instead.
 func (*StatusRequest) Descriptor() ([]byte, []int) {
-	return file_admin_proto_rawDescGZIP(), []int{16}
+	return file_admin_proto_rawDescGZIP(), []int{18}
 }
 
 type StatusResponse struct {
@@ -1138,7 +1210,7 @@ type StatusResponse struct {
 
 func (x *StatusResponse) Reset() {
 	*x = StatusResponse{}
-	mi := &file_admin_proto_msgTypes[17]
+	mi := &file_admin_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1150,7 +1222,7 @@ func (x *StatusResponse) String() string {
 func (*StatusResponse) ProtoMessage() {}
 
 func (x *StatusResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_proto_msgTypes[17]
+	mi := &file_admin_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1163,7 +1235,7 @@ func (x *StatusResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StatusResponse.ProtoReflect.Descriptor instead.
 func (*StatusResponse) Descriptor() ([]byte, []int) {
-	return file_admin_proto_rawDescGZIP(), []int{17}
+	return file_admin_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *StatusResponse) GetVersion() string {
@@ -1250,7 +1322,7 @@ type Doors struct {
 
 func (x *Doors) Reset() {
 	*x = Doors{}
-	mi := &file_admin_proto_msgTypes[18]
+	mi := &file_admin_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1262,7 +1334,7 @@ func (x *Doors) String() string {
 func (*Doors) ProtoMessage() {}
 
 func (x *Doors) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_proto_msgTypes[18]
+	mi := &file_admin_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1275,7 +1347,7 @@ func (x *Doors) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Doors.ProtoReflect.Descriptor instead.
 func (*Doors) Descriptor() ([]byte, []int) {
-	return file_admin_proto_rawDescGZIP(), []int{18}
+	return file_admin_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *Doors) GetClient() string {
@@ -1319,7 +1391,7 @@ type Certificate struct {
 
 func (x *Certificate) Reset() {
 	*x = Certificate{}
-	mi := &file_admin_proto_msgTypes[19]
+	mi := &file_admin_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1331,7 +1403,7 @@ func (x *Certificate) String() string {
 func (*Certificate) ProtoMessage() {}
 
 func (x *Certificate) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_proto_msgTypes[19]
+	mi := &file_admin_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1344,7 +1416,7 @@ func (x *Certificate) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Certificate.ProtoReflect.Descriptor instead.
 func (*Certificate) Descriptor() ([]byte, []int) {
-	return file_admin_proto_rawDescGZIP(), []int{19}
+	return file_admin_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *Certificate) GetKind() string {
@@ -1389,7 +1461,7 @@ type Raft struct {
 
 func (x *Raft) Reset() {
 	*x = Raft{}
-	mi := &file_admin_proto_msgTypes[20]
+	mi := &file_admin_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1401,7 +1473,7 @@ func (x *Raft) String() string {
 func (*Raft) ProtoMessage() {}
 
 func (x *Raft) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_proto_msgTypes[20]
+	mi := &file_admin_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1414,7 +1486,7 @@ func (x *Raft) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Raft.ProtoReflect.Descriptor instead.
 func (*Raft) Descriptor() ([]byte, []int) {
-	return file_admin_proto_rawDescGZIP(), []int{20}
+	return file_admin_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *Raft) GetLeader() uint64 {
@@ -1464,7 +1536,7 @@ type Database struct {
 
 func (x *Database) Reset() {
 	*x = Database{}
-	mi := &file_admin_proto_msgTypes[21]
+	mi := &file_admin_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1476,7 +1548,7 @@ func (x *Database) String() string {
 func (*Database) ProtoMessage() {}
 
 func (x *Database) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_proto_msgTypes[21]
+	mi := &file_admin_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1489,7 +1561,7 @@ func (x *Database) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Database.ProtoReflect.Descriptor instead.
 func (*Database) Descriptor() ([]byte, []int) {
-	return file_admin_proto_rawDescGZIP(), []int{21}
+	return file_admin_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *Database) GetSize() int64 {
@@ -1533,7 +1605,7 @@ type Space struct {
 
 func (x *Space) Reset() {
 	*x = Space{}
-	mi := &file_admin_proto_msgTypes[22]
+	mi := &file_admin_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1545,7 +1617,7 @@ func (x *Space) String() string {
 func (*Space) ProtoMessage() {}
 
 func (x *Space) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_proto_msgTypes[22]
+	mi := &file_admin_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1558,7 +1630,7 @@ func (x *Space) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Space.ProtoReflect.Descriptor instead.
 func (*Space) Descriptor() ([]byte, []int) {
-	return file_admin_proto_rawDescGZIP(), []int{22}
+	return file_admin_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *Space) GetOk() bool {
@@ -1660,7 +1732,9 @@ const file_admin_proto_rawDesc = "" +
 	"\x06format\x18\x04 \x01(\rR\x06format\x12\x18\n" +
 	"\alearner\x18\x05 \x01(\bR\alearner\"B\n" +
 	"\x0eArriveResponse\x120\n" +
-	"\amembers\x18\x01 \x03(\v2\x16.cleat.admin.v1.MemberR\amembers\"\x84\x01\n" +
+	"\amembers\x18\x01 \x03(\v2\x16.cleat.admin.v1.MemberR\amembers\"\x10\n" +
+	"\x0eDismissRequest\"\x11\n" +
+	"\x0fDismissResponse\"\x84\x01\n" +
 	"\x06Member\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\x06R\x02id\x12\x12\n" +
 	"\x04name\x18\x02 \x01(\tR\x04name\x12\x1b\n" +
@@ -1717,9 +1791,10 @@ const file_admin_proto_rawDesc = "" +
 	"\vRevokeToken\x12\".cleat.admin.v1.RevokeTokenRequest\x1a#.cleat.admin.v1.RevokeTokenResponse\x12A\n" +
 	"\x04Join\x12\x1b.cleat.admin.v1.JoinRequest\x1a\x1c.cleat.admin.v1.JoinResponse2M\n" +
 	"\x05Entry\x12D\n" +
-	"\x05Admit\x12\x1c.cleat.admin.v1.AdmitRequest\x1a\x1d.cleat.admin.v1.AdmitResponse2O\n" +
+	"\x05Admit\x12\x1c.cleat.admin.v1.AdmitRequest\x1a\x1d.cleat.admin.v1.AdmitResponse2\x9b\x01\n" +
 	"\x04Peer\x12G\n" +
-	"\x06Arrive\x12\x1d.cleat.admin.v1.ArriveRequest\x1a\x1e.cleat.admin.v1.ArriveResponseB\x1fZ\x1dgithub.com/cleatd/cleat/adminb\x06proto3"
+	"\x06Arrive\x12\x1d.cleat.admin.v1.ArriveRequest\x1a\x1e.cleat.admin.v1.ArriveResponse\x12J\n" +
+	"\aDismiss\x12\x1e.cleat.admin.v1.DismissRequest\x1a\x1f.cleat.admin.v1.DismissResponseB\x1fZ\x1dgithub.com/cleatd/cleat/adminb\x06proto3"
 
 var (
 	file_admin_proto_rawDescOnce sync.Once
@@ -1733,7 +1808,7 @@ func file_admin_proto_rawDescGZIP() []byte {
 	return file_admin_proto_rawDescData
 }
 
-var file_admin_proto_msgTypes = make([]protoimpl.MessageInfo, 23)
+var file_admin_proto_msgTypes = make([]protoimpl.MessageInfo, 25)
 var file_admin_proto_goTypes = []any{
 	(*IssueCertificateRequest)(nil),  // 0: cleat.admin.v1.IssueCertificateRequest
 	(*IssueCertificateResponse)(nil), // 1: cleat.admin.v1.IssueCertificateResponse
@@ -1750,52 +1825,56 @@ var file_admin_proto_goTypes = []any{
 	(*AdmitResponse)(nil),            // 12: cleat.admin.v1.AdmitResponse
 	(*ArriveRequest)(nil),            // 13: cleat.admin.v1.ArriveRequest
 	(*ArriveResponse)(nil),           // 14: cleat.admin.v1.ArriveResponse
-	(*Member)(nil),                   // 15: cleat.admin.v1.Member
-	(*StatusRequest)(nil),            // 16: cleat.admin.v1.StatusRequest
-	(*StatusResponse)(nil),           // 17: cleat.admin.v1.StatusResponse
-	(*Doors)(nil),                    // 18: cleat.admin.v1.Doors
-	(*Certificate)(nil),              // 19: cleat.admin.v1.Certificate
-	(*Raft)(nil),                     // 20: cleat.admin.v1.Raft
-	(*Database)(nil),                 // 21: cleat.admin.v1.Database
-	(*Space)(nil),                    // 22: cleat.admin.v1.Space
-	(*timestamppb.Timestamp)(nil),    // 23: google.protobuf.Timestamp
+	(*DismissRequest)(nil),           // 15: cleat.admin.v1.DismissRequest
+	(*DismissResponse)(nil),          // 16: cleat.admin.v1.DismissResponse
+	(*Member)(nil),                   // 17: cleat.admin.v1.Member
+	(*StatusRequest)(nil),            // 18: cleat.admin.v1.StatusRequest
+	(*StatusResponse)(nil),           // 19: cleat.admin.v1.StatusResponse
+	(*Doors)(nil),                    // 20: cleat.admin.v1.Doors
+	(*Certificate)(nil),              // 21: cleat.admin.v1.Certificate
+	(*Raft)(nil),                     // 22: cleat.admin.v1.Raft
+	(*Database)(nil),                 // 23: cleat.admin.v1.Database
+	(*Space)(nil),                    // 24: cleat.admin.v1.Space
+	(*timestamppb.Timestamp)(nil),    // 25: google.protobuf.Timestamp
 }
 var file_admin_proto_depIdxs = []int32{
-	23, // 0: cleat.admin.v1.IssueCertificateResponse.not_after:type_name -> google.protobuf.Timestamp
+	25, // 0: cleat.admin.v1.IssueCertificateResponse.not_after:type_name -> google.protobuf.Timestamp
 	4,  // 1: cleat.admin.v1.InviteResponse.info:type_name -> cleat.admin.v1.Token
-	23, // 2: cleat.admin.v1.Token.created:type_name -> google.protobuf.Timestamp
-	23, // 3: cleat.admin.v1.Token.expires:type_name -> google.protobuf.Timestamp
-	23, // 4: cleat.admin.v1.Token.revoked:type_name -> google.protobuf.Timestamp
+	25, // 2: cleat.admin.v1.Token.created:type_name -> google.protobuf.Timestamp
+	25, // 3: cleat.admin.v1.Token.expires:type_name -> google.protobuf.Timestamp
+	25, // 4: cleat.admin.v1.Token.revoked:type_name -> google.protobuf.Timestamp
 	4,  // 5: cleat.admin.v1.ListTokensResponse.tokens:type_name -> cleat.admin.v1.Token
 	4,  // 6: cleat.admin.v1.RevokeTokenResponse.token:type_name -> cleat.admin.v1.Token
-	23, // 7: cleat.admin.v1.AdmitRequest.time:type_name -> google.protobuf.Timestamp
-	15, // 8: cleat.admin.v1.ArriveResponse.members:type_name -> cleat.admin.v1.Member
-	18, // 9: cleat.admin.v1.StatusResponse.doors:type_name -> cleat.admin.v1.Doors
-	19, // 10: cleat.admin.v1.StatusResponse.certificates:type_name -> cleat.admin.v1.Certificate
-	20, // 11: cleat.admin.v1.StatusResponse.raft:type_name -> cleat.admin.v1.Raft
-	21, // 12: cleat.admin.v1.StatusResponse.database:type_name -> cleat.admin.v1.Database
-	22, // 13: cleat.admin.v1.StatusResponse.space:type_name -> cleat.admin.v1.Space
-	23, // 14: cleat.admin.v1.StatusResponse.started:type_name -> google.protobuf.Timestamp
-	23, // 15: cleat.admin.v1.Certificate.not_after:type_name -> google.protobuf.Timestamp
-	23, // 16: cleat.admin.v1.Certificate.not_before:type_name -> google.protobuf.Timestamp
+	25, // 7: cleat.admin.v1.AdmitRequest.time:type_name -> google.protobuf.Timestamp
+	17, // 8: cleat.admin.v1.ArriveResponse.members:type_name -> cleat.admin.v1.Member
+	20, // 9: cleat.admin.v1.StatusResponse.doors:type_name -> cleat.admin.v1.Doors
+	21, // 10: cleat.admin.v1.StatusResponse.certificates:type_name -> cleat.admin.v1.Certificate
+	22, // 11: cleat.admin.v1.StatusResponse.raft:type_name -> cleat.admin.v1.Raft
+	23, // 12: cleat.admin.v1.StatusResponse.database:type_name -> cleat.admin.v1.Database
+	24, // 13: cleat.admin.v1.StatusResponse.space:type_name -> cleat.admin.v1.Space
+	25, // 14: cleat.admin.v1.StatusResponse.started:type_name -> google.protobuf.Timestamp
+	25, // 15: cleat.admin.v1.Certificate.not_after:type_name -> google.protobuf.Timestamp
+	25, // 16: cleat.admin.v1.Certificate.not_before:type_name -> google.protobuf.Timestamp
 	0,  // 17: cleat.admin.v1.Admin.IssueCertificate:input_type -> cleat.admin.v1.IssueCertificateRequest
-	16, // 18: cleat.admin.v1.Admin.Status:input_type -> cleat.admin.v1.StatusRequest
+	18, // 18: cleat.admin.v1.Admin.Status:input_type -> cleat.admin.v1.StatusRequest
 	2,  // 19: cleat.admin.v1.Admin.Invite:input_type -> cleat.admin.v1.InviteRequest
 	5,  // 20: cleat.admin.v1.Admin.ListTokens:input_type -> cleat.admin.v1.ListTokensRequest
 	7,  // 21: cleat.admin.v1.Admin.RevokeToken:input_type -> cleat.admin.v1.RevokeTokenRequest
 	9,  // 22: cleat.admin.v1.Admin.Join:input_type -> cleat.admin.v1.JoinRequest
 	11, // 23: cleat.admin.v1.Entry.Admit:input_type -> cleat.admin.v1.AdmitRequest
 	13, // 24: cleat.admin.v1.Peer.Arrive:input_type -> cleat.admin.v1.ArriveRequest
-	1,  // 25: cleat.admin.v1.Admin.IssueCertificate:output_type -> cleat.admin.v1.IssueCertificateResponse
-	17, // 26: cleat.admin.v1.Admin.Status:output_type -> cleat.admin.v1.StatusResponse
-	3,  // 27: cleat.admin.v1.Admin.Invite:output_type -> cleat.admin.v1.InviteResponse
-	6,  // 28: cleat.admin.v1.Admin.ListTokens:output_type -> cleat.admin.v1.ListTokensResponse
-	8,  // 29: cleat.admin.v1.Admin.RevokeToken:output_type -> cleat.admin.v1.RevokeTokenResponse
-	10, // 30: cleat.admin.v1.Admin.Join:output_type -> cleat.admin.v1.JoinResponse
-	12, // 31: cleat.admin.v1.Entry.Admit:output_type -> cleat.admin.v1.AdmitResponse
-	14, // 32: cleat.admin.v1.Peer.Arrive:output_type -> cleat.admin.v1.ArriveResponse
-	25, // [25:33] is the sub-list for method output_type
-	17, // [17:25] is the sub-list for method input_type
+	15, // 25: cleat.admin.v1.Peer.Dismiss:input_type -> cleat.admin.v1.DismissRequest
+	1,  // 26: cleat.admin.v1.Admin.IssueCertificate:output_type -> cleat.admin.v1.IssueCertificateResponse
+	19, // 27: cleat.admin.v1.Admin.Status:output_type -> cleat.admin.v1.StatusResponse
+	3,  // 28: cleat.admin.v1.Admin.Invite:output_type -> cleat.admin.v1.InviteResponse
+	6,  // 29: cleat.admin.v1.Admin.ListTokens:output_type -> cleat.admin.v1.ListTokensResponse
+	8,  // 30: cleat.admin.v1.Admin.RevokeToken:output_type -> cleat.admin.v1.RevokeTokenResponse
+	10, // 31: cleat.admin.v1.Admin.Join:output_type -> cleat.admin.v1.JoinResponse
+	12, // 32: cleat.admin.v1.Entry.Admit:output_type -> cleat.admin.v1.AdmitResponse
+	14, // 33: cleat.admin.v1.Peer.Arrive:output_type -> cleat.admin.v1.ArriveResponse
+	16, // 34: cleat.admin.v1.Peer.Dismiss:output_type -> cleat.admin.v1.DismissResponse
+	26, // [26:35] is the sub-list for method output_type
+	17, // [17:26] is the sub-list for method input_type
 	17, // [17:17] is the sub-list for extension type_name
 	17, // [17:17] is the sub-list for extension extendee
 	0,  // [0:17] is the sub-list for field type_name
@@ -1812,7 +1891,7 @@ func file_admin_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_admin_proto_rawDesc), len(file_admin_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   23,
+			NumMessages:   25,
 			NumExtensions: 0,
 			NumServices:   3,
 		},

@@ -447,7 +447,8 @@ var Entry_ServiceDesc = grpc.ServiceDesc{
 }
 
 const (
-	Peer_Arrive_FullMethodName = "/cleat.admin.v1.Peer/Arrive"
+	Peer_Arrive_FullMethodName  = "/cleat.admin.v1.Peer/Arrive"
+	Peer_Dismiss_FullMethodName = "/cleat.admin.v1.Peer/Dismiss"
 )
 
 // PeerClient is the client API for Peer service.
@@ -461,6 +462,8 @@ type PeerClient interface {
 	// that is called looks whether that door can be reached, then has the cluster
 	// take the member in as a learner.
 	Arrive(ctx context.Context, in *ArriveRequest, opts ...grpc.CallOption) (*ArriveResponse, error)
+	// Dismiss tells a member that it was removed from the cluster.
+	Dismiss(ctx context.Context, in *DismissRequest, opts ...grpc.CallOption) (*DismissResponse, error)
 }
 
 type peerClient struct {
@@ -481,6 +484,16 @@ func (c *peerClient) Arrive(ctx context.Context, in *ArriveRequest, opts ...grpc
 	return out, nil
 }
 
+func (c *peerClient) Dismiss(ctx context.Context, in *DismissRequest, opts ...grpc.CallOption) (*DismissResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(DismissResponse)
+	err := c.cc.Invoke(ctx, Peer_Dismiss_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 // PeerServer is the server API for Peer service.
 // All implementations must embed UnimplementedPeerServer
 // for forward compatibility.
@@ -492,6 +505,8 @@ type PeerServer interface {
 	// that is called looks whether that door can be reached, then has the cluster
 	// take the member in as a learner.
 	Arrive(context.Context, *ArriveRequest) (*ArriveResponse, error)
+	// Dismiss tells a member that it was removed from the cluster.
+	Dismiss(context.Context, *DismissRequest) (*DismissResponse, error)
 	mustEmbedUnimplementedPeerServer()
 }
 
@@ -504,6 +519,9 @@ type UnimplementedPeerServer struct{}
 
 func (UnimplementedPeerServer) Arrive(context.Context, *ArriveRequest) (*ArriveResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method Arrive not implemented")
+}
+func (UnimplementedPeerServer) Dismiss(context.Context, *DismissRequest) (*DismissResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method Dismiss not implemented")
 }
 func (UnimplementedPeerServer) mustEmbedUnimplementedPeerServer() {}
 func (UnimplementedPeerServer) testEmbeddedByValue()              {}
@@ -544,6 +562,24 @@ func _Peer_Arrive_Handler(srv interface{}, ctx context.Context, dec func(interfa
 	return interceptor(ctx, in, info, handler)
 }
 
+func _Peer_Dismiss_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(DismissRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(PeerServer).Dismiss(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: Peer_Dismiss_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(PeerServer).Dismiss(ctx, req.(*DismissRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 // Peer_ServiceDesc is the grpc.ServiceDesc for Peer service.
 // It's only intended for direct use with grpc.RegisterService,
 // and not to be introspected or modified (even as a copy)
@@ -554,6 +590,10 @@ var Peer_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "Arrive",
 			Handler:    _Peer_Arrive_Handler,
+		},
+		{
+			MethodName: "Dismiss",
+			Handler:    _Peer_Dismiss_Handler,
 		},
 	},
 	Streams:  []grpc.StreamDesc{},

@@ -52,7 +52,7 @@ func (s *Server) leaseTimeToLive(ctx context.Context, c call, r *pb.LeaseTimeToL
 	if err := s.sync(ctx, c.start); err != nil {
 		return nil, err
 	}
-	reply, err := s.timeToLive(r)
+	reply, err := s.timeToLive(s.patience.bound(ctx, c.start), r)
 	if errors.Is(err, lease.ErrNotFound) {
 		reply, err = &pb.LeaseTimeToLiveResponse{ID: r.ID, TTL: -1}, nil
 	}
@@ -63,12 +63,12 @@ func (s *Server) leaseTimeToLive(ctx context.Context, c call, r *pb.LeaseTimeToL
 	return reply, nil
 }
 
-func (s *Server) timeToLive(r *pb.LeaseTimeToLiveRequest) (*pb.LeaseTimeToLiveResponse, error) {
+func (s *Server) timeToLive(ctx context.Context, r *pb.LeaseTimeToLiveRequest) (*pb.LeaseTimeToLiveResponse, error) {
 	l, known := s.config.Machine.Leases().Lookup(r.ID)
 	if !known {
 		return nil, lease.ErrNotFound
 	}
-	remaining, err := s.config.Keeper.Remaining(r.ID)
+	remaining, err := s.remaining(ctx, r.ID)
 	if err != nil {
 		return nil, err
 	}
@@ -113,7 +113,7 @@ func (s *Server) keepAlive(f *flow) error {
 		// The header is older than the renewal: a client must not take a
 		// revision at which the lease was gone for one at which it lived.
 		reply := &pb.LeaseKeepAliveResponse{Header: s.header.message(s.revision()), ID: r.ID}
-		ttl, err := s.config.Keeper.Renew(s.patience.bound(f.ctx, time.Now()), r.ID)
+		ttl, err := s.renew(s.patience.bound(f.ctx, time.Now()), r.ID)
 		switch {
 		case errors.Is(err, lease.ErrNotFound):
 			ttl = 0

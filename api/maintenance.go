@@ -6,7 +6,6 @@ import (
 	"context"
 
 	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
-	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
 	"go.etcd.io/etcd/api/v3/version"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
@@ -115,16 +114,4 @@ func (s *Server) hash(context.Context, call, *pb.HashRequest) (any, error) {
 		return nil, err
 	}
 	return &pb.HashResponse{Header: s.header.message(h.Revision), Hash: h.Hash}, nil
-}
-
-// moveLeader has nowhere to move to in a cluster of one.
-func (s *Server) moveLeader(_ context.Context, _ call, r *pb.MoveLeaderRequest) (any, error) {
-	leader := s.config.Node.Status().Leader
-	switch {
-	case leader != s.config.MemberID:
-		return nil, rpctypes.ErrGRPCNotLeader
-	case r.TargetID == leader:
-		return &pb.MoveLeaderResponse{}, nil
-	}
-	return nil, rpctypes.ErrGRPCBadLeaderTransferee
 }

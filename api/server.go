@@ -42,10 +42,13 @@ type Config struct {
 	Hub     *watch.Hub
 	Keeper  Keeper
 
-	ClusterID, MemberID  uint64
-	Name                 string
-	ClientURLs, PeerURLs func() []string
-	Version              string // cleat's own; what clients take for etcd's is fixed
+	// Ask passes a question to the leader, whose daemon answers it by
+	// AnswerLease; nil: this member is the only one.
+	Ask func(ctx context.Context, question []byte) ([]byte, error)
+
+	Members             Members
+	ClusterID, MemberID uint64
+	Version             string // cleat's own; what clients take for etcd's is fixed
 
 	MaxRequestBytes, MaxTxnOps            int
 	MinLeaseTTL                           int64 // seconds
@@ -95,7 +98,7 @@ type Server struct {
 
 // New returns a server that listens nowhere yet.
 func New(c Config) (*Server, error) {
-	if c.Node == nil || c.Machine == nil || c.Hub == nil || c.Keeper == nil || c.Logger == nil {
+	if c.Node == nil || c.Machine == nil || c.Hub == nil || c.Keeper == nil || c.Members == nil || c.Logger == nil {
 		return nil, errors.New("api: a part is missing in the configuration")
 	}
 	s := &Server{config: c, log: c.Logger, metrics: newMetrics(c.Registerer), healthy: health.NewServer()}

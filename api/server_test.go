@@ -62,10 +62,8 @@ func startServer(t testing.TB, change func(*Config)) *testServer {
 	s := &testServer{node: &solo{machine: machine}, keeper: &clock{leases: leases}, store: store, logs: logs}
 	config := Config{
 		Node: s.node, Machine: machine, Hub: newHub(t, store, log), Keeper: s.keeper,
-		ClusterID: 1<<63 + 7, MemberID: 42, Name: "solo",
-		ClientURLs: func() []string { return []string{"https://127.0.0.1:2379"} },
-		PeerURLs:   func() []string { return []string{"https://127.0.0.1:2380"} },
-		Version:    "0.0.1-test", MaxRequestBytes: 1536 << 10, MaxTxnOps: 128, MinLeaseTTL: 2,
+		ClusterID: 1<<63 + 7, MemberID: 42, Members: loner{},
+		Version: "0.0.1-test", MaxRequestBytes: 1536 << 10, MaxTxnOps: 128, MinLeaseTTL: 2,
 		RequestTimeout: 7 * time.Second, WatchProgressInterval: 10 * time.Minute,
 		SocketUsers: func(uint32, []uint32) (state.Identity, error) { return state.Identity{Root: true}, nil },
 		Logger:      log, Registerer: metrics, Gatherer: metrics,

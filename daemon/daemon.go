@@ -13,6 +13,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/cockroachdb/pebble/v2/vfs"
@@ -75,9 +76,11 @@ type Daemon struct {
 	pki      *pki.Authority
 	server   *api.Server
 
-	fatal   chan error    // one error that ends the member; the first teller wins
-	joining sync.Mutex    // held by whoever has this member join a cluster
-	joined  chan struct{} // holds one: the data directory is to be adopted
+	fatal     chan error    // one error that ends the member; the first teller wins
+	joining   sync.Mutex    // held by whoever has this member join a cluster
+	removing  sync.RWMutex  // held for reading by whoever removes a member
+	dismissed atomic.Bool   // this member was removed
+	joined    chan struct{} // holds one: the data directory is to be adopted
 
 	stop context.CancelFunc // ends everything in work
 	work *errgroup.Group    // what runs as long as the member
@@ -189,6 +192,9 @@ func (d *Daemon) openState() error {
 		return err
 	}
 	d.machine = state.New(state.Config{Store: d.store, Leases: leases, Logger: d.log, Fatal: d.fail})
+	d.keeper = lease.NewKeeper(leases, lease.KeeperOptions{
+		Expire: d.proposeExpiry, Checkpoint: d.proposeCheckpoint, Logger: d.log, Registerer: d.registry,
+	})
 	cluster, err := d.machine.Cluster()
 	if err != nil {
 		return err
@@ -207,6 +213,7 @@ func (d *Daemon) openRaft() error {
 		Log:             d.config.RaftLog,
 		Bootstrap:       d.machine.AppliedIndex() == 0 && d.dir.member.Joined == nil,
 		ElectionTimeout: d.config.ElectionTimeout,
+		Asked:           d.asked,
 		Removed:         d.removed,
 		Logger:          d.log,
 		Registerer:      d.registry,
@@ -233,9 +240,6 @@ func (d *Daemon) openRaft() error {
 // leader alone does.
 func (d *Daemon) startLocal(run context.Context) error {
 	d.hub = watch.NewHub(d.store, watch.Options{Logger: d.log, Registerer: d.registry})
-	d.keeper = lease.NewKeeper(d.machine.Leases(), lease.KeeperOptions{
-		Expire: d.proposeExpiry, Checkpoint: d.proposeCheckpoint, Logger: d.log, Registerer: d.registry,
-	})
 	d.keep(run, "watch", d.hub.Run)
 	d.keep(run, "free disk", d.space.Run)
 	d.keep(run, "arrival", d.arrive)

@@ -58,7 +58,7 @@ func (d *Daemon) admissible(ctx context.Context, r *admin.AdmitRequest, info pki
 	return nil
 }
 
-// arrivals answers new members whose doors are open.
+// arrivals answers other members.
 type arrivals struct {
 	admin.UnimplementedPeerServer
 	*Daemon
@@ -91,16 +91,30 @@ func (d arrivals) Arrive(ctx context.Context, r *admin.ArriveRequest) (*admin.Ar
 	if _, err := committed(d.node.Propose(ctx, state.MemberSetCommand(selfIdentity, m))); err != nil {
 		return nil, status.Errorf(codes.FailedPrecondition, "member %s: %v", hexID(id), err)
 	}
+	if _, listed := memberAt(d.node.Members(), id); listed {
+		return d.others(), nil
+	}
 	if err := d.node.AddLearner(ctx, id, address); err != nil {
 		return nil, status.Errorf(codes.Unavailable, "member %s is not added yet: %v", hexID(id), err)
 	}
+	return d.others(), nil
+}
+
+// Dismiss is told that the cluster goes on without this member.
+func (d arrivals) Dismiss(context.Context, *admin.DismissRequest) (*admin.DismissResponse, error) {
+	d.removed()
+	return new(admin.DismissResponse), nil
+}
+
+// others are the members that a new one can call.
+func (d *Daemon) others() *admin.ArriveResponse {
 	reply := new(admin.ArriveResponse)
 	for _, m := range d.machine.Members() {
 		reply.Members = append(reply.Members, &admin.Member{
 			Id: m.ID, Name: m.Name, PeerUrls: m.PeerURLs, ClientUrls: m.ClientURLs, Learner: m.Learner,
 		})
 	}
-	return reply, nil
+	return reply
 }
 
 // hostOf returns the host and port of the first of a member's URLs.
@@ -150,16 +164,20 @@ func (d *Daemon) arrive(ctx context.Context) error {
 
 // listed says whether the members as this one knows them include itself.
 func (d *Daemon) listed() bool {
-	for _, m := range d.node.Members() {
-		if m.ID == d.dir.memberID() {
-			return true
-		}
-	}
-	return false
+	_, listed := memberAt(d.node.Members(), d.dir.memberID())
+	return listed
 }
 
-// removed is told that the cluster goes on without this member.
+// removed is told that the cluster goes on without this member, perhaps more
+// than once. Whoever asked for that here is answered first.
 func (d *Daemon) removed() {
+	d.dismissed.Store(true)
+	go d.leave()
+}
+
+func (d *Daemon) leave() {
+	d.removing.Lock()
+	defer d.removing.Unlock()
 	d.fail(fmt.Errorf("%w: member %s was removed from cluster %s; to join again, empty %s and use a new token",
 		ErrConfig, hexID(d.dir.memberID()), hexID(d.dir.clusterID()), d.dir.path))
 }

@@ -16,8 +16,8 @@ func (d *Daemon) serve(run context.Context) error {
 	var err error
 	d.server, err = api.New(api.Config{
 		Node: d.node, Machine: d.machine, Hub: d.hub, Keeper: d.keeper,
-		ClusterID: d.dir.clusterID(), MemberID: d.dir.memberID(), Name: d.config.Name,
-		ClientURLs: d.clientURLs, PeerURLs: d.peerURLs, Version: d.version,
+		ClusterID: d.dir.clusterID(), MemberID: d.dir.memberID(), Version: d.version,
+		Members: members{d}, Ask: d.askLeader,
 		MaxRequestBytes: int(d.config.MaxRequestBytes), MaxTxnOps: int(d.config.MaxTxnOps),
 		MinLeaseTTL: d.config.minLeaseTTL(), RequestTimeout: d.config.requestTimeout(),
 		WatchProgressInterval: d.config.WatchProgressInterval,

@@ -1,0 +1,186 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package daemon
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"testing"
+	"time"
+
+	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
+	clientv3 "go.etcd.io/etcd/client/v3"
+
+	"github.com/cleatd/cleat/admin"
+)
+
+// list returns the members as one of them shows them, by name.
+func (l *life) list() map[string]*clientMember {
+	l.t.Helper()
+	reply, err := l.client.MemberList(within(l.t))
+	if err != nil {
+		l.t.Fatal(err)
+	}
+	found := map[string]*clientMember{}
+	for _, m := range reply.Members {
+		found[m.Name] = &clientMember{m.ID, m.IsLearner, m.PeerURLs, m.ClientURLs}
+	}
+	return found
+}
+
+type clientMember struct {
+	id         uint64
+	learner    bool
+	peer, urls []string
+}
+
+func TestMembersAreListedAlikeEverywhere(t *testing.T) {
+	members := three(t)
+	first := members[0].list()
+	for _, l := range members {
+		got := l.list()
+		for _, other := range members {
+			name := other.d.config.Name
+			m := got[name]
+			if m == nil || m.learner || m.id != first[name].id || !slices.Equal(m.urls, other.d.clientURLs()) || !slices.Equal(m.peer, other.d.peerURLs()) {
+				t.Errorf("%s sees %s as %+v", l.d.config.Name, name, m)
+			}
+		}
+	}
+}
+
+func TestMembersAreAnnouncedComeAndGo(t *testing.T) {
+	one, two := begin(t, advertised(t, "one")), begin(t, advertised(t, "two"))
+	c := one.client
+	for name, call := range map[string]struct {
+		do   func() error
+		want error
+	}{
+		"remove a stranger": {func() error { _, err := c.MemberRemove(within(t), 7); return err }, rpctypes.ErrMemberNotFound},
+		"remove the last":   {func() error { _, err := c.MemberRemove(within(t), one.list()["one"].id); return err }, rpctypes.ErrMemberNotEnoughStarted},
+		"promote a voter":   {func() error { _, err := c.MemberPromote(within(t), one.list()["one"].id); return err }, rpctypes.ErrMemberNotLearner},
+		"a taken URL":       {func() error { _, err := c.MemberAdd(within(t), one.d.peerURLs()); return err }, rpctypes.ErrPeerURLExist},
+		"update a stranger": {func() error { _, err := c.MemberUpdate(within(t), 7, []string{"https://x:1"}); return err }, rpctypes.ErrMemberNotFound},
+	} {
+		if err := call.do(); !errors.Is(err, call.want) {
+			t.Errorf("%s: %v, want %v", name, err, call.want)
+		}
+	}
+
+	added, err := c.MemberAddAsLearner(within(t), []string{"https://later:2380"})
+	if err != nil || !added.Member.IsLearner || len(added.Members) != 2 {
+		t.Fatalf("add: %v, %v", added, err)
+	}
+	if _, err := c.MemberAddAsLearner(within(t), []string{"https://more:2380"}); !errors.Is(err, rpctypes.ErrTooManyLearners) {
+		t.Errorf("a second learner: %v", err)
+	}
+	if _, err := c.MemberUpdate(within(t), added.Member.ID, two.d.peerURLs()); err != nil {
+		t.Errorf("update: %v", err)
+	}
+	if _, err := c.MemberPromote(within(t), added.Member.ID); !errors.Is(err, rpctypes.ErrMemberLearnerNotReady) {
+		t.Errorf("promote who has not come: %v", err)
+	}
+	if _, err := c.Put(within(t), "k", "v"); err != nil { // who is announced does not count yet
+		t.Fatal(err)
+	}
+
+	if id := two.join(one.invite(&admin.InviteRequest{Member: added.Member.ID})); id != added.Member.ID {
+		t.Fatalf("joined as %x, announced as %x", id, added.Member.ID)
+	}
+	if m := one.list()["two"]; m == nil || !m.learner || m.id != added.Member.ID {
+		t.Fatalf("after joining: %+v", m)
+	}
+	if _, err := c.MemberPromote(within(t), added.Member.ID); err != nil {
+		t.Fatal(err)
+	}
+	two.voter()
+
+	if _, err := two.client.MemberRemove(within(t), added.Member.ID); err != nil { // by itself
+		t.Fatal(err)
+	}
+	if err := two.fall(); !errors.Is(err, ErrConfig) {
+		t.Errorf("the removed member ended with %v", err)
+	}
+	if list := one.list(); len(list) != 1 {
+		t.Errorf("after the removal: %v", list)
+	}
+	if _, err := c.Put(within(t), "k", "w"); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func TestTheLeaderMayBeMovedAndRemoved(t *testing.T) {
+	members := three(t)
+	id := func(l *life) uint64 { return l.d.dir.memberID() }
+	leader := members[0].d.node.Status().Leader
+	at := slices.IndexFunc(members, func(l *life) bool { return id(l) == leader })
+	old, next, third := members[at], members[(at+1)%3], members[(at+2)%3]
+	if _, err := next.client.MoveLeader(within(t), id(next)); !errors.Is(err, rpctypes.ErrNotLeader) {
+		t.Errorf("asked of a follower: %v", err)
+	}
+	if _, err := old.client.MoveLeader(within(t), 7); !errors.Is(err, rpctypes.ErrBadLeaderTransferee) {
+		t.Errorf("to a stranger: %v", err)
+	}
+	if _, err := old.client.MoveLeader(within(t), id(next)); err != nil {
+		t.Fatal(err)
+	}
+	next.reports(func(s *admin.StatusResponse) error {
+		if s.Raft.Leader != id(next) {
+			return fmt.Errorf("%x leads", s.Raft.Leader)
+		}
+		return nil
+	})
+	if _, err := third.client.MemberRemove(within(t), id(next)); err != nil {
+		t.Fatal(err)
+	}
+	if err := next.fall(); !errors.Is(err, ErrConfig) {
+		t.Errorf("the removed leader ended with %v", err)
+	}
+	if list := old.list(); len(list) != 2 || list[next.d.config.Name] != nil {
+		t.Errorf("after the removal: %v", list)
+	}
+}
+
+// Leases live where the leader is; every member serves them.
+func TestLeasesAtAFollower(t *testing.T) {
+	members := three(t)
+	c := members[2].client
+	l, err := c.Grant(within(t), 100)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := c.Put(within(t), "k", "v", clientv3.WithLease(l.ID)); err != nil {
+		t.Fatal(err)
+	}
+	if r, err := c.KeepAliveOnce(within(t), l.ID); err != nil || r.TTL != 100 {
+		t.Errorf("keep alive: %v, %v", r, err)
+	}
+	if r, err := c.TimeToLive(within(t), l.ID, clientv3.WithAttachedKeys()); err != nil || r.TTL < 30 || len(r.Keys) != 1 {
+		t.Errorf("time to live: %v, %v", r, err)
+	}
+	if _, err := c.Revoke(within(t), l.ID); err != nil {
+		t.Fatal(err)
+	}
+	if r, err := c.Get(within(t), "k"); err != nil || len(r.Kvs) != 0 {
+		t.Errorf("its key: %v, %v", r, err)
+	}
+	short, err := c.Grant(within(t), 2)
+	if err != nil {
+		t.Fatal(err)
+	}
+	watched := c.Watch(within(t), "k")
+	if _, err := c.Put(within(t), "k", "v", clientv3.WithLease(short.ID)); err != nil {
+		t.Fatal(err)
+	}
+	for want := range 2 {
+		select {
+		case w := <-watched:
+			if len(w.Events) != 1 || int(w.Events[0].Type) != want {
+				t.Fatalf("event %d: %+v", want, w)
+			}
+		case <-time.After(patience):
+			t.Fatal("nothing seen")
+		}
+	}
+}
