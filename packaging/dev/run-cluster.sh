@@ -4,9 +4,11 @@
 # Starts three members below ./run/cluster, joins them to one cluster as an
 # administrator would, shows a put at one and a get at another, and leaves them
 # in the foreground. What is there from the last time starts again as it is.
+# Their ports are 23791 to 3 and 23801 to 3; PORTS=24 takes 24791 and so on.
 set -eu
 cd "$(dirname "$0")/../.."
 top=$PWD/run/cluster
+ports=${PORTS:-23}
 mkdir -p "$top/1" "$top/2" "$top/3"
 sockets=$top
 if [ ${#top} -gt 90 ]; then # the kernel takes no path beyond 107 bytes
@@ -57,6 +59,9 @@ trap end EXIT
 fail() {
 	echo "$*" >&2
 	tail -n 5 "$top"/*/log >&2
+	if grep -q 'address already in use' "$top"/*/log; then
+		echo "Others have the ports: PORTS=24 make run-cluster takes 24791 and so on." >&2
+	fi
 	exit 1
 }
 
@@ -75,14 +80,20 @@ eventually() {
 	done
 }
 
-voting() { [ "$(ctl 1 member list | grep -c ', started, .*, false$')" = 3 ]; }
+# voting: member 1 lists three voters, and each says itself that it is one.
+voting() {
+	[ "$(ctl 1 member list | grep -c ', started, .*, false$')" = 3 ] || return 1
+	for i in 1 2 3; do
+		ctl $i status | grep -Eq '^agreement +(leads|follows)' || return 1
+	done
+}
 
 began=$(now)
 new=
 [ -e "$top/1/data" ] || new=1
 for i in 1 2 3; do
 	setsid bin/cleatd --name member$i --data-dir "$top/$i/data" --socket "$(socket $i)" \
-		--listen-client 127.0.0.1:2379$i --listen-peer 127.0.0.1:2380$i --advertise 127.0.0.1 2>"$top/$i/log" &
+		--listen-client "127.0.0.1:${ports}79$i" --listen-peer "127.0.0.1:${ports}80$i" --advertise 127.0.0.1 2>"$top/$i/log" &
 	members="$! $members"
 done
 
