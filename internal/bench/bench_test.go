@@ -126,7 +126,8 @@ func TestAMemberThatCannotStartSaysWhy(t *testing.T) {
 
 func TestPartialRunsDoNotReplaceThePublishedFigures(t *testing.T) {
 	for args, want := range map[string]string{
-		"": "docs/bench", "-quick": ".build/bench", "-run=put": ".build/bench", "-rounds=5": "docs/bench",
+		"": "docs/bench", "-quick": ".build/bench", "-run=put": ".build/bench", "-contender=etcd": ".build/bench",
+		"-rounds=5": "docs/bench", "-members=3": "docs/bench/cluster",
 	} {
 		var list []string
 		if args != "" {
@@ -137,7 +138,7 @@ func TestPartialRunsDoNotReplaceThePublishedFigures(t *testing.T) {
 			t.Errorf("%q writes to %q (%v), want %q", args, s.out, err, want)
 		}
 	}
-	for _, bad := range []string{"-rounds=0", "-seconds=-1", "-run=("} {
+	for _, bad := range []string{"-rounds=0", "-seconds=-1", "-run=(", "-contender=(", "-members=0"} {
 		if _, err := parse([]string{bad}); err == nil {
 			t.Errorf("%s was accepted", bad)
 		}

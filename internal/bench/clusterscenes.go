@@ -38,7 +38,9 @@ func clusterScenes() []scene {
 			{"get linearizable, 1 client at a follower", "gets", atFollower(gets(1))},
 			{"get linearizable, 1,000 clients", "gets", gets(1000)},
 			{"get serializable, 1,000 clients", "gets", gets(1000, serializable)},
-			{"nothing asked", "seconds", idle},
+		}},
+		{3, false, nothing, []measure{
+			{"nothing asked, for a second", "seconds", idle},
 		}},
 	}
 }
