@@ -113,8 +113,8 @@ type member struct{ socket, client string }
 
 var readyLine = regexp.MustCompile(`msg="?ready"? .*socket=(\S+) client=(\S+)`)
 
-// startCleatd runs a member on an empty data directory.
-func startCleatd(t testing.TB) member {
+// startCleatd runs a member on an empty data directory; flags are added.
+func startCleatd(t testing.TB, flags ...string) member {
 	t.Helper()
 	// Not below t.TempDir, whose long names a socket's path has no room for.
 	dir, err := os.MkdirTemp("", "cleat")
@@ -122,8 +122,8 @@ func startCleatd(t testing.TB) member {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = os.RemoveAll(dir) })
-	said := start(t, program(t, cleatd), "--name=one", "--data-dir="+filepath.Join(dir, "data"), "--socket="+filepath.Join(dir, "cleat.sock"),
-		"--listen-client=127.0.0.1:0")
+	said := start(t, program(t, cleatd), append([]string{"--name=one", "--data-dir=" + filepath.Join(dir, "data"), "--socket=" + filepath.Join(dir, "cleat.sock"),
+		"--listen-client=127.0.0.1:0"}, flags...)...)
 	var m member
 	eventually(t, "cleatd becomes ready", func() error {
 		lines := bufio.NewScanner(strings.NewReader(said.String()))
