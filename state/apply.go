@@ -30,7 +30,8 @@ func (m *Machine) Apply(entries []Entry) [][]byte {
 	if m.failed != nil || len(entries) == 0 {
 		return nil
 	}
-	a := applier{machine: m, batch: m.store.NewBatch()}
+	known := m.roll.Load()
+	a := applier{machine: m, batch: m.store.NewBatch(), format: known.format, corrupt: isCorrupt(known.alarms)}
 	defer a.batch.Close()
 	applied := m.store.AppliedIndex()
 	var results [][]byte
@@ -54,8 +55,8 @@ func (m *Machine) Apply(entries []Entry) [][]byte {
 		_ = m.failLocked(fmt.Errorf("commit up to entry %d: %w", applied, err)) // told to Fatal
 		return nil
 	}
-	if a.members {
-		if err := m.reloadMembers(); err != nil {
+	if a.rows {
+		if err := m.reload(); err != nil {
 			_ = m.failLocked(err) // told to Fatal
 			return nil
 		}
@@ -72,7 +73,9 @@ type applier struct {
 	batch       *kv.Batch
 	index       uint64 // of the entry being applied
 	compactions []compaction
-	members     bool // they have changed
+	rows        bool   // those that are kept in memory have changed
+	format      uint32 // the cluster's
+	corrupt     bool   // there is an alarm that says so
 }
 
 type compaction struct {
@@ -83,11 +86,20 @@ type compaction struct {
 // apply carries out one command. Its error is the disk's, or a command that
 // this member cannot read: both stop the member.
 func (a *applier) apply(command []byte) (result []byte, err error) {
+	if len(command) > 0 && uint32(command[0]) > a.format {
+		return refusal(ErrFormat), nil // whatever it says: others may not be able to read it
+	}
 	k, _, body, err := splitCommand(command)
 	if err != nil {
 		return nil, err
 	}
-	reply, err := a.dispatch(k, body)
+	var reply Reply
+	switch {
+	case a.corrupt && k.stoppedByCorruption():
+		err = ErrCorrupt
+	default:
+		reply, err = a.dispatch(k, body)
+	}
 	if err == nil {
 		return appendReply(make([]byte, 0, 12+len(reply.Payload)), reply), nil
 	}
@@ -135,6 +147,12 @@ func (a *applier) dispatch(k kind, body []byte) (Reply, error) {
 		return a.memberPromote(body)
 	case kindMemberRemove:
 		return a.memberRemove(body)
+	case kindFormat:
+		return a.raise(body)
+	case kindAlarmOn:
+		return a.alarm(body, true)
+	case kindAlarmOff:
+		return a.alarm(body, false)
 	}
 	return Reply{}, fmt.Errorf("state: command of unknown kind %d: this member is too old for the log", k)
 }

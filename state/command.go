@@ -24,9 +24,8 @@ type Identity struct {
 	Name string
 }
 
-// commandVersion is the first byte of every command. A member that reads a
-// higher one cannot apply it and stops: the cluster's format is raised only
-// when all members can follow.
+// commandVersion is the first byte of every command: the format that it needs
+// (format.go).
 const commandVersion = 1
 
 // kind says what a command does. The numbers are on disk: never reuse one.
@@ -48,6 +47,9 @@ const (
 	kindMemberSet
 	kindMemberPromote
 	kindMemberRemove
+	kindFormat
+	kindAlarmOn
+	kindAlarmOff
 )
 
 const flagRoot = 1
@@ -68,11 +70,8 @@ func appendPrefix(b []byte, k kind, id Identity) []byte {
 
 // splitCommand undoes appendPrefix. The body shares the command's memory.
 func splitCommand(c []byte) (k kind, id Identity, body []byte, err error) {
-	if len(c) < 4 {
+	if len(c) < 4 || c[0] == 0 {
 		return 0, Identity{}, nil, fmt.Errorf("%w: %d bytes", ErrCommand, len(c))
-	}
-	if c[0] != commandVersion {
-		return 0, Identity{}, nil, fmt.Errorf("%w: version %d, this member knows %d", ErrCommand, c[0], commandVersion)
 	}
 	n, size := binary.Uvarint(c[3:])
 	if size <= 0 || n > uint64(len(c)-3-size) {

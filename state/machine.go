@@ -22,11 +22,8 @@ const (
 	tableExpiry  = 'x' // the ledger's items by their expiry
 	tableMember  = 'p' // the members (members.go)
 	tableRemoved = 'q' // the ids of those who were removed
+	tableAlarm   = 'a' // alarms (alarm.go)
 )
-
-// Format is the newest format of the replicated state that this version reads
-// and writes.
-const Format = 1
 
 var metaCluster = []byte("cluster")
 
@@ -35,6 +32,9 @@ type Config struct {
 	Store  *kv.Store
 	Leases *lease.Table
 	Logger *slog.Logger
+
+	// Newest is the newest format that this member is to read; zero: Format.
+	Newest uint32
 
 	// Fatal is told once, when the machine cannot apply an agreed command.
 	// It may return: from then on Apply answers nothing.
@@ -47,6 +47,7 @@ type Machine struct {
 	leases *lease.Table
 	log    *slog.Logger
 	fatal  func(error)
+	newest uint32 // format that this member reads
 
 	// mu admits one writer at a time: Apply, or Persist's own small commit.
 	mu     sync.Mutex
@@ -76,10 +77,14 @@ func New(c Config) *Machine {
 		leases:   c.Leases,
 		log:      c.Logger,
 		fatal:    c.Fatal,
+		newest:   c.Newest,
 		physical: make(map[int64]<-chan struct{}),
 	}
-	m.roll.Store(&roll{changed: make(chan struct{})})
-	if err := m.reloadMembers(); err != nil {
+	if m.newest == 0 {
+		m.newest = Format
+	}
+	m.roll.Store(&roll{format: firstFormat, changed: make(chan struct{})})
+	if err := m.reload(); err != nil {
 		_ = m.failLocked(err) // told to Fatal; nobody else has the machine yet
 	}
 	return m
@@ -103,9 +108,6 @@ func (m *Machine) Cluster() (uint64, error) {
 	}
 	return binary.BigEndian.Uint64(v), nil
 }
-
-// Format returns the format that the cluster has agreed upon.
-func (m *Machine) Format() uint32 { return Format }
 
 // AppliedIndex returns the index of the newest entry in the state.
 func (m *Machine) AppliedIndex() uint64 { return m.store.AppliedIndex() }

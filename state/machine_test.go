@@ -107,7 +107,7 @@ func TestClusterIsNamedOnce(t *testing.T) {
 
 func TestUnknownCommandsStopTheMember(t *testing.T) {
 	for name, command := range map[string][]byte{
-		"a newer version": {commandVersion + 1, byte(kindPut), 0, 0},
+		"version 0":       {0, byte(kindPut), 0, 0},
 		"an unknown kind": {commandVersion, 200, 0, 0},
 		"cut":             {commandVersion},
 		"not a request":   append(appendPrefix(nil, kindPut, Identity{}), 0xff),

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"math"
 	"slices"
 	"strings"
 )
@@ -15,7 +16,7 @@ import (
 // raft's to say; this is who they are, who was announced and has not come yet,
 // and who was removed, which is kept for ever.
 //
-// Member:  tableMember <id>  -> version, flags, name, peer URLs, client URLs
+// Member:  tableMember <id>  -> version, flags, name, peer URLs, client URLs, format if any
 // Removed: tableRemoved <id> -> version
 
 // Faults of a change of members.
@@ -38,8 +39,9 @@ type Member struct {
 	Name       string // empty until it has come
 	PeerURLs   []string
 	ClientURLs []string
-	Learner    bool // it is to stay one; who only has not caught up yet is not meant
-	Reserved   bool // announced, and has not come yet
+	Learner    bool   // it is to stay one; who only has not caught up yet is not meant
+	Reserved   bool   // announced, and has not come yet
+	Format     uint32 // the newest that it reads; zero is taken for 1
 }
 
 const memberVersion = 1
@@ -56,7 +58,7 @@ func MemberAddCommand(id Identity, m Member) []byte { return memberCommand(kindM
 // MemberSetCommand returns the command that writes a member's row, or replaces
 // it but for Learner: one that has come stays what it is, and one that was
 // announced as a learner comes as one. The result is ErrMemberRemoved,
-// ErrMemberName or ErrPeerURL if that stands against it.
+// ErrMemberName, ErrPeerURL or ErrFormat if that stands against it.
 func MemberSetCommand(id Identity, m Member) []byte { return memberCommand(kindMemberSet, id, m) }
 
 func memberCommand(k kind, id Identity, m Member) []byte {
@@ -90,6 +92,9 @@ func encodeMember(m Member) []byte {
 			b = appendField(b, []byte(u))
 		}
 	}
+	if m.Format != 0 {
+		b = binary.AppendVarint(b, int64(m.Format))
+	}
 	return b
 }
 
@@ -102,6 +107,12 @@ func decodeMember(id uint64, b []byte) (Member, error) {
 	for _, urls := range []*[]string{&m.PeerURLs, &m.ClientURLs} {
 		for n := f.varint(); n > 0 && f.err == nil; n-- {
 			*urls = append(*urls, string(f.bytes()))
+		}
+	}
+	if len(f.rest) != 0 {
+		format := f.varint()
+		if m.Format = uint32(format); format <= 0 || format > math.MaxUint32 {
+			f.cut()
 		}
 	}
 	if f.err != nil || len(f.rest) != 0 {
@@ -128,9 +139,12 @@ func (a *applier) memberSet(body []byte, fresh bool) (Reply, error) {
 	if err != nil {
 		return Reply{}, err
 	}
-	t, err := readMembers(a.batch)
+	t, err := readRoll(a.batch)
 	if err != nil {
 		return Reply{}, err
+	}
+	if !m.Reserved && max(m.Format, firstFormat) < t.format {
+		return Reply{}, ErrFormat
 	}
 	if err := t.mayHave(m); err != nil {
 		return Reply{}, err
@@ -152,7 +166,7 @@ func (a *applier) memberPromote(body []byte) (Reply, error) {
 	if err != nil {
 		return Reply{}, err
 	}
-	t, err := readMembers(a.batch)
+	t, err := readRoll(a.batch)
 	if err != nil {
 		return Reply{}, err
 	}
@@ -180,14 +194,16 @@ func (a *applier) memberRemove(body []byte) (Reply, error) {
 
 func (a *applier) changed(change func()) (Reply, error) {
 	change()
-	a.members = true
+	a.rows = true
 	return Reply{Revision: a.revision()}, nil
 }
 
-// roll is the table in memory; it is never changed.
+// roll is in memory what the small tables have; it is never changed.
 type roll struct {
 	members map[uint64]Member
 	removed map[uint64]bool
+	format  uint32 // that the cluster has agreed upon
+	alarms  []Alarm
 	changed chan struct{} // closed when there is a newer one
 }
 
@@ -196,9 +212,16 @@ type scanner interface {
 	Scan(table byte, prefix []byte, fn func(key, value []byte) error) error
 }
 
-func readMembers(s scanner) (*roll, error) {
+func readRoll(s scanner) (*roll, error) {
 	t := &roll{members: map[uint64]Member{}, removed: map[uint64]bool{}, changed: make(chan struct{})}
-	err := s.Scan(tableMember, nil, func(key, value []byte) error {
+	var err error
+	if t.format, err = readFormat(s); err != nil {
+		return nil, err
+	}
+	if t.alarms, err = readAlarms(s); err != nil {
+		return nil, err
+	}
+	err = s.Scan(tableMember, nil, func(key, value []byte) error {
 		if len(key) != 8 {
 			return fmt.Errorf("%w: member's key of %d bytes", ErrCommand, len(key))
 		}
@@ -239,11 +262,17 @@ func (t *roll) mayHave(m Member) error {
 	return nil
 }
 
-// reloadMembers takes over what the store has.
-func (m *Machine) reloadMembers() error {
-	next, err := readMembers(m.store)
+// reload takes over what the store has. It must be called again whenever the
+// store is replaced.
+func (m *Machine) reload() error {
+	format, err := readFormat(m.store)
+	if err == nil && format > m.newest {
+		m.roll.Swap(&roll{format: format, changed: make(chan struct{})}) // the rest may not be readable
+		return m.Readable()
+	}
+	next, err := readRoll(m.store)
 	if err != nil {
-		return fmt.Errorf("read the members: %w", err)
+		return fmt.Errorf("read the members, alarms and format: %w", err)
 	}
 	if last := m.roll.Swap(next); last != nil {
 		close(last.changed)

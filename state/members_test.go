@@ -73,6 +73,7 @@ func TestMembersAreWhatWasAgreed(t *testing.T) {
 
 func FuzzMember(f *testing.F) {
 	f.Add(encodeMember(Member{Name: "n", PeerURLs: []string{"a", "b"}, Learner: true}))
+	f.Add(encodeMember(Member{Name: "n", Format: 3}))
 	f.Fuzz(func(t *testing.T, raw []byte) {
 		m, err := decodeMember(7, raw)
 		if err != nil {

@@ -61,7 +61,7 @@ func TestAMachineThatHasFailedPersistsNothing(t *testing.T) {
 	fs := vfs.NewCrashableMem()
 	m := openMachine(t, fs, func(error) {})
 	mustApply(t, m, 1, put("a", "1"))
-	if results := m.Apply([]Entry{{Index: 2, Commands: [][]byte{{commandVersion + 1, 0, 0, 0}}}}); results != nil {
+	if results := m.Apply([]Entry{{Index: 2, Commands: [][]byte{{commandVersion, 200, 0, 0}}}}); results != nil {
 		t.Fatalf("answered %q", results)
 	}
 	if err := m.Persist(3); err == nil {

@@ -45,6 +45,8 @@ var resultErrors = []error{
 	ErrPeerURL,
 	ErrMemberNotFound,
 	ErrMemberRemoved,
+	ErrFormat,
+	ErrCorrupt,
 }
 
 // Reply is what a command answers.
