@@ -3,6 +3,7 @@
 package daemon
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -45,6 +46,7 @@ type Options struct {
 	Logger  *slog.Logger
 	Version string
 
+	newest uint32 // the newest format that this version reads; zero: state.Format
 	faults faults
 }
 
@@ -61,6 +63,7 @@ type Daemon struct {
 	level   *slog.LevelVar
 	log     *slog.Logger
 	version string
+	newest  uint32
 	faults  faults
 
 	registry *prometheus.Registry
@@ -93,8 +96,8 @@ type Daemon struct {
 func Open(ctx context.Context, o Options) (*Daemon, error) {
 	d := &Daemon{
 		config: o.Config, reload: o.Reload, level: o.Level, log: o.Logger, version: o.Version,
-		faults: o.faults,
-		stop:   func() {}, work: new(errgroup.Group),
+		newest: cmp.Or(o.newest, state.Format), faults: o.faults,
+		stop: func() {}, work: new(errgroup.Group),
 		fatal: make(chan error, 1), joined: make(chan struct{}, 1),
 	}
 	err := d.take([]step{
@@ -191,7 +194,10 @@ func (d *Daemon) openState() error {
 	if err != nil {
 		return err
 	}
-	d.machine = state.New(state.Config{Store: d.store, Leases: leases, Logger: d.log, Fatal: d.fail})
+	d.machine = state.New(state.Config{Store: d.store, Leases: leases, Newest: d.newest, Logger: d.log, Fatal: d.fail})
+	if err := d.machine.Readable(); err != nil {
+		return fmt.Errorf("%w: data directory %s: %w", ErrConfig, d.dir.path, err)
+	}
 	d.keeper = lease.NewKeeper(leases, lease.KeeperOptions{
 		Expire: d.proposeExpiry, Checkpoint: d.proposeCheckpoint, Logger: d.log, Registerer: d.registry,
 	})
@@ -260,15 +266,6 @@ func (d *Daemon) keep(run context.Context, part string, fn func(context.Context)
 		}
 		return nil
 	})
-}
-
-// lead runs while this member leads.
-func (d *Daemon) lead(ctx context.Context) error {
-	g, ctx := errgroup.WithContext(ctx)
-	g.Go(func() error { return d.keeper.Run(ctx) })
-	g.Go(func() error { return d.collect(ctx) })
-	g.Go(func() error { return d.promote(ctx) })
-	return g.Wait()
 }
 
 func (d *Daemon) progress() (committed, applied uint64) {

@@ -19,7 +19,6 @@ import (
 	"github.com/cleatd/cleat/admin"
 	adminserver "github.com/cleatd/cleat/admin/server"
 	"github.com/cleatd/cleat/pki"
-	"github.com/cleatd/cleat/state"
 )
 
 // tokenCredential is the name of systemd's credential that holds a join token.
@@ -134,7 +133,7 @@ func (d *Daemon) askIn(ctx context.Context, token pki.Token, address, advertise 
 	if err != nil {
 		return pki.Admission{}, err
 	}
-	m, err := adminserver.AskIn(ctx, conn, request, state.Format)
+	m, err := adminserver.AskIn(ctx, conn, request, d.newest)
 	if err != nil {
 		return pki.Admission{}, err
 	}

@@ -44,9 +44,8 @@ func (d *Daemon) admissible(ctx context.Context, r *admin.AdmitRequest, info pki
 	if err := d.node.Sync(ctx); err != nil {
 		return status.Errorf(codes.Unavailable, "the cluster cannot take in anybody now: %v", err)
 	}
-	if format := d.machine.Format(); format > r.Format {
-		return status.Errorf(codes.FailedPrecondition,
-			"the cluster has format %d, that machine's cleatd reads up to %d: install a newer cleatd there", format, r.Format)
+	if err := d.tooOld(r.Format); err != nil {
+		return err
 	}
 	for _, m := range d.machine.Members() {
 		// One that the token has let in may be the same machine, which asks again.
@@ -81,13 +80,16 @@ func (d arrivals) Arrive(ctx context.Context, r *admin.ArriveRequest) (*admin.Ar
 	if d.machine.Removed(id) {
 		return nil, status.Errorf(codes.PermissionDenied, "member %s was removed from the cluster: empty its data directory, and join with a new token", hexID(id))
 	}
+	if err := d.tooOld(r.Format); err != nil { // the format may have been raised meanwhile
+		return nil, err
+	}
 	back, err := d.peers.Dial(ctx, id, address)
 	if err != nil {
 		return nil, status.Errorf(codes.FailedPrecondition,
 			"member %s cannot be reached at %s from here: %v; correct its advertise setting, or open the port", hexID(id), address, err)
 	}
 	_ = back.Close() // it was only to be seen
-	m := state.Member{ID: id, Name: r.Name, PeerURLs: r.PeerUrls, ClientURLs: r.ClientUrls, Learner: r.Learner}
+	m := state.Member{ID: id, Name: r.Name, PeerURLs: r.PeerUrls, ClientURLs: r.ClientUrls, Learner: r.Learner, Format: r.Format}
 	if _, err := committed(d.node.Propose(ctx, state.MemberSetCommand(selfIdentity, m))); err != nil {
 		return nil, status.Errorf(codes.FailedPrecondition, "member %s: %v", hexID(id), err)
 	}
@@ -140,12 +142,12 @@ func (d *Daemon) arrive(ctx context.Context) error {
 	for !d.listed() {
 		attempt, cancel := context.WithTimeout(ctx, 10*time.Second)
 		err := d.peers.Invoke(attempt, 0, j.Address, admin.Peer_Arrive_FullMethodName, &admin.ArriveRequest{
-			Name: d.config.Name, PeerUrls: d.peerURLs(), ClientUrls: d.clientURLs(), Format: state.Format, Learner: j.Learner,
+			Name: d.config.Name, PeerUrls: d.peerURLs(), ClientUrls: d.clientURLs(), Format: d.newest, Learner: j.Learner,
 		}, new(admin.ArriveResponse))
 		cancel()
 		switch status.Code(err) {
 		case codes.OK:
-		case codes.PermissionDenied, codes.InvalidArgument, codes.AlreadyExists:
+		case codes.PermissionDenied, codes.InvalidArgument, codes.AlreadyExists, codes.OutOfRange:
 			return fmt.Errorf("%w: the cluster does not take this member in: %s", ErrConfig, status.Convert(err).Message())
 		default:
 			if ctx.Err() == nil {

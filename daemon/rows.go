@@ -19,14 +19,14 @@ var selfIdentity = state.Identity{Root: true, Name: "root"}
 
 // self is this member's row as it ought to be.
 func (d *Daemon) self() state.Member {
-	return state.Member{ID: d.dir.memberID(), Name: d.config.Name, PeerURLs: d.peerURLs(), ClientURLs: d.clientURLs()}
+	return state.Member{ID: d.dir.memberID(), Name: d.config.Name, PeerURLs: d.peerURLs(), ClientURLs: d.clientURLs(), Format: d.newest}
 }
 
 // introduced says whether the cluster knows this member as it is.
 func (d *Daemon) introduced() bool {
 	row, known := d.machine.Member(d.dir.memberID())
 	self := d.self()
-	return known && !row.Reserved && row.Name == self.Name &&
+	return known && !row.Reserved && row.Name == self.Name && row.Format == self.Format &&
 		slices.Equal(row.PeerURLs, self.PeerURLs) && slices.Equal(row.ClientURLs, self.ClientURLs)
 }
 
