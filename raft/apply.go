@@ -25,6 +25,8 @@ type applier struct {
 	// are not applied again.
 	held uint64
 
+	committed func(index uint64) // if set, told before entries are applied
+
 	configured atomic.Uint64 // index of the newest configuration that is committed
 	id         hraft.ServerID
 	part       bool   // a configuration has had this member
@@ -54,6 +56,9 @@ func (a *applier) ApplyBatch(logs []*hraft.Log) []any {
 	if err := a.collect(logs); err != nil {
 		a.fail(err)
 		return answers
+	}
+	if a.committed != nil {
+		a.committed(logs[len(logs)-1].Index)
 	}
 	var results [][]byte
 	if len(a.entries) > 0 {

@@ -267,6 +267,13 @@ func (l *line) abandon(reason error) {
 	}
 }
 
+// crowded says that proposals wait for the way to be free.
+func (l *line) crowded() bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return len(l.waiting) > 0
+}
+
 // pending counts the proposals that have not been answered.
 func (l *line) pending() int {
 	l.mu.Lock()

@@ -162,6 +162,9 @@ func (n *Node) openRaft(stable *votes) error {
 	// so there is never a state to restore from it.
 	h.NoSnapshotRestoreOnStart = true
 	transport := n.openTransport()
+	if n.transport != nil {
+		n.applier.committed = n.spread
+	}
 	if n.config.Bootstrap {
 		if err := bootstrap(n, h, stable, transport); err != nil {
 			return err

@@ -37,6 +37,7 @@ func (n *Node) openTransport() hraft.Transport {
 		hints: &n.hints,
 		away:  map[hraft.ServerID]chan struct{}{},
 		ended: make(chan struct{}),
+		told:  map[hraft.ServerID]*told{},
 		NetworkTransport: hraft.NewNetworkTransportWithConfig(&hraft.NetworkTransportConfig{
 			Stream: s, MaxPool: streamPool, Timeout: messagePatience(c.ElectionTimeout),
 			// No pipelines: one group of commands is on its way at a time, and
@@ -54,7 +55,7 @@ func (n *Node) openTransport() hraft.Transport {
 // message must get onto a slow disk within it.
 func messagePatience(electionTimeout time.Duration) time.Duration { return 10 * electionTimeout }
 
-// transport is hraft's, with four differences.
+// transport is hraft's, with five differences.
 //
 // An address, where hraft sees one, is the member's id: hraft compares
 // addresses to tell whether it has voted for a candidate already, so two
@@ -72,6 +73,8 @@ func messagePatience(electionTimeout time.Duration) time.Duration { return 10 * 
 // side, where one that was held up between two of its checks sets the term back
 // from that of an election which was held meanwhile: a leader could lose its
 // term, and what was agreed upon in it.
+//
+// What is committed is told at once (tell.go).
 type transport struct {
 	*hraft.NetworkTransport
 	self  hraft.ServerID
@@ -81,6 +84,9 @@ type transport struct {
 	away   map[hraft.ServerID]chan struct{} // closed when a heartbeat gets through again
 	ended  chan struct{}                    // closed by Close
 	ending sync.Once
+
+	toldMu sync.Mutex
+	told   map[hraft.ServerID]*told // followers that are up to date, or nearly
 }
 
 // awayPatience bounds how long entries wait for a heartbeat, which hraft sends
@@ -105,7 +111,10 @@ func (t *transport) AppendEntries(id hraft.ServerID, a hraft.ServerAddress,
 	case args.PrevLogEntry == 0 && len(args.Entries) == 0 && args.LeaderCommitIndex == 0: // a heartbeat
 		t.note(id, err == nil)
 	case err != nil:
+		t.noteSent(id, a, args, false)
 		t.awaitReturn(id)
+	default:
+		t.noteSent(id, a, args, resp.Success)
 	}
 	return err
 }
