@@ -36,8 +36,11 @@ func (d *Daemon) serve(run context.Context) error {
 		d.keep(run, "door "+doorClient, func(context.Context) error { return d.server.ServeTLS(l.lend(), d.pki.ClientDoor()) })
 	}
 	d.keep(run, "certificates", d.pki.Run) // once there is a leader to tell
-	d.log.Info("ready", "name", d.config.Name, "socket", d.doors.socket[0].Addr(), "client", d.doors.client[0].Addr(),
-		"peer", d.doorAddresses().Peer)
+	told := []any{"name", d.config.Name}
+	if door := d.doorAddresses().Peer; door != "" {
+		told = append(told, "peer", door)
+	}
+	d.log.Info("ready", append(told, "socket", d.doors.socket[0].Addr(), "client", d.doors.client[0].Addr())...)
 	return nil
 }
 
