@@ -23,6 +23,12 @@ var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 // server/storage/mvcc/hash.go). It fails with ErrCompacted or ErrFuture.
 // Writers are not held up.
 func (s *Store) HashKV(rev int64) (Hash, error) {
+	return s.HashKVPaced(rev, func() error { return nil })
+}
+
+// HashKVPaced is HashKV for those who have time: it calls pause between pieces
+// of some MiB and ends with the error that pause returns.
+func (s *Store) HashKVPaced(rev int64, pause func() error) (Hash, error) {
 	h := Hash{Revision: s.Revision(), CompactRevision: s.Compacted()}
 	switch {
 	case rev > 0 && rev < h.CompactRevision:
@@ -51,9 +57,12 @@ func (s *Store) HashKV(rev int64) (Hash, error) {
 			return h, err
 		}
 		from = next
+		if err = pause(); err != nil {
+			return h, err
+		}
 	}
 	if h.CompactRevision != s.Compacted() {
-		return s.HashKV(rev) // a compaction came between; it decides what counts
+		return s.HashKVPaced(rev, pause) // a compaction came between; it decides what counts
 	}
 	h.Hash = crc
 	return h, nil
