@@ -39,6 +39,7 @@ var faults = []struct{ cause, status error }{
 	{state.ErrKeyNotFound, rpctypes.ErrGRPCKeyNotFound},
 	{state.ErrValueProvided, rpctypes.ErrGRPCValueProvided},
 	{state.ErrLeaseProvided, rpctypes.ErrGRPCLeaseProvided},
+	{state.ErrCorrupt, rpctypes.ErrGRPCCorrupt},
 	{watch.ErrStopped, rpctypes.ErrGRPCStopped},
 	{raft.ErrNoLeader, rpctypes.ErrGRPCNoLeader},
 	{raft.ErrUnknown, rpctypes.ErrGRPCTimeoutDueToLeaderFail},

@@ -10,6 +10,8 @@ import (
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
+
+	"github.com/cleatd/cleat/state"
 )
 
 const maintenanceService = "etcdserverpb.Maintenance"
@@ -66,19 +68,41 @@ func (s *Server) status(context.Context, call, *pb.StatusRequest) (any, error) {
 	return reply, nil
 }
 
-// alarms lists what this member suffers from. NOSPACE comes and goes with the
-// free space of the disk; nobody has to disarm it.
+// alarms lists what the cluster has agreed upon, and this member's NOSPACE,
+// which comes and goes with the free space of the disk; nobody has to disarm it.
 func (s *Server) alarms() []*pb.AlarmMember {
-	if s.spaceLeft() == nil {
-		return nil
+	var alarms []*pb.AlarmMember
+	for _, a := range s.config.Machine.Alarms() {
+		alarms = append(alarms, &pb.AlarmMember{MemberID: a.Member, Alarm: a.Type})
 	}
-	return []*pb.AlarmMember{{MemberID: s.config.MemberID, Alarm: pb.AlarmType_NOSPACE}}
+	if s.spaceLeft() != nil {
+		alarms = append(alarms, &pb.AlarmMember{MemberID: s.config.MemberID, Alarm: pb.AlarmType_NOSPACE})
+	}
+	return alarms
 }
 
-func (s *Server) alarm(_ context.Context, _ call, r *pb.AlarmRequest) (any, error) {
-	if r.Action != pb.AlarmRequest_GET {
-		return nil, status.Error(codes.Unimplemented, "cleat: alarms follow the disk: free space, and NOSPACE ends by itself")
+func (s *Server) alarm(ctx context.Context, c call, r *pb.AlarmRequest) (any, error) {
+	if r.Action == pb.AlarmRequest_GET {
+		return s.listAlarms(r), nil
 	}
+	if r.Alarm != pb.AlarmType_CORRUPT {
+		return nil, status.Error(codes.Unimplemented, "cleat: this alarm follows the disk: free space, and NOSPACE ends by itself")
+	}
+	// As etcd answers: what was raised, or taken back if it was there.
+	told := s.listAlarms(r)
+	on := r.Action == pb.AlarmRequest_ACTIVATE
+	if on {
+		told.Alarms = []*pb.AlarmMember{{MemberID: r.MemberID, Alarm: r.Alarm}}
+	}
+	reply, err := s.propose(ctx, c, state.AlarmCommand(c.caller.identity, state.Alarm{Type: r.Alarm, Member: r.MemberID}, on))
+	if err != nil {
+		return nil, err
+	}
+	told.Header = s.header.message(reply.Revision)
+	return told, nil
+}
+
+func (s *Server) listAlarms(r *pb.AlarmRequest) *pb.AlarmResponse {
 	reply := &pb.AlarmResponse{Header: s.header.message(s.revision())}
 	for _, a := range s.alarms() {
 		member := r.MemberID == 0 || r.MemberID == a.MemberID
@@ -86,7 +110,7 @@ func (s *Server) alarm(_ context.Context, _ call, r *pb.AlarmRequest) (any, erro
 			reply.Alarms = append(reply.Alarms, a)
 		}
 	}
-	return reply, nil
+	return reply
 }
 
 // defragment has nothing to do: space comes back by itself. Scripts that call

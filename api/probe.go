@@ -99,7 +99,14 @@ type check struct {
 func (s *Server) addProbes(mux *http.ServeMux) {
 	serializable := check{"serializable_read", func(ctx context.Context) error { return s.probeRead(ctx, true) }}
 	linearizable := check{"linearizable_read", func(ctx context.Context) error { return s.probeRead(ctx, false) }}
-	corruption := check{"data_corruption", func(context.Context) error { return nil }} // a damaged file stops the member
+	corruption := check{"data_corruption", func(context.Context) error { // a damaged file stops the member
+		for _, a := range s.alarms() {
+			if a.Alarm == pb.AlarmType_CORRUPT {
+				return errors.New("alarm activated: " + a.Alarm.String())
+			}
+		}
+		return nil
+	}}
 	voter := check{"non_learner", func(context.Context) error {
 		if s.config.Node.Status().Learner {
 			return errors.New("not supported for learner")
