@@ -14,6 +14,7 @@ import (
 const (
 	askLease byte = iota + 1
 	askRemove
+	askHash
 )
 
 // asked answers another member, or this one.
@@ -26,6 +27,8 @@ func (d *Daemon) asked(ctx context.Context, _ uint64, question []byte) ([]byte, 
 		return api.AnswerLease(ctx, d.keeper, question[1:])
 	case askRemove:
 		return d.answerRemove(ctx, question[1:])
+	case askHash:
+		return d.answerHash(ctx, question[1:])
 	}
 	return nil, fmt.Errorf("daemon: question of kind %d, which this version does not know", question[0])
 }

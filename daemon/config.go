@@ -35,6 +35,7 @@ type Config struct {
 	MaxTxnOps             int64
 	WatchProgressInterval time.Duration
 	ElectionTimeout       time.Duration
+	HashInterval          time.Duration // 0: never
 	CertTTL               time.Duration
 	RaftLog               string
 	ReserveBytes          int64 // -1: 5 % of the disk, at least 256 MiB, at most 2 GiB
@@ -58,6 +59,7 @@ func Default() Config {
 		MaxTxnOps:             128,
 		WatchProgressInterval: 10 * time.Minute,
 		ElectionTimeout:       500 * time.Millisecond,
+		HashInterval:          time.Minute,
 		CertTTL:               30 * 24 * time.Hour,
 		RaftLog:               "wal",
 		ReserveBytes:          -1,
@@ -87,6 +89,8 @@ func (c *Config) Validate() error {
 		return bad("watch-progress-interval", "%v is less than 100ms", c.WatchProgressInterval)
 	case c.ElectionTimeout < 50*time.Millisecond || c.ElectionTimeout > time.Minute:
 		return bad("election-timeout", "%v is not between 50ms and 1m", c.ElectionTimeout)
+	case c.HashInterval < 0:
+		return bad("hash-interval", "%v is negative", c.HashInterval)
 	case c.CertTTL < time.Second || c.CertTTL > 10*365*24*time.Hour:
 		return bad("cert-ttl", "%v is not between 1s and 10 years", c.CertTTL)
 	case c.RaftLog != "wal" && c.RaftLog != "boltdb":

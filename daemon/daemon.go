@@ -66,18 +66,19 @@ type Daemon struct {
 	newest  uint32
 	faults  faults
 
-	registry *prometheus.Registry
-	dir      *dataDir
-	space    *space
-	doors    *doors
-	store    *kv.Store
-	machine  *state.Machine
-	node     *raft.Node
-	hub      *watch.Hub
-	keeper   *lease.Keeper
-	peers    *peer.Door // nil: the peer door is closed
-	pki      *pki.Authority
-	server   *api.Server
+	registry   *prometheus.Registry
+	dir        *dataDir
+	space      *space
+	doors      *doors
+	store      *kv.Store
+	machine    *state.Machine
+	node       *raft.Node
+	hub        *watch.Hub
+	keeper     *lease.Keeper
+	peers      *peer.Door // nil: the peer door is closed
+	pki        *pki.Authority
+	comparison *comparison
+	server     *api.Server
 
 	fatal     chan error    // one error that ends the member; the first teller wins
 	joining   sync.Mutex    // held by whoever has this member join a cluster
@@ -132,6 +133,7 @@ func (d *Daemon) take(steps []step) error {
 // begin makes the data directory a running member.
 func (d *Daemon) begin(ctx context.Context) error {
 	d.registry = prometheus.NewRegistry()
+	d.comparison = newComparison(d.registry)
 	d.registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	run, stop := context.WithCancel(context.WithoutCancel(ctx))
 	d.stop = stop

@@ -20,6 +20,7 @@ func (d *Daemon) lead(ctx context.Context) error {
 	g.Go(func() error { return d.collect(ctx) })
 	g.Go(func() error { return d.promote(ctx) })
 	g.Go(func() error { return d.raiseFormat(ctx) })
+	g.Go(func() error { return d.compare(ctx) })
 	return g.Wait()
 }
 

@@ -37,7 +37,7 @@ func TestEachSettingCanBeSetFromEachPlace(t *testing.T) {
 		"name": "n", "data-dir": "/d", "socket": "/s", "advertise": "host", "listen-client": "[::1]:0",
 		"listen-peer": "[::1]:0", "join": "[::1]:2380", "token-file": "/t",
 		"log-level": "error", "max-request-bytes": "2048", "max-txn-ops": "9", "watch-progress-interval": "1s",
-		"election-timeout": "1s", "cert-ttl": "3s", "raft-log": "boltdb", "reserve-bytes": "0",
+		"election-timeout": "1s", "hash-interval": "0", "cert-ttl": "3s", "raft-log": "boltdb", "reserve-bytes": "0",
 	}
 	for _, s := range Settings() {
 		value, known := valid[s.Name]
