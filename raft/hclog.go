@@ -23,17 +23,31 @@ type bridge struct {
 	args []any
 }
 
-// routine are warnings that belong to a start or a stop in good order.
+// routine are warnings and errors that belong to a start or a stop in good
+// order, and those that hraft repeats while a member is away, or while there is
+// no leader: the Node says so once.
 var routine = map[string]bool{
-	"heartbeat timeout reached, starting election": true,
-	"skipping application of old log":              true,
+	"heartbeat timeout reached, starting election":        true,
+	"Election timeout reached, restarting election":       true,
+	"skipping application of old log":                     true,
+	"failed to heartbeat to":                              true,
+	"failed to contact":                                   true,
+	"failed to make requestVote RPC":                      true,
+	"failed to decode incoming command":                   true,
+	"failed to flush response":                            true,
+	"failed to get previous log":                          true, // of a new member
+	"appendEntries rejected, sending older logs":          true,
+	"not part of stable configuration, aborting election": true,
+	"peer has newer term, stopping replication":           true,
 }
 
 func (b *bridge) level(level hclog.Level, msg string) slog.Level {
 	switch {
+	case routine[msg]:
+		return slog.LevelDebug
 	case level >= hclog.Error:
 		return slog.LevelError
-	case level == hclog.Warn && !routine[msg]:
+	case level == hclog.Warn:
 		return slog.LevelWarn
 	default:
 		return slog.LevelDebug

@@ -117,7 +117,11 @@ func (n *Node) ascend() {
 func (n *Node) announce(o hraft.Observation) {
 	n.reign.tell()
 	l, ok := o.Data.(hraft.LeaderObservation)
-	if !ok || l.LeaderID == "" {
+	if !ok {
+		return
+	}
+	if l.LeaderID == "" {
+		n.config.Logger.Info("no leader", "term", n.raft.CurrentTerm())
 		return
 	}
 	n.metrics.leaders.Inc()

@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"net"
 	"strings"
 	"sync"
@@ -35,6 +36,7 @@ func (n *Node) openTransport() hraft.Transport {
 	n.transport = &transport{
 		self:  n.id,
 		hints: &n.hints,
+		log:   c.Logger,
 		away:  map[hraft.ServerID]chan struct{}{},
 		ended: make(chan struct{}),
 		told:  map[hraft.ServerID]*told{},
@@ -79,6 +81,7 @@ type transport struct {
 	*hraft.NetworkTransport
 	self  hraft.ServerID
 	hints *hints
+	log   *slog.Logger
 
 	awayMu sync.Mutex
 	away   map[hraft.ServerID]chan struct{} // closed when a heartbeat gets through again
@@ -109,7 +112,7 @@ func (t *transport) AppendEntries(id hraft.ServerID, a hraft.ServerAddress,
 	err := t.NetworkTransport.AppendEntries(id, t.target(id, a), args, resp)
 	switch {
 	case args.PrevLogEntry == 0 && len(args.Entries) == 0 && args.LeaderCommitIndex == 0: // a heartbeat
-		t.note(id, err == nil)
+		t.note(id, err)
 	case err != nil:
 		t.noteSent(id, a, args, false)
 		t.awaitReturn(id)
@@ -120,16 +123,22 @@ func (t *transport) AppendEntries(id hraft.ServerID, a hraft.ServerAddress,
 }
 
 // note remembers whether a heartbeat reached a member.
-func (t *transport) note(id hraft.ServerID, reached bool) {
+func (t *transport) note(id hraft.ServerID, cause error) {
 	t.awayMu.Lock()
 	defer t.awayMu.Unlock()
 	gone, known := t.away[id]
 	switch {
-	case reached && known:
+	case cause == nil && known:
 		close(gone)
 		delete(t.away, id)
-	case !reached && !known:
+		t.log.Info("member answers again", "member", string(id))
+	case cause != nil && !known:
 		t.away[id] = make(chan struct{})
+		select {
+		case <-t.ended: // it is this member that goes
+		default:
+			t.log.Warn("member does not answer", "member", string(id), "cause", cause)
+		}
 	}
 }
 
@@ -170,9 +179,8 @@ func (t *transport) SetHeartbeatHandler(func(hraft.RPC)) {}
 
 // Close ends all streams, so that nothing in hraft waits for another member.
 func (t *transport) Close() error {
-	err := t.NetworkTransport.Close()
 	t.ending.Do(func() { close(t.ended) })
-	return err
+	return t.NetworkTransport.Close()
 }
 
 // limit cuts a message to its size, and what it claims committed to what it
