@@ -147,6 +147,10 @@ func (a *applier) dispatch(k kind, body []byte) (Reply, error) {
 		return a.memberPromote(body)
 	case kindMemberRemove:
 		return a.memberRemove(body)
+	case kindMemberLeave:
+		return a.memberChange(body, func(m *Member) { m.Leaving = true })
+	case kindMemberStay:
+		return a.memberChange(body, func(m *Member) { m.Leaving = false })
 	case kindFormat:
 		return a.raise(body)
 	case kindAlarmOn:

@@ -50,6 +50,8 @@ const (
 	kindFormat
 	kindAlarmOn
 	kindAlarmOff
+	kindMemberLeave
+	kindMemberStay
 )
 
 const flagRoot = 1

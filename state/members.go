@@ -41,6 +41,7 @@ type Member struct {
 	ClientURLs []string
 	Learner    bool   // it is to stay one; who only has not caught up yet is not meant
 	Reserved   bool   // announced, and has not come yet
+	Leaving    bool   // its removal has begun
 	Format     uint32 // the newest that it reads; zero is taken for 1
 }
 
@@ -49,6 +50,7 @@ const memberVersion = 1
 const (
 	memberLearner  = 1
 	memberReserved = 2
+	memberLeaving  = 4
 )
 
 // MemberAddCommand returns the command that writes a row that must be new:
@@ -56,7 +58,7 @@ const (
 func MemberAddCommand(id Identity, m Member) []byte { return memberCommand(kindMemberAdd, id, m) }
 
 // MemberSetCommand returns the command that writes a member's row, or replaces
-// it but for Learner: one that has come stays what it is, and one that was
+// it but for Leaving and Learner: one that has come stays what it is, and one that was
 // announced as a learner comes as one. The result is ErrMemberRemoved,
 // ErrMemberName, ErrPeerURL or ErrFormat if that stands against it.
 func MemberSetCommand(id Identity, m Member) []byte { return memberCommand(kindMemberSet, id, m) }
@@ -69,6 +71,17 @@ func memberCommand(k kind, id Identity, m Member) []byte {
 // a learner. The result may be ErrMemberNotFound or ErrMemberRemoved.
 func MemberPromoteCommand(id Identity, member uint64) []byte {
 	return binary.BigEndian.AppendUint64(appendPrefix(nil, kindMemberPromote, id), member)
+}
+
+// MemberLeaveCommand returns the command that notes that a member's removal has
+// begun, or was given up. Whoever leads can so finish what another began. The
+// result may be ErrMemberNotFound or ErrMemberRemoved.
+func MemberLeaveCommand(id Identity, member uint64, leaving bool) []byte {
+	k := kindMemberStay
+	if leaving {
+		k = kindMemberLeave
+	}
+	return binary.BigEndian.AppendUint64(appendPrefix(nil, k, id), member)
 }
 
 // MemberRemoveCommand returns the command that removes a member's row for good,
@@ -84,6 +97,9 @@ func encodeMember(m Member) []byte {
 	}
 	if m.Reserved {
 		flags |= memberReserved
+	}
+	if m.Leaving {
+		flags |= memberLeaving
 	}
 	b := appendField([]byte{memberVersion, flags}, []byte(m.Name))
 	for _, urls := range [][]string{m.PeerURLs, m.ClientURLs} {
@@ -103,7 +119,10 @@ func decodeMember(id uint64, b []byte) (Member, error) {
 		return Member{}, fmt.Errorf("%w: member %016x", ErrCommand, id)
 	}
 	f := fields{rest: b[2:]}
-	m := Member{ID: id, Learner: b[1]&memberLearner != 0, Reserved: b[1]&memberReserved != 0, Name: string(f.bytes())}
+	m := Member{
+		ID: id, Name: string(f.bytes()),
+		Learner: b[1]&memberLearner != 0, Reserved: b[1]&memberReserved != 0, Leaving: b[1]&memberLeaving != 0,
+	}
 	for _, urls := range []*[]string{&m.PeerURLs, &m.ClientURLs} {
 		for n := f.varint(); n > 0 && f.err == nil; n-- {
 			*urls = append(*urls, string(f.bytes()))
@@ -158,10 +177,16 @@ func (a *applier) memberSet(body []byte, fresh bool) (Reply, error) {
 	case known:
 		m.Learner = was.Learner
 	}
+	m.Leaving = was.Leaving
 	return a.changed(func() { a.batch.Set(tableMember, memberKey(id), encodeMember(m)) })
 }
 
 func (a *applier) memberPromote(body []byte) (Reply, error) {
+	return a.memberChange(body, func(m *Member) { m.Learner = false })
+}
+
+// memberChange changes a row that must be there.
+func (a *applier) memberChange(body []byte, change func(*Member)) (Reply, error) {
 	id, _, err := cutMember(body)
 	if err != nil {
 		return Reply{}, err
@@ -177,7 +202,7 @@ func (a *applier) memberPromote(body []byte) (Reply, error) {
 	case !known:
 		return Reply{}, ErrMemberNotFound
 	}
-	m.Learner = false
+	change(&m)
 	return a.changed(func() { a.batch.Set(tableMember, memberKey(id), encodeMember(m)) })
 }
 

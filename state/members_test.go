@@ -53,6 +53,15 @@ func TestMembersAreWhatWasAgreed(t *testing.T) {
 	if row, known := m.Member(2); !known || row.Learner {
 		t.Errorf("a member became a learner again: %+v", row)
 	}
+	leaving := func() bool { row, _ := m.Member(2); return row.Leaving }
+	apply(MemberLeaveCommand(root, 2, true))
+	apply(MemberSetCommand(root, come))
+	if !leaving() {
+		t.Error("a member that leaves announced itself, and stays")
+	}
+	if apply(MemberLeaveCommand(root, 2, false)); leaving() {
+		t.Error("a removal that was given up goes on")
+	}
 	revision := m.Store().Revision()
 	apply(MemberRemoveCommand(root, 2))
 	for name, command := range map[string][]byte{
