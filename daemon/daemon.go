@@ -82,6 +82,7 @@ type Daemon struct {
 
 	fatal     chan error    // one error that ends the member; the first teller wins
 	joining   sync.Mutex    // held by whoever has this member join a cluster
+	removals  sync.Mutex    // held by the leader while it removes a member
 	removing  sync.RWMutex  // held for reading by whoever removes a member
 	dismissed atomic.Bool   // this member was removed
 	joined    chan struct{} // holds one: the data directory is to be adopted

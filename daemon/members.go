@@ -149,15 +149,22 @@ func removal(answer []byte) error {
 	return fmt.Errorf("daemon: malformed answer of %d bytes to a removal", len(answer))
 }
 
-// answerRemove removes a member as the leader, and tells it.
+// answerRemove removes a member as the leader, and tells it. Its row notes that
+// first: should this leader end between raft's change and the row's, the next
+// goes on from there.
 func (d *Daemon) answerRemove(ctx context.Context, question []byte) ([]byte, error) {
 	if len(question) < 8 {
 		return nil, fmt.Errorf("daemon: removal of %d bytes", len(question))
 	}
 	id, address := binary.BigEndian.Uint64(question), string(question[8:])
+	d.removals.Lock()
+	defer d.removals.Unlock()
+	if err := d.leaving(ctx, id, true); err != nil {
+		return nil, err
+	}
 	err := d.node.Remove(ctx, id)
 	if errors.Is(err, raft.ErrLastQuorum) {
-		return []byte{removalLastQuorum}, nil
+		return []byte{removalLastQuorum}, d.leaving(ctx, id, false)
 	}
 	if err != nil && !errors.Is(err, raft.ErrMember) { // else it is gone already
 		return nil, err
@@ -174,6 +181,34 @@ func (d *Daemon) answerRemove(ctx context.Context, question []byte) ([]byte, err
 		return nil, err
 	}
 	return []byte{removalDone}, nil
+}
+
+// leaving notes that a member's removal has begun, or was given up. One without
+// a row, or removed already, needs no note.
+func (d *Daemon) leaving(ctx context.Context, id uint64, leaving bool) error {
+	_, err := committed(d.node.Propose(ctx, state.MemberLeaveCommand(selfIdentity, id, leaving)))
+	if errors.Is(err, state.ErrMemberNotFound) || errors.Is(err, state.ErrMemberRemoved) {
+		return nil
+	}
+	return err
+}
+
+// finishRemovals removes the rows of members that another leader has taken out
+// of raft's configuration, and no more.
+func (d *Daemon) finishRemovals(ctx context.Context) {
+	if !d.removals.TryLock() {
+		return // this leader is about it
+	}
+	defer d.removals.Unlock()
+	servers := d.node.Members()
+	for _, row := range d.machine.Members() {
+		if _, listed := memberAt(servers, row.ID); listed || !row.Leaving {
+			continue
+		}
+		if _, err := committed(d.node.Propose(ctx, state.MemberRemoveCommand(selfIdentity, row.ID))); err != nil && ctx.Err() == nil {
+			d.log.Warn("a member that was removed is listed still; trying again", "member", hexID(row.ID), "cause", err)
+		}
+	}
 }
 
 // Update changes where a member is reached. One that runs tells so itself when

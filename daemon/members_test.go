@@ -184,3 +184,46 @@ func TestLeasesAtAFollower(t *testing.T) {
 		}
 	}
 }
+
+// A leader that ends in the middle of a removal leaves it to the next, and so a
+// member that is out never gets in again by what it still has.
+func TestAnotherLeaderFinishesARemoval(t *testing.T) {
+	members := three(t)
+	gone, left := members[2], members[0]
+	id := gone.d.dir.memberID()
+	if err := gone.end(); err != nil {
+		t.Fatal(err)
+	}
+	if err := left.d.leaving(within(t), id, true); err != nil {
+		t.Fatal(err)
+	}
+	if err := left.d.node.Remove(within(t), id); err != nil {
+		t.Fatal(err)
+	}
+	left.reports(func(*admin.StatusResponse) error {
+		if _, listed := left.d.machine.Member(id); listed || !left.d.machine.Removed(id) {
+			return fmt.Errorf("member %x is listed still", id)
+		}
+		return nil
+	})
+}
+
+func TestARemovalThatWouldLoseTheQuorumLeavesNoTrace(t *testing.T) {
+	members := three(t)
+	down := members[2]
+	if err := down.end(); err != nil {
+		t.Fatal(err)
+	}
+	id := members[1].d.dir.memberID()
+	if _, err := members[0].client.MemberRemove(within(t), id); !errors.Is(err, rpctypes.ErrUnhealthy) {
+		t.Errorf("a removal after which one of two votes: %v", err)
+	}
+	for _, l := range members[:2] {
+		if _, err := l.client.Get(within(t), "k"); err != nil {
+			t.Fatal(err)
+		}
+		if row, known := l.d.machine.Member(id); !known || row.Leaving {
+			t.Errorf("its row: %+v, %v", row, known)
+		}
+	}
+}

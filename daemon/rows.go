@@ -65,7 +65,8 @@ func (d *Daemon) announce(ctx context.Context) error {
 // promoteEvery is how often the leader looks whether a learner has caught up.
 const promoteEvery = 50 * time.Millisecond
 
-// promote gives those a vote who came to be voters, when they have caught up.
+// promote gives those a vote who came to be voters, when they have caught up,
+// and finishes removals.
 func (d *Daemon) promote(ctx context.Context) error {
 	tick := time.NewTicker(promoteEvery)
 	defer tick.Stop()
@@ -83,6 +84,7 @@ func (d *Daemon) promote(ctx context.Context) error {
 				d.log.Warn("learner not promoted; trying again", "member", hexID(m.ID), "cause", err)
 			}
 		}
+		d.finishRemovals(ctx)
 		select {
 		case <-ctx.Done():
 			return nil
