@@ -248,6 +248,9 @@ func (n *Node) lead(ctx context.Context, l *leadership, fn func(ctx context.Cont
 		defer close(over)
 		select {
 		case <-l.lost:
+			if n.life.Err() != nil { // a member that stops loses it as well
+				cancel(ErrStopped)
+			}
 			cancel(errLost)
 		case <-n.stopping:
 			cancel(ErrStopped)
