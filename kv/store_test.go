@@ -157,9 +157,8 @@ func TestAFailedDiskStopsTheStoreOnce(t *testing.T) {
 				}
 				return nil
 			})
-			told := 0
-			var cause error
-			s, err := Open(Options{Dir: "db", FS: errorfs.Wrap(vfs.NewMem(), inject), Fatal: func(err error) { told++; cause = err }})
+			told := make(chan error, 2) // one too many
+			s, err := Open(Options{Dir: "db", FS: errorfs.Wrap(vfs.NewMem(), inject), Fatal: func(err error) { told <- err }})
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -178,8 +177,12 @@ func TestAFailedDiskStopsTheStoreOnce(t *testing.T) {
 				t.Errorf("commit: %v, want ErrFailed", err)
 			}
 			b.Close()
-			if told != 1 || !errors.Is(cause, errorfs.ErrInjected) {
-				t.Errorf("told %d times: %v", told, cause)
+			if cause := <-told; !errors.Is(cause, errorfs.ErrInjected) {
+				t.Errorf("told %v", cause)
+			}
+			_ = s.Close() // it has failed; nothing is told after it
+			if len(told) != 0 {
+				t.Errorf("told again: %v", <-told)
 			}
 		})
 	}
