@@ -203,8 +203,11 @@ func (d *Door) shakeHands(ctx context.Context, raw net.Conn) (*link, error) {
 
 var errCrowded = errors.New("peer: as many machines as may are joining already")
 
-// Close ends all connections and lets nobody in any more. It does not wait for
-// those who are being answered.
+// farewell is how long answers may take to get out of a door that closes.
+const farewell = 100 * time.Millisecond
+
+// Close ends all connections and lets nobody in any more. What has been
+// answered gets out; it does not wait for those who are being answered still.
 func (d *Door) Close() error {
 	err := d.close()
 	d.work.Wait()
@@ -222,6 +225,15 @@ func (d *Door) close() error {
 	var errs []error
 	for _, l := range d.listeners {
 		errs = append(errs, l.Close())
+	}
+	d.links.close(func(l *link) bool { return l.protocol == raftProtocol })
+	if d.members != nil {
+		gone := make(chan struct{})
+		go func() { d.members.GracefulStop(); close(gone) }()
+		select {
+		case <-gone:
+		case <-time.After(farewell):
+		}
 	}
 	d.calls.Close()
 	d.joins.Close()

@@ -267,3 +267,36 @@ func TestAMemberThatWasRemovedIsCutOff(t *testing.T) {
 		t.Error("the stream is open still")
 	}
 }
+
+// The door closes when the node has answered; the answers need a moment more
+// to get through the connection.
+func TestWhatWasAnsweredGetsOutOfADoorThatCloses(t *testing.T) {
+	a := newAuthority(t)
+	const calls = 20
+	asked, answer := make(chan struct{}, calls), make(chan struct{})
+	to, address := opened(t, &identity{authority: a, t: t, member: 2, life: time.Hour}, func(ctx context.Context, from uint64, request []byte) ([]byte, error) {
+		asked <- struct{}{}
+		<-answer
+		return echo(ctx, from, request)
+	})
+	from, _ := opened(t, &identity{authority: a, t: t, member: 1, life: time.Hour}, echo)
+	ctx, answered := patience(t), make(chan error, calls)
+	for range calls {
+		go func() {
+			_, err := from.Call(ctx, 2, address, []byte("x"))
+			answered <- err
+		}()
+	}
+	for range calls {
+		<-asked
+	}
+	close(answer)
+	if err := to.Close(); err != nil {
+		t.Error(err)
+	}
+	for range calls {
+		if err := <-answered; err != nil {
+			t.Errorf("an answer was lost: %v", err)
+		}
+	}
+}

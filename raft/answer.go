@@ -92,6 +92,10 @@ func (n *Node) answerProposals(ctx context.Context, body []byte) ([]byte, error)
 	if err != nil {
 		return nil, err
 	}
+	if !n.guests.enter() {
+		return nil, fmt.Errorf("%w: %s stops", ErrNoLeader, n.id)
+	}
+	defer n.guests.leave()
 	if _, err := n.leading(ctx); err != nil {
 		return nil, err
 	}

@@ -30,6 +30,7 @@ type Network interface {
 	// arrive; after any other error it may have been carried out.
 	Call(ctx context.Context, member uint64, address string, request []byte) ([]byte, error)
 
+	// Close ends all talk. What this member has answered still arrives.
 	Close() error
 }
 

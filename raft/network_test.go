@@ -147,13 +147,16 @@ func (h *host) Call(ctx context.Context, member uint64, address string, request 
 	}
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
+	asked, end := context.WithCancel(ctx)
+	defer end()
 	go func() {
 		select {
 		case <-to.closed:
+			end() // what it answers then still arrives
 		case <-h.closed:
+			cancel()
 		case <-ctx.Done():
 		}
-		cancel()
 	}()
 	type outcome struct {
 		answer []byte
@@ -161,7 +164,7 @@ func (h *host) Call(ctx context.Context, member uint64, address string, request 
 	}
 	answered := make(chan outcome, 1)
 	go func() { // a caller does not wait for a member that hangs
-		answer, err := node.Answer(ctx, h.member, request)
+		answer, err := node.Answer(asked, h.member, request)
 		answered <- outcome{answer, err}
 	}()
 	var out outcome

@@ -43,6 +43,7 @@ type Node struct {
 	changing  chan struct{} // holds one: a change of the configuration is under way
 	dismissed sync.Once
 	callers   crowd           // of Propose, where there are other members
+	guests    crowd           // other members who hand over proposals
 	life      context.Context // of everything that asks other members; ends with stopping
 	die       context.CancelFunc
 

@@ -66,16 +66,19 @@ func (n *Node) stop(ctx context.Context) error {
 }
 
 // depart leaves the cluster in order: nothing new is taken, leadership goes to
-// another member, and what was taken and not carried out follows it there.
+// another member, and what was taken and not carried out follows it there. Other
+// members whose proposals were carried out get to know.
 func (n *Node) depart(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(ctx, 4*n.config.ElectionTimeout)
 	defer cancel()
 	empty := n.callers.close()
 	n.retire(ctx)
-	select {
-	case <-empty:
-	case <-n.stopping:
-	case <-ctx.Done():
+	for _, left := range []<-chan struct{}{empty, n.guests.close()} {
+		select {
+		case <-left:
+		case <-n.stopping:
+		case <-ctx.Done():
+		}
 	}
 }
 
