@@ -187,6 +187,16 @@ func TestAMachineJoinsAsItsSettingsSay(t *testing.T) {
 	if _, err := two.client.Put(within(t), "k", "v"); err != nil {
 		t.Fatal(err)
 	}
+	two.end()
+	for _, dir := range []string{"raft", "state"} { // as if it had died before anything came
+		if err := os.RemoveAll(filepath.Join(o.Config.DataDir, dir)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	two = begin(t, o) // at another port, which nobody knows
+	if got, err := two.client.Get(within(t), "k"); err != nil || len(got.Kvs) != 1 {
+		t.Fatalf("got %v, %v", got, err)
+	}
 }
 
 func TestWhoCannotJoinIsToldWhyAndNothingChanges(t *testing.T) {

@@ -93,11 +93,16 @@ func (d arrivals) Arrive(ctx context.Context, r *admin.ArriveRequest) (*admin.Ar
 	if _, err := committed(d.node.Propose(ctx, state.MemberSetCommand(selfIdentity, m))); err != nil {
 		return nil, status.Errorf(codes.FailedPrecondition, "member %s: %v", hexID(id), err)
 	}
-	if _, listed := memberAt(d.node.Members(), id); listed {
-		return d.others(), nil
+	// One that is listed may have moved before it got to know anybody but us.
+	place := d.node.AddLearner
+	at, listed := memberAt(d.node.Members(), id)
+	if listed {
+		place = d.node.SetAddress
 	}
-	if err := d.node.AddLearner(ctx, id, address); err != nil {
-		return nil, status.Errorf(codes.Unavailable, "member %s is not added yet: %v", hexID(id), err)
+	if !listed || at.Address != address {
+		if err := place(ctx, id, address); err != nil {
+			return nil, status.Errorf(codes.Unavailable, "member %s is not added yet: %v", hexID(id), err)
+		}
 	}
 	return d.others(), nil
 }
