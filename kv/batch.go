@@ -42,7 +42,7 @@ func (b *Batch) Get(table byte, key []byte) ([]byte, error) {
 
 // Scan is [Store.Scan] as the batch has it. fn must not change the batch.
 func (b *Batch) Scan(table byte, prefix []byte, fn func(key, value []byte) error) error {
-	return b.store.scan(b.batch, table, prefix, fn)
+	return b.store.scan(b.batch.NewIter, table, prefix, fn)
 }
 
 // Set stores a value in a side table.

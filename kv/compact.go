@@ -24,6 +24,7 @@ type remover struct {
 	store *Store
 	wake  chan struct{} // capacity 1
 	quit  chan struct{} // closed by stop
+	once  sync.Once
 	ended sync.WaitGroup
 
 	mu    sync.Mutex
@@ -38,8 +39,12 @@ type removal struct {
 // stepChanges is how many lines of the history one step walks.
 const stepChanges = 512
 
-func startRemover(s *Store) *remover {
+// startRemover goes on with what an earlier remover has left.
+func startRemover(s *Store, left ...*removal) *remover {
 	r := &remover{store: s, wake: make(chan struct{}, 1), quit: make(chan struct{})}
+	for _, l := range left {
+		r.add(l)
+	}
 	if rev := s.Compacted(); rev >= 0 {
 		r.add(&removal{rev: rev, done: make(chan struct{})}) // what a restart interrupted
 	}
@@ -57,11 +62,14 @@ func (r *remover) add(next *removal) {
 	}
 }
 
-// stop ends the walk between two steps. Waiters are not told: what they wait
-// for has not happened.
-func (r *remover) stop() {
-	close(r.quit)
+// stop ends the walk between two steps, and returns what was not done. Those
+// who wait for it are not told.
+func (r *remover) stop() []*removal {
+	r.once.Do(func() { close(r.quit) })
 	r.ended.Wait()
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.queue
 }
 
 func (r *remover) run() {
@@ -71,27 +79,33 @@ func (r *remover) run() {
 			return
 		case <-r.wake:
 		}
-		for next := r.take(); next != nil; next = r.take() {
+		for next := r.first(); next != nil; next = r.first() {
 			if err := r.remove(next.rev); err != nil {
 				if !errors.Is(err, errStopped) {
 					_ = r.store.fail(err) // a removal that cannot write is the disk's fault
 				}
 				return
 			}
-			close(next.done)
+			r.done(next)
 		}
 	}
 }
 
-func (r *remover) take() *removal {
+// first returns the oldest removal, which stays in the queue until it is done.
+func (r *remover) first() *removal {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if len(r.queue) == 0 {
 		return nil
 	}
-	next := r.queue[0]
+	return r.queue[0]
+}
+
+func (r *remover) done(first *removal) {
+	r.mu.Lock()
 	r.queue = r.queue[1:]
-	return next
+	r.mu.Unlock()
+	close(first.done)
 }
 
 var errStopped = errors.New("kv: removal stopped")

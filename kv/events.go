@@ -90,7 +90,7 @@ func (s *Store) changes(r Range, from, to int64, maxBytes int) (changes []change
 // history reads the lines of the history in [from, to] that r selects, up to a
 // bound, ending between two revisions.
 func (s *Store) history(r Range, from, to int64, maxBytes int) (changes []change, next int64, err error) {
-	it, err := s.db.NewIter(&pebble.IterOptions{
+	it, err := s.newIter(&pebble.IterOptions{
 		LowerBound: historyKey(revision{main: from}), UpperBound: historyKey(revision{main: to + 1}),
 	})
 	if err != nil {
@@ -159,7 +159,7 @@ func (s *Store) fetchUpTo(changes []change, maxBytes int) (kept []change, err er
 		return changes, nil
 	}
 	slices.SortFunc(order, func(a, b int) int { return compareChanges(changes[a], changes[b]) })
-	it, err := s.db.NewIter(&pebble.IterOptions{LowerBound: []byte{spaceKeys, 0}, UpperBound: []byte{spaceKeys + 1, 0}})
+	it, err := s.newIter(&pebble.IterOptions{LowerBound: []byte{spaceKeys, 0}, UpperBound: []byte{spaceKeys + 1, 0}})
 	if err != nil {
 		return nil, s.broken(err)
 	}

@@ -370,19 +370,56 @@ func (p *pair) crash() {
 	if p.index < durable {
 		p.t.Fatalf("applied index %d after a crash, %d was durable", p.index, durable)
 	}
-	left, known := p.saved[p.index]
-	if !known {
-		p.t.Fatalf("applied index %d after a crash is none that was committed", p.index)
-	}
-	left.changes = slices.Clone(left.changes)
-	p.model = &left
+	left := p.savedAt(p.index)
+	p.model = left
 	if p.store.Revision() != left.revision || p.store.Compacted() != left.compacted {
 		p.t.Fatalf("after a crash: revision %d compacted %d, want %d %d", p.store.Revision(), p.store.Compacted(), left.revision, left.compacted)
 	}
 }
 
+// move goes on with a store that was behind and got a checkpoint: what a crash
+// would have left of this one, or an empty one.
+func (p *pair) move() {
+	c, err := p.store.Checkpoint()
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	behind := vfs.NewCrashableMem()
+	if p.rand.IntN(2) == 0 {
+		behind = p.fs.CrashClone(vfs.CrashCloneCfg{})
+	}
+	p.write() // the checkpoint is of before
+	p.model, p.index = p.savedAt(c.Index()), c.Index()
+	var stream bytes.Buffer
+	if n, err := c.WriteTo(&stream); err != nil || n != int64(stream.Len()) {
+		p.t.Fatalf("wrote %d of %d: %v", n, stream.Len(), err)
+	}
+	if err := c.Close(); err != nil {
+		p.t.Fatal(err)
+	}
+	_ = p.store.Close() // the old store writes to a disk that nobody reads
+	p.fs, p.store = behind, open(p.t, behind)
+	if err := restore(p.store, &stream); err != nil {
+		p.t.Fatal(err)
+	}
+	if at, durable := p.store.AppliedIndex(), p.store.DurableIndex(); at != p.index || durable != p.index {
+		p.t.Fatalf("restored to index %d, durable %d, want %d", at, durable, p.index)
+	}
+}
+
+func (p *pair) savedAt(index uint64) *model {
+	m, known := p.saved[index]
+	if !known {
+		p.t.Fatalf("index %d is none that was committed", index)
+	}
+	m.changes = slices.Clone(m.changes)
+	return &m
+}
+
 func (p *pair) step() {
-	switch p.rand.IntN(20) {
+	switch p.rand.IntN(21) {
+	case 20:
+		p.move()
 	case 0:
 		p.crash()
 	case 1:

@@ -50,6 +50,9 @@ func (s *Store) pebbleOptions(o Options) *pebble.Options {
 			CompactionEnd: func(pebble.CompactionInfo) { s.writer.renew() },
 		},
 	}
+	// Tables that take the place of others are noted in the manifest at once:
+	// else Pebble notes them in its log, which is off.
+	p.Experimental.DisableIngestAsFlushable = func() bool { return true }
 	for i := range p.Levels {
 		p.Levels[i].FilterPolicy = bloom.FilterPolicy(10)
 		p.Levels[i].IndexBlockSize = indexBlock
@@ -102,7 +105,9 @@ func (s *Store) openPebble(o Options) (*pebble.DB, error) {
 	}
 	opened := make(chan result, 1)
 	go func() {
-		db, err := pebble.Open(o.Dir, s.pebbleOptions(o))
+		s.options = s.pebbleOptions(o)
+		s.options.EnsureDefaults()
+		db, err := pebble.Open(o.Dir, s.options)
 		opened <- result{db, err}
 	}()
 	select {

@@ -262,7 +262,7 @@ func (s *Store) readIter(r Range) (*pebble.Iterator, error) {
 	if !r.open() && !r.empty() {
 		o.UpperBound = appendPrefix(nil, r.last())
 	}
-	it, err := s.db.NewIter(o)
+	it, err := s.newIter(o)
 	if err != nil {
 		return nil, s.broken(err)
 	}

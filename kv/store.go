@@ -58,6 +58,9 @@ const (
 // batches come from one goroutine.
 type Store struct {
 	db      *pebble.DB
+	fs      vfs.FS
+	dir     string
+	options *pebble.Options
 	log     *slog.Logger
 	fatal   func(error)
 	metrics *metrics
@@ -77,6 +80,10 @@ type Store struct {
 	mu      sync.Mutex
 	grown   chan struct{} // guarded by mu: closed and replaced at every new revision
 	waiting bool          // guarded by mu: somebody holds grown
+
+	// excising is held while Install puts everything in the place of
+	// everything: Pebble shows neither to who begins to read meanwhile.
+	excising sync.RWMutex
 
 	remover *remover
 }
@@ -102,8 +109,12 @@ func Open(o Options) (*Store, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open the store in %s: %w", o.Dir, err)
 	}
-	s.db = db
-	if err := s.load(); err != nil {
+	s.db, s.fs, s.dir = db, o.FS, o.Dir
+	err = s.load()
+	if err == nil {
+		err = s.fs.RemoveAll(s.restorePath()) // what a crash left
+	}
+	if err != nil {
 		return nil, errors.Join(fmt.Errorf("open the store in %s: %w", o.Dir, err), db.Close())
 	}
 	s.tail = newTail(o.TailBytes, s.revision.Load()+1)
@@ -127,22 +138,32 @@ func (s *Store) load() error {
 			return err
 		}
 	}
-	s.revision.Store(1)
-	s.compacted.Store(-1)
-	for name, set := range map[string]func(uint64){
-		metaRevision:  func(n uint64) { s.revision.Store(int64(n)) },
-		metaCompacted: func(n uint64) { s.compacted.Store(int64(n)) },
-		metaApplied:   func(n uint64) { s.applied.Store(n); s.durable.Store(n) },
-	} {
-		n, found, err := s.number(name)
-		if err != nil {
-			return err
-		}
-		if found {
-			set(n)
-		}
+	revision, err := s.numberOr(metaRevision, 1)
+	if err != nil {
+		return err
 	}
+	compacted, err := s.numberOr(metaCompacted, -1)
+	if err != nil {
+		return err
+	}
+	applied, err := s.numberOr(metaApplied, 0)
+	if err != nil {
+		return err
+	}
+	s.compacted.Store(compacted)
+	s.revision.Store(revision)
+	s.applied.Store(uint64(applied))
+	s.durable.Store(uint64(applied))
 	return nil
+}
+
+// numberOr is number, or missing.
+func (s *Store) numberOr(name string, missing int64) (int64, error) {
+	n, found, err := s.number(name)
+	if !found {
+		return missing, err
+	}
+	return int64(n), err
 }
 
 // number reads a meta key, if it is there.
@@ -157,7 +178,9 @@ func (s *Store) number(name string) (n uint64, found bool, err error) {
 
 // get returns a copy of a value, nil if the key is missing.
 func (s *Store) get(key []byte) ([]byte, error) {
+	s.excising.RLock()
 	v, closer, err := s.db.Get(key)
+	s.excising.RUnlock()
 	if errors.Is(err, pebble.ErrNotFound) {
 		return nil, nil
 	}
@@ -239,13 +262,20 @@ func (s *Store) Get(table byte, key []byte) ([]byte, error) { return s.get(table
 // Scan calls fn for each key of a side table that has the prefix, in order.
 // The slices are valid during the call only. fn's error ends the scan.
 func (s *Store) Scan(table byte, prefix []byte, fn func(key, value []byte) error) error {
-	return s.scan(s.db, table, prefix, fn)
+	return s.scan(s.newIter, table, prefix, fn)
 }
 
-func (s *Store) scan(from pebble.Reader, table byte, prefix []byte, fn func(key, value []byte) error) (err error) {
+// newIter returns an iterator over what is committed.
+func (s *Store) newIter(o *pebble.IterOptions) (*pebble.Iterator, error) {
+	s.excising.RLock()
+	defer s.excising.RUnlock()
+	return s.db.NewIter(o)
+}
+
+func (s *Store) scan(open func(*pebble.IterOptions) (*pebble.Iterator, error), table byte, prefix []byte, fn func(key, value []byte) error) (err error) {
 	lower := tableKey(table, prefix)
 	lower = lower[:len(lower)-1] // without the ending: everything that begins so
-	it, err := from.NewIter(&pebble.IterOptions{LowerBound: append(lower, 0), UpperBound: prefixEnd(lower)})
+	it, err := open(&pebble.IterOptions{LowerBound: append(lower, 0), UpperBound: prefixEnd(lower)})
 	if err != nil {
 		return s.broken(err)
 	}

@@ -34,6 +34,13 @@ type tailPart struct {
 
 func newTail(limit int, next int64) *tail { return &tail{limit: limit, first: next, next: next} }
 
+// restart forgets everything: the next event is of revision next.
+func (t *tail) restart(next int64) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.first, t.next, t.held, t.bytes = next, next, nil, 0
+}
+
 // append adds the events of a batch that ended at revision last.
 func (t *tail) append(events []Event, last int64) {
 	t.mu.Lock()

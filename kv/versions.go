@@ -14,7 +14,7 @@ import (
 // read the whole history ten thousand times.
 func (s *Store) versions(r Range, from, to int64, maxBytes int) (changes []change, next int64, err error) {
 	key := r.Key
-	it, err := s.db.NewIter(&pebble.IterOptions{ // newest first
+	it, err := s.newIter(&pebble.IterOptions{ // newest first
 		LowerBound: appendVersioned(nil, key, newestUpTo(to)),
 		UpperBound: appendVersioned(nil, key, newestUpTo(max(from, 1)-1)),
 	})

@@ -99,6 +99,14 @@ func (w *writer) begin() {
 	}
 }
 
+// reset forgets everything: the store has become another.
+func (w *writer) reset() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.dropViewLocked()
+	clear(w.pending)
+}
+
 // dropViewLocked forgets the iterator and what stands beside it. Everything in
 // recent is committed, so the next iterator has it.
 func (w *writer) dropViewLocked() {
