@@ -131,6 +131,10 @@ func (m *Machine) Persist(index uint64) error {
 func (m *Machine) record(index uint64) error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
+	return m.recordLocked(index)
+}
+
+func (m *Machine) recordLocked(index uint64) error {
 	if m.failed != nil {
 		return m.failed
 	}
