@@ -7,6 +7,7 @@ import (
 	"crypto/tls"
 	"errors"
 	"fmt"
+	"io"
 	"testing"
 	"time"
 
@@ -29,6 +30,12 @@ func (a applier) Apply(entries []raft.Entry) [][]byte {
 	}
 	return a.Machine.Apply(plain)
 }
+
+func (a applier) Checkpoint(index uint64) (raft.Checkpoint, error) {
+	return a.Machine.Checkpoint(index)
+}
+
+func (a applier) Prepare(from io.Reader) (raft.Prepared, error) { return a.Machine.Prepare(from) }
 
 // withRaft puts real agreement and a real keeper under a server.
 func withRaft(t testing.TB) func(*Config) {

@@ -54,6 +54,7 @@ type Options struct {
 // none.
 type faults struct {
 	state vfs.FS
+	raft  func(*raft.Config)
 }
 
 // Daemon is one running member.
@@ -231,6 +232,9 @@ func (d *Daemon) openRaft() error {
 	if address := d.peerAddress(); address != "" {
 		d.peers = peer.New(d.log, d.registry)
 		c.Network, c.Address = d.peers, address
+	}
+	if d.faults.raft != nil {
+		d.faults.raft(&c)
 	}
 	var err error
 	d.node, err = raft.Open(c, machine{d.machine})

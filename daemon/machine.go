@@ -4,6 +4,7 @@ package daemon
 
 import (
 	"context"
+	"io"
 	"time"
 
 	"github.com/cleatd/cleat/pki"
@@ -24,6 +25,12 @@ func (m machine) Apply(entries []raft.Entry) [][]byte {
 	}
 	return m.Machine.Apply(plain)
 }
+
+func (m machine) Checkpoint(index uint64) (raft.Checkpoint, error) {
+	return m.Machine.Checkpoint(index)
+}
+
+func (m machine) Prepare(from io.Reader) (raft.Prepared, error) { return m.Machine.Prepare(from) }
 
 // ledger is the state's ledger as the CA sees it: reads are linearizable,
 // commits are proposed.

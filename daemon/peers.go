@@ -33,6 +33,7 @@ func (d *Daemon) openPeers() {
 	}
 	d.peers.Open(d.pki, peer.Services{
 		Answer:  d.node.Answer,
+		Receive: d.node.Receive,
 		Members: func(r grpc.ServiceRegistrar) { admin.RegisterPeerServer(r, arrivals{Daemon: d}) },
 		Entry:   entry.Register,
 	}, doors...)

@@ -8,6 +8,7 @@ import (
 	"crypto/tls"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"net"
 	"sync"
@@ -42,6 +43,8 @@ type Trust interface {
 type Services struct {
 	// Answer is raft's: [raft.Node.Answer].
 	Answer func(ctx context.Context, from uint64, request []byte) ([]byte, error)
+	// Receive is raft's: [raft.Node.Receive].
+	Receive func(ctx context.Context, from uint64, state io.Reader) error
 	// Members registers what members may call, Entry what whoever joins may.
 	Members, Entry func(grpc.ServiceRegistrar)
 }

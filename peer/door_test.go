@@ -114,13 +114,20 @@ func (i *identity) PeerDialer(member uint64) *tls.Config {
 // opened returns an open door and where it is.
 func opened(t *testing.T, i *identity, reply answer) (*Door, string) {
 	t.Helper()
+	return openedFor(t, i, Services{Answer: reply})
+}
+
+type answer = func(ctx context.Context, from uint64, request []byte) ([]byte, error)
+
+func openedFor(t *testing.T, i *identity, s Services) (*Door, string) {
+	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
 	d := New(slog.New(slog.NewTextHandler(t.Output(), nil)), nil)
-	nothing := func(grpc.ServiceRegistrar) {}
-	d.Open(i, Services{Answer: reply, Members: nothing, Entry: nothing}, l)
+	s.Members, s.Entry = func(grpc.ServiceRegistrar) {}, func(grpc.ServiceRegistrar) {}
+	d.Open(i, s, l)
 	t.Cleanup(func() {
 		if err := d.Close(); err != nil && !errors.Is(err, net.ErrClosed) {
 			t.Error(err)

@@ -19,12 +19,12 @@ import (
 )
 
 // raft's calls are one method with bytes both ways: raft has its own encoding.
+// A state goes one way, in pieces.
 const (
 	callService = "cleat.raft.v1.Raft"
 	callMethod  = "/" + callService + "/Call"
+	sendMethod  = "/" + callService + "/Send"
 )
-
-type answer = func(ctx context.Context, from uint64, request []byte) ([]byte, error)
 
 func memberServer(s Services) *grpc.Server {
 	server := grpc.NewServer(
@@ -36,7 +36,8 @@ func memberServer(s Services) *grpc.Server {
 	server.RegisterService(&grpc.ServiceDesc{
 		ServiceName: callService, HandlerType: (*any)(nil),
 		Methods: []grpc.MethodDesc{{MethodName: "Call", Handler: answerCall}},
-	}, s.Answer)
+		Streams: []grpc.StreamDesc{{StreamName: "Send", Handler: receiveState, ClientStreams: true}},
+	}, s)
 	s.Members(server)
 	return server
 }
@@ -50,7 +51,7 @@ func answerCall(to any, ctx context.Context, decode func(any) error, _ grpc.Unar
 	if err := decode(request); err != nil {
 		return nil, err
 	}
-	reply, err := to.(answer)(ctx, from, request.Value)
+	reply, err := to.(Services).Answer(ctx, from, request.Value)
 	if err != nil {
 		return nil, status.Error(codes.InvalidArgument, err.Error())
 	}

@@ -21,11 +21,17 @@ type applier struct {
 	fail     func(error)
 	progress *progress
 
-	// held is what the machine held when it was opened: entries at or below
-	// are not applied again.
-	held uint64
+	// held is what the machine held when it was opened, or was given: entries
+	// at or below are not applied again.
+	held atomic.Uint64
+	// install makes the machine what another member has sent.
+	install func() (*hraft.SnapshotMeta, error)
 
 	committed func(index uint64) // if set, told before entries are applied
+
+	mu            sync.Mutex // held while entries are applied; guards what follows
+	last          position   // the newest entry that was applied
+	configuration hraft.Configuration
 
 	configured atomic.Uint64 // index of the newest configuration that is committed
 	id         hraft.ServerID
@@ -38,6 +44,9 @@ type applier struct {
 	arrivals []arrival
 }
 
+// position is an entry's place in the log.
+type position struct{ index, term uint64 }
+
 // arrival is a local group whose entry is being applied: its commands are
 // those from first on.
 type arrival struct {
@@ -49,6 +58,8 @@ type arrival struct {
 // ApplyBatch passes committed entries to the machine and answers the callers
 // who wait for them. hraft's own answers carry nothing.
 func (a *applier) ApplyBatch(logs []*hraft.Log) []any {
+	a.mu.Lock()
+	defer a.mu.Unlock()
 	answers := make([]any, len(logs))
 	if a.failed() != nil {
 		return answers
@@ -72,7 +83,9 @@ func (a *applier) ApplyBatch(logs []*hraft.Log) []any {
 	if a.failed() != nil {
 		return answers
 	}
-	a.progress.advance(logs[len(logs)-1].Index)
+	newest := logs[len(logs)-1]
+	a.last = position{newest.Index, newest.Term}
+	a.progress.advance(newest.Index)
 	for _, v := range a.arrivals {
 		a.line.answer(v.group, results[v.first:], v.term)
 	}
@@ -89,7 +102,7 @@ func (a *applier) collect(logs []*hraft.Log) error {
 		if l.Type == hraft.LogConfiguration {
 			a.configure(hraft.DecodeConfiguration(l.Data), l.Index)
 		}
-		if l.Type != hraft.LogCommand || l.Index <= a.held {
+		if l.Type != hraft.LogCommand || l.Index <= a.held.Load() {
 			continue
 		}
 		first := len(a.commands)
@@ -112,6 +125,7 @@ func (a *applier) collect(logs []*hraft.Log) error {
 // ones, which do not have it yet.
 func (a *applier) configure(c hraft.Configuration, index uint64) {
 	a.configured.Store(index)
+	a.configuration = c
 	for _, s := range c.Servers {
 		if s.ID == a.id {
 			a.part = true
@@ -130,10 +144,20 @@ func (a *applier) Apply(l *hraft.Log) any { return a.ApplyBatch([]*hraft.Log{l})
 // its index from hraft.
 func (a *applier) Snapshot() (hraft.FSMSnapshot, error) { return (*snapshot)(a), a.failed() }
 
-// Restore would replace the state by another member's. One member never asks
-// for it: labels hold no state.
-func (a *applier) Restore(r io.ReadCloser) error {
-	return errors.Join(errors.New("raft: a label holds no state to restore"), r.Close())
+// Restore is called when another member's state is to take the place of this
+// one's. It has come already; hraft knows only the token.
+func (a *applier) Restore(token io.ReadCloser) error {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	meta, err := a.install()
+	if err != nil {
+		return errors.Join(err, token.Close())
+	}
+	a.held.Store(meta.Index)
+	a.last = position{meta.Index, meta.Term}
+	a.configure(meta.Configuration, meta.ConfigurationIndex)
+	a.progress.advance(meta.Index)
+	return token.Close()
 }
 
 type snapshot applier

@@ -5,6 +5,7 @@ package raft
 import (
 	"context"
 	"fmt"
+	"io"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -32,6 +33,9 @@ func (m *tally) Apply(entries []Entry) [][]byte {
 
 func (m *tally) AppliedIndex() uint64 { return m.applied.Load() }
 func (m *tally) Persist(uint64) error { return nil }
+
+func (m *tally) Checkpoint(uint64) (Checkpoint, error) { return nil, errDisk }
+func (m *tally) Prepare(io.Reader) (Prepared, error)   { return nil, errDisk }
 
 // BenchmarkPropose reports the processor time of one command beside its wall
 // time: the disk's share of the latter says little on a shared machine.

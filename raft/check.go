@@ -61,13 +61,14 @@ type together struct {
 	label       uint64 // index of the newest label
 	held        uint64 // applied by the machine
 	stable      string // the stable store's file
+	installed   bool   // the log is to begin behind the label
 }
 
 // checkTogether reads every entry above the label, as hraft will, because
 // hraft answers a damaged entry by panicking, and checks that log, vote, label
 // and machine can come from one history.
 func checkTogether(c *Config, d *disk, stable *votes, s *labels, held uint64) error {
-	t := together{held: held, stable: stable.path}
+	t := together{held: held, stable: stable.path, installed: s.installation.pending}
 	var err error
 	if t.term, err = currentTerm(stable); err != nil {
 		return fmt.Errorf("raft: read %s: %w", stable.path, err)
@@ -75,7 +76,7 @@ func checkTogether(c *Config, d *disk, stable *votes, s *labels, held uint64) er
 	if t.member, err = stored(stable, keyMember); err != nil {
 		return fmt.Errorf("raft: read %s: %w", stable.path, err)
 	}
-	d.begun = t.member != 0
+	d.begun = t.member != 0 && !t.installed
 	list, err := s.List()
 	if err != nil {
 		return fmt.Errorf("raft: %w", err)
@@ -110,7 +111,7 @@ func (t *together) check(c *Config, log logFiles) error {
 	case t.last > 0 && t.first > t.label+1:
 		return fmt.Errorf("raft: the log %s begins at entry %d, but the label in %s ends at entry %d: the entries between them are lost",
 			log.path, t.first, labelsPath(c), t.label)
-	case t.last == 0 && (t.term > 1 || t.label > 0) && !fresh:
+	case t.last == 0 && (t.term > 1 || t.label > 0) && !fresh && !t.installed:
 		return fmt.Errorf("raft: the log %s is empty, but this member has been in term %d and its state is at entry %d: the log is lost",
 			log.path, t.term, t.held)
 	}
@@ -157,7 +158,7 @@ func bootstrap(n *Node, h *hraft.Config, stable *votes, t hraft.Transport) error
 	if err != nil {
 		return fmt.Errorf("raft: bootstrap: %w", err)
 	}
-	if term > 1 || last > 0 {
+	if term > 1 || last > 0 || n.installation.pending {
 		return nil
 	}
 	if err := stable.SetUint64(keyTerm, 0); err != nil {

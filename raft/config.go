@@ -24,6 +24,7 @@ const (
 const (
 	defaultElectionTimeout = 500 * time.Millisecond
 	defaultSnapshotBytes   = 32 << 20
+	defaultTrailingBytes   = 256 << 20
 
 	// maxGroupBytes closes a group of commands, maxCommandBytes is the largest
 	// single command. hraft counts entries where followers care for bytes:
@@ -70,6 +71,9 @@ type Config struct {
 	// durable and the log's head is cut off; 32 MiB if zero. It bounds what is
 	// read again at start.
 	SnapshotBytes int64
+	// TrailingBytes is how much log stays behind that, for members that are a
+	// little behind; 256 MiB if zero. Who lacks more gets a checkpoint.
+	TrailingBytes int64
 
 	Logger     *slog.Logger          // required
 	Registerer prometheus.Registerer // nil: no metrics
@@ -84,11 +88,14 @@ type Config struct {
 
 // faults stand between the node and its disk in tests. The zero value is none.
 type faults struct {
-	log    func(logStore) logStore
-	stable func(stableStore) stableStore
-	put    func(path string, data []byte) error // in place of writeDurably
-	alone  func() bool                          // in place of soleVoter
-	commit time.Duration                        // in place of commitTimeout
+	log     func(logStore) logStore
+	stable  func(stableStore) stableStore
+	put     func(path string, data []byte) error // in place of writeDurably
+	remove  func(path string) error              // in place of removeDurably
+	rename  func(from, to string) error          // in place of renameDurably
+	segment int                                  // bytes of a segment of the log, in place of raft-wal's own number
+	alone   func() bool                          // in place of soleVoter
+	commit  time.Duration                        // in place of commitTimeout
 }
 
 func (c *Config) complete() error {
@@ -100,6 +107,9 @@ func (c *Config) complete() error {
 	}
 	if c.SnapshotBytes == 0 {
 		c.SnapshotBytes = defaultSnapshotBytes
+	}
+	if c.TrailingBytes == 0 {
+		c.TrailingBytes = defaultTrailingBytes
 	}
 	if c.Fatal == nil {
 		c.Fatal = func(error) {}
@@ -118,6 +128,8 @@ func (c *Config) complete() error {
 		return fmt.Errorf("raft: Config.ElectionTimeout is %s, want at least 10ms", c.ElectionTimeout)
 	case c.SnapshotBytes < 0:
 		return fmt.Errorf("raft: Config.SnapshotBytes is %d, want at least 0", c.SnapshotBytes)
+	case c.TrailingBytes < 0:
+		return fmt.Errorf("raft: Config.TrailingBytes is %d, want at least 0", c.TrailingBytes)
 	case c.Network != nil && c.Address == "":
 		return fmt.Errorf("raft: Config.Address is empty")
 	case c.Logger == nil:

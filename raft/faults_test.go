@@ -83,6 +83,12 @@ func (p *power) faults(c *Config) {
 	c.faults.put = func(path string, data []byte) error {
 		return around(p.step, p.step, func() error { return writeDurably(path, data) })
 	}
+	c.faults.rename = func(from, to string) error {
+		return around(p.step, p.step, func() error { return renameDurably(from, to) })
+	}
+	c.faults.remove = func(path string) error {
+		return around(p.step, p.step, func() error { return removeDurably(path) })
+	}
 }
 
 // powerVotes is a stable store in a process that may die. hraft's main loop

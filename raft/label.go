@@ -8,12 +8,9 @@ import (
 	hraft "github.com/hashicorp/raft"
 )
 
-// What stays of the log behind a label, for members that are a little behind.
-// A member alone keeps hardly any: raft-wal frees whole segments only.
-const (
-	keepForOthers = 256 << 20
-	keepAlone     = 1 << 20
-)
+// keepAlone is what a member alone keeps of the log behind a label: hardly
+// any, because raft-wal frees whole segments only.
+const keepAlone = 1 << 20
 
 // grown is told of each append to the log.
 func (n *Node) grown() {
@@ -32,7 +29,7 @@ func (n *Node) label() {
 	// Until hraft has applied something in this life it finds nothing to label.
 	// A member that dies early each time would never cut its log.
 	select {
-	case <-n.progress.reached(n.applier.held + 1):
+	case <-n.progress.reached(n.applier.held.Load() + 1):
 	case <-n.stopping:
 		return
 	}
@@ -49,11 +46,23 @@ func (n *Node) label() {
 // moveLabel has hraft take a snapshot. What goes wrong with a disk ends the
 // node where it happens; other errors, such as a change of members that is
 // under way, are over by the next time.
+//
+// It stays while a member is sent a checkpoint, because the log behind that is
+// needed, and while this member takes one.
 func (n *Node) moveLabel() {
+	select {
+	case n.labeling <- struct{}{}:
+		defer func() { <-n.labeling }()
+	default:
+		return
+	}
+	if n.sending.Load() > 0 {
+		return
+	}
 	n.disk.mark()
-	keep := int64(keepForOthers)
+	keep := n.config.TrailingBytes
 	if n.alone() {
-		keep = keepAlone
+		keep = min(keep, keepAlone)
 	}
 	reload := n.raft.ReloadableConfig()
 	reload.TrailingLogs = n.disk.trailing(keep)

@@ -29,6 +29,10 @@ type labels struct {
 	dir  string
 	put  func(path string, data []byte) error // writeDurably
 	fail func(error)
+
+	// pack makes a label of now, with the state to be sent.
+	pack         func() (*hraft.SnapshotMeta, io.ReadCloser, error)
+	installation *installation
 }
 
 const labelSuffix = ".label"
@@ -49,12 +53,16 @@ func openLabels(dir string, fail func(error)) (*labels, error) {
 
 func (s *labels) Create(_ hraft.SnapshotVersion, index, term uint64, configuration hraft.Configuration,
 	configurationIndex uint64, _ hraft.Transport) (hraft.SnapshotSink, error) {
-	return &sink{labels: s, meta: hraft.SnapshotMeta{
+	return &sink{labels: s, meta: newLabel(index, term, configuration, configurationIndex)}, nil
+}
+
+func newLabel(index, term uint64, configuration hraft.Configuration, configurationIndex uint64) *hraft.SnapshotMeta {
+	return &hraft.SnapshotMeta{
 		Version: 1,
 		ID:      fmt.Sprintf("%016x-%016x", index, term),
 		Index:   index, Term: term,
 		Configuration: configuration, ConfigurationIndex: configurationIndex,
-	}}, nil
+	}
 }
 
 // List returns the newest label. Older ones are left-overs: the log behind
@@ -71,10 +79,14 @@ func (s *labels) List() ([]*hraft.SnapshotMeta, error) {
 	return []*hraft.SnapshotMeta{m}, nil
 }
 
-// Open is hraft's way to the state behind a label, for a member that needs it.
-// A label has none.
+// Open is hraft's way to the state behind a label. A label has none: what is
+// being installed is on the shelf already, and a member that needs a state gets
+// that of now.
 func (s *labels) Open(id string) (*hraft.SnapshotMeta, io.ReadCloser, error) {
-	return nil, nil, fmt.Errorf("label %s holds no state", id)
+	if meta, _ := s.installation.intended(); meta != nil && meta.ID == id {
+		return meta, io.NopCloser(strings.NewReader("")), nil
+	}
+	return s.pack()
 }
 
 // names returns the labels' file names, oldest first.
@@ -94,8 +106,19 @@ func (s *labels) names() ([]string, error) {
 }
 
 func (s *labels) read(name string) (*hraft.SnapshotMeta, error) {
-	path := filepath.Join(s.dir, name)
+	m, err := readLabel(filepath.Join(s.dir, name))
+	if err == nil && m == nil {
+		err = fmt.Errorf("label %s has gone", name)
+	}
+	return m, err
+}
+
+// readLabel returns nil if there is no such file.
+func readLabel(path string) (*hraft.SnapshotMeta, error) {
 	data, err := os.ReadFile(path)
+	if errors.Is(err, os.ErrNotExist) {
+		return nil, nil
+	}
 	if err != nil {
 		return nil, fmt.Errorf("read label: %w", err)
 	}
@@ -103,8 +126,16 @@ func (s *labels) read(name string) (*hraft.SnapshotMeta, error) {
 	if err != nil {
 		return nil, fmt.Errorf("label %s: %w", path, err)
 	}
-	m.ID = strings.TrimSuffix(name, labelSuffix)
-	return m, nil
+	return newLabel(m.Index, m.Term, m.Configuration, m.ConfigurationIndex), nil
+}
+
+// raise writes a label unless there is a newer one.
+func (s *labels) raise(m *hraft.SnapshotMeta) error {
+	newest, err := s.List()
+	if err != nil || len(newest) > 0 && newest[0].Index >= m.Index {
+		return err
+	}
+	return s.write(m)
 }
 
 // write makes a label visible and durable, then removes the others.
@@ -128,29 +159,40 @@ func (s *labels) write(m *hraft.SnapshotMeta) error {
 	return nil
 }
 
-// sink is a label being made. Only hraft's snapshot goroutine uses it.
+// sink is a label being made, on hraft's snapshot goroutine; or the token of a
+// state that another member has sent, on its main loop.
 type sink struct {
-	labels  *labels
-	meta    hraft.SnapshotMeta
-	durable bool // the machine has persisted meta.Index
-	closed  bool
+	labels   *labels
+	meta     *hraft.SnapshotMeta
+	durable  bool // the machine has persisted meta.Index
+	received bool
+	closed   bool
 }
 
 var errLabelEarly = errors.New("label would run ahead of the durable state")
 
-func (s *sink) ID() string                { return s.meta.ID }
-func (s *sink) Write([]byte) (int, error) { return 0, errors.New("a label takes no state") }
-func (s *sink) Cancel() error             { return nil }
+func (s *sink) ID() string    { return s.meta.ID }
+func (s *sink) Cancel() error { return nil }
+
+// Write is called with the token. This member's own labels write nothing.
+func (s *sink) Write(token []byte) (int, error) {
+	s.received = true
+	return len(token), nil
+}
 
 // Close makes the label visible. hraft may call it again.
 func (s *sink) Close() error {
-	if s.closed {
+	switch {
+	case s.closed:
 		return nil
-	}
-	if !s.durable {
+	case s.received:
+		err := s.labels.installation.intend(s.meta)
+		s.closed = err == nil
+		return err
+	case !s.durable:
 		return errLabelEarly
 	}
-	if err := s.labels.write(&s.meta); err != nil {
+	if err := s.labels.write(s.meta); err != nil {
 		s.labels.fail(err)
 		return err
 	}

@@ -156,11 +156,9 @@ func (d *disk) check(index uint64, l *hraft.Log, sealed []byte) error {
 func (d *disk) FirstIndex() (uint64, error) { return d.store.FirstIndex() }
 func (d *disk) LastIndex() (uint64, error)  { return d.store.LastIndex() }
 
-// IsMonotonic tells hraft whether the log refuses gaps, as raft-wal does.
-func (d *disk) IsMonotonic() bool {
-	m, ok := d.store.(hraft.MonotonicLogStore)
-	return ok && m.IsMonotonic()
-}
+// IsMonotonic tells hraft that the log has no gaps, so that it is cleared
+// behind a state that was installed. raft-boltdb would take them.
+func (d *disk) IsMonotonic() bool { return true }
 
 // trailing is the number of newest entries that together take at most keep
 // bytes; at least one, so that an empty log is always a lost one.

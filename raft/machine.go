@@ -2,6 +2,8 @@
 
 package raft
 
+import "io"
+
 // Entry is one entry of the log. It may carry many commands: concurrent
 // proposals are packed together.
 type Entry struct {
@@ -37,4 +39,14 @@ type Machine interface {
 	// durable. All commands up to index have been applied when it is called;
 	// newer ones may be applied meanwhile.
 	Persist(index uint64) error
+
+	// Checkpoint returns the state as it is after the entry at index, for a
+	// machine that is to become the same. Nothing newer has been applied, and
+	// nothing is until it returns. It records index as Persist does.
+	Checkpoint(index uint64) (Checkpoint, error)
+
+	// Prepare reads what a Checkpoint wrote. Nothing changes yet; entries are
+	// applied meanwhile. An error says that it is damaged, older than the
+	// machine or not for it, or that there is no room.
+	Prepare(from io.Reader) (Prepared, error)
 }

@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 	"slices"
@@ -19,17 +20,18 @@ import (
 type book struct {
 	path string
 
-	mu      sync.Mutex
-	pages   pages
-	applies int           // calls of Apply
-	batch   []int         // commands of each call
-	gate    chan struct{} // if set, Apply waits until it is closed
-	entered chan struct{} // if set, told of each Apply that waits
-	broken  bool          // Apply's disk has failed
-	persist error         // what Persist fails with
-	step    func() error  // if set, called by Persist before and after it writes
-	twice   []string      // commands applied more than once
-	seen    map[string]bool
+	mu        sync.Mutex
+	pages     pages
+	applies   int           // calls of Apply
+	batch     []int         // commands of each call
+	gate      chan struct{} // if set, Apply waits until it is closed
+	entered   chan struct{} // if set, told of each Apply that waits
+	broken    bool          // Apply's disk has failed
+	persist   error         // what Persist fails with
+	step      func() error  // if set, called by Persist before and after it writes
+	installed int           // times it became another
+	twice     []string      // commands applied more than once
+	seen      map[string]bool
 }
 
 type pages struct {
@@ -115,6 +117,73 @@ func (b *book) Persist(index uint64) error {
 	if err := writeDurably(b.path, data); err != nil {
 		return err
 	}
+	return step()
+}
+
+// Checkpoint is of the pages as they are.
+func (b *book) Checkpoint(index uint64) (Checkpoint, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.pages.Index = max(b.pages.Index, index)
+	data, err := json.Marshal(b.pages)
+	return copied(data), err
+}
+
+// copied is a checkpoint that is written in many small pieces.
+type copied []byte
+
+func (c copied) WriteTo(to io.Writer) (int64, error) {
+	for i, piece := range slices.Collect(slices.Chunk(c, 10)) {
+		if _, err := to.Write(piece); err != nil {
+			return int64(i * 10), err
+		}
+	}
+	return int64(len(c)), nil
+}
+
+func (copied) Close() error { return nil }
+
+func (b *book) Prepare(from io.Reader) (Prepared, error) {
+	next := &nextBook{book: b}
+	err := json.NewDecoder(from).Decode(&next.pages)
+	return next, err
+}
+
+type nextBook struct {
+	book   *book
+	pages  pages
+	closed int
+}
+
+func (n *nextBook) Index() uint64 { return n.pages.Index }
+
+func (n *nextBook) Close() error { n.closed++; return nil }
+
+func (n *nextBook) Install() error {
+	b := n.book
+	b.mu.Lock()
+	step := b.step
+	if step == nil {
+		step = func() error { return nil }
+	}
+	b.mu.Unlock()
+	if err := step(); err != nil {
+		return err
+	}
+	data, err := json.Marshal(n.pages)
+	if err != nil {
+		return err
+	}
+	if err := writeDurably(b.path, data); err != nil {
+		return err
+	}
+	b.mu.Lock()
+	b.pages, b.seen = n.pages, map[string]bool{}
+	for _, line := range b.pages.Lines {
+		b.seen[line] = true
+	}
+	b.installed++
+	b.mu.Unlock()
 	return step()
 }
 

@@ -192,9 +192,6 @@ func (n *Node) newcomer(id hraft.ServerID, address string, known bool) error {
 	if known {
 		return fmt.Errorf("%w: %s is in the cluster already", ErrMember, id)
 	}
-	if first, err := n.disk.FirstIndex(); err != nil || first > 1 {
-		return fmt.Errorf("raft: add %s: the log begins at entry %d, and a new member needs all of it", id, first)
-	}
 	return n.unused(address)
 }
 

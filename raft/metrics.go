@@ -17,8 +17,10 @@ type metrics struct {
 	leaders prometheus.Counter
 	refused prometheus.Counter
 	labels  prometheus.Counter
-	groups  prometheus.Histogram
-	batches prometheus.Histogram
+	// of checkpoints, to and from other members
+	delivered, installed prometheus.Counter
+	groups               prometheus.Histogram
+	batches              prometheus.Histogram
 
 	all        []prometheus.Collector
 	registerer prometheus.Registerer // nil until register succeeded
@@ -35,6 +37,10 @@ func newMetrics(n *Node) *metrics {
 		leaders: counter("etcd_server_leader_changes_seen_total", "Leaders that this member has seen come."),
 		refused: counter("etcd_server_proposals_failed_total", "Proposals that ended with an error."),
 		labels:  counter("cleat_raft_labels_total", "Times the state was made durable and the raft log cut."),
+
+		delivered: counter("cleat_raft_checkpoints_delivered_total", "Checkpoints that other members took from this one."),
+		installed: counter("cleat_raft_checkpoints_installed_total", "Checkpoints that this member has become."),
+
 		groups: prometheus.NewHistogram(prometheus.HistogramOpts{
 			Name:    "cleat_raft_group_commands",
 			Help:    "Commands in one entry of the raft log.",
@@ -46,7 +52,7 @@ func newMetrics(n *Node) *metrics {
 		Help:    "Commands in one call to the leader.",
 		Buckets: prometheus.ExponentialBuckets(1, 2, 12),
 	})
-	m.all = append([]prometheus.Collector{m.fsync, m.written, m.leaders, m.refused, m.labels, m.groups, m.batches}, n.gauges()...)
+	m.all = append([]prometheus.Collector{m.fsync, m.written, m.leaders, m.refused, m.labels, m.delivered, m.installed, m.groups, m.batches}, n.gauges()...)
 	return m
 }
 

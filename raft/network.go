@@ -4,6 +4,7 @@ package raft
 
 import (
 	"context"
+	"io"
 	"net"
 	"slices"
 	"sync"
@@ -29,6 +30,10 @@ type Network interface {
 	// answer. An error is [ErrUnreached] if the request certainly did not
 	// arrive; after any other error it may have been carried out.
 	Call(ctx context.Context, member uint64, address string, request []byte) ([]byte, error)
+
+	// Send passes a state to that member's [Node.Receive] and returns when that
+	// has, with its error. It is cut off when ctx ends.
+	Send(ctx context.Context, member uint64, address string, state io.WriterTo) error
 
 	// Close ends all talk. What this member has answered still arrives.
 	Close() error

@@ -21,6 +21,7 @@ type world struct {
 	cut     map[[2]uint64]bool
 	changed chan struct{} // closed, and replaced, when a link changes
 	wires   map[*wire]bool
+	tear    int // so many writes of states on, one fails; 0: none
 }
 
 func newWorld() *world {
@@ -188,6 +189,73 @@ func (h *host) Call(ctx context.Context, member uint64, address string, request 
 			return nil, ctx.Err()
 		}
 	}
+}
+
+// Send breaks off where the link is cut.
+func (h *host) Send(ctx context.Context, member uint64, address string, state io.WriterTo) error {
+	to, err := h.world.find(h.member, member, address)
+	if err != nil {
+		return err
+	}
+	to.mu.Lock()
+	node := to.node
+	to.mu.Unlock()
+	if node == nil {
+		return ErrUnreached
+	}
+	r, w := io.Pipe()
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	go func() {
+		select {
+		case <-to.closed:
+		case <-h.closed:
+		case <-ctx.Done():
+		}
+		_ = w.CloseWithError(net.ErrClosed)
+		_ = r.CloseWithError(net.ErrClosed)
+	}()
+	received := make(chan error, 1)
+	go func() {
+		err := node.Receive(ctx, h.member, r)
+		_ = r.CloseWithError(err) // nobody reads on
+		received <- err
+	}()
+	_, err = state.WriteTo(cable{w, h.world, h.member, to.member})
+	if err == nil {
+		err = w.Close()
+	} else {
+		_ = w.CloseWithError(err)
+	}
+	if came := <-received; came != nil {
+		return came
+	}
+	return err
+}
+
+// cable carries a state as long as the link is whole.
+type cable struct {
+	to       io.Writer
+	world    *world
+	from, at uint64
+}
+
+func (c cable) Write(b []byte) (int, error) {
+	if cut, _ := c.world.isCut(c.from, c.at); cut || c.world.torn() {
+		return 0, errors.New("torn")
+	}
+	return c.to.Write(b)
+}
+
+// torn says whether this write of a state is one that fails.
+func (w *world) torn() bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.tear == 0 {
+		return false
+	}
+	w.tear--
+	return w.tear == 0
 }
 
 func (h *host) Close() error {

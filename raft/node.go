@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"path/filepath"
 	"strconv"
 	"sync"
 	"sync/atomic"
@@ -51,6 +52,12 @@ type Node struct {
 	leaders   chan hraft.Observation // hraft tells: there is another leader
 	crowded   chan struct{}          // holds one: the log has grown enough for a label
 
+	labeling     chan struct{} // holds one: a label is being moved, or has to stay
+	sending      atomic.Int32  // checkpoints on their way to others
+	arriving     chan struct{} // holds one: a checkpoint is coming in
+	installation *installation
+	visitors     crowd // who bring checkpoints
+
 	opened   bool                  // Open is past its checks: failures are Config.Fatal's too
 	failure  atomic.Pointer[error] // why nothing is acknowledged any more
 	stopping chan struct{}         // closed by the first of fail and Shutdown
@@ -81,6 +88,7 @@ func Open(config Config, machine Machine) (_ *Node, err error) {
 		reign: newReign(), rounds: newRounds(), remote: newRounds(), relay: newRelay(), changing: make(chan struct{}, 1), progress: &progress{},
 		elections: make(chan bool, 16), leaders: make(chan hraft.Observation, 16),
 		crowded:  make(chan struct{}, 1),
+		labeling: make(chan struct{}, 1), arriving: make(chan struct{}, 1),
 		stopping: make(chan struct{}), finished: make(chan struct{}), stopped: make(chan struct{}),
 	}
 	n.life, n.die = context.WithCancel(context.Background())
@@ -137,9 +145,29 @@ func (n *Node) openFiles() (*votes, error) {
 	if c.faults.put != nil {
 		n.labels.put = c.faults.put
 	}
+	n.installation = &installation{
+		intent: filepath.Join(c.Dir, installingFile), reason: filepath.Join(c.Dir, installedFile),
+		put: n.labels.put, remove: removeDurably, rename: renameDurably,
+	}
+	if c.faults.remove != nil {
+		n.installation.remove, n.installation.rename = c.faults.remove, c.faults.rename
+	}
+	n.labels.installation, n.labels.pack = n.installation, n.pack
 	n.disk = &disk{store: log, files: logFiles{logPath(c)}, watch: n.metrics, fail: n.fail, grew: n.grown}
 	v := &votes{StableStore: stable, path: stablePath(c), fail: n.fail}
-	n.disk.begin = func() error { return v.SetUint64(keyMember, c.Member) }
+	n.disk.begin = func() error {
+		err := v.SetUint64(keyMember, c.Member)
+		if err == nil {
+			err = n.installation.begun()
+		}
+		if err != nil {
+			n.fail(err)
+		}
+		return err
+	}
+	if err := n.installation.settle(n.disk, n.labels, held); err != nil {
+		return nil, fmt.Errorf("raft: %w", err)
+	}
 	return v, checkTogether(c, n.disk, v, n.labels, held)
 }
 
@@ -147,15 +175,17 @@ func (n *Node) openRaft(stable *votes) error {
 	held := n.machine.AppliedIndex()
 	n.progress.applied.Store(held)
 	n.applier = &applier{
-		machine: n.machine, line: n.line, progress: n.progress, held: held,
+		machine: n.machine, line: n.line, progress: n.progress, install: n.install,
 		failed: n.failed, fail: n.fail, id: n.id, leave: n.dismiss,
 	}
+	n.applier.held.Store(held)
 	labels, err := n.labels.List()
 	if err != nil {
 		return fmt.Errorf("raft: %w", err)
 	}
 	for _, m := range labels {
 		n.applier.configure(m.Configuration, m.ConfigurationIndex)
+		n.applier.last = position{m.Index, m.Term}
 	}
 	h := n.config.hraftConfig()
 	h.NotifyCh = n.elections

@@ -51,8 +51,15 @@ func (n *Node) stop(ctx context.Context) error {
 	if err := n.closeNetwork(); err != nil {
 		n.config.Logger.Warn("raft: network not closed", "err", err)
 	}
+	gone := n.visitors.close()
+	if err := within(stopPatience, func() error { <-gone; return nil }); err != nil {
+		return fmt.Errorf("raft: stop: %w", err)
+	}
 	if err := within(stopPatience, func() error { return n.raft.Shutdown().Error() }); err != nil {
 		return fmt.Errorf("raft: stop: %w", err)
+	}
+	if err := n.installation.drop(); err != nil {
+		n.config.Logger.Warn("raft: what was prepared is left", "err", err)
 	}
 	close(n.finished)
 	if err := within(stopPatience, func() error { n.work.Wait(); return nil }); err != nil {

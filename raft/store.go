@@ -3,6 +3,7 @@
 package raft
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"io"
@@ -36,6 +37,9 @@ const (
 	walDir     = "wal"
 	boltFile   = "log.db"
 	labelsDir  = "labels"
+
+	installingFile = "installing"
+	installedFile  = "installed"
 )
 
 // lockPatience is how long another process may hold a bolt file.
@@ -110,6 +114,7 @@ func openWAL(c *Config) (logStore, error) {
 	err := panicAsError(func() (err error) {
 		w.WAL, err = wal.Open(path,
 			wal.WithLogger(hclogTo(c.Logger)),
+			wal.WithSegmentSize(cmp.Or(c.faults.segment, wal.DefaultSegmentSize)),
 			wal.WithSegmentFiler(segments{segment.NewFiler(path, fs.New()), path, w.turn}),
 			wal.WithMetaStore(walMeta{w.meta, path, w.turn}))
 		return err

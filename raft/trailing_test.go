@@ -19,8 +19,8 @@ func TestNothingHappensByTheCountOfEntries(t *testing.T) {
 	if h.SnapshotThreshold < 1<<62 || h.SnapshotInterval < 10*365*24*time.Hour {
 		t.Errorf("hraft makes labels by itself, after %d entries or %s", h.SnapshotThreshold, h.SnapshotInterval)
 	}
-	if keepForOthers > 256<<20 {
-		t.Errorf("%d bytes of log stay behind a label", keepForOthers)
+	if defaultTrailingBytes > 256<<20 {
+		t.Errorf("%d bytes of log stay behind a label", defaultTrailingBytes)
 	}
 }
 

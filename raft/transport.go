@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"net"
 	"strings"
@@ -34,12 +35,13 @@ func (n *Node) openTransport() hraft.Transport {
 	}
 	s := &streams{network: c.Network, id: n.id, open: map[net.Conn]struct{}{}}
 	n.transport = &transport{
-		self:  n.id,
-		hints: &n.hints,
-		log:   c.Logger,
-		away:  map[hraft.ServerID]chan struct{}{},
-		ended: make(chan struct{}),
-		told:  map[hraft.ServerID]*told{},
+		self:    n.id,
+		hints:   &n.hints,
+		deliver: n.deliver,
+		log:     c.Logger,
+		away:    map[hraft.ServerID]chan struct{}{},
+		ended:   make(chan struct{}),
+		told:    map[hraft.ServerID]*told{},
 		NetworkTransport: hraft.NewNetworkTransportWithConfig(&hraft.NetworkTransportConfig{
 			Stream: s, MaxPool: streamPool, Timeout: messagePatience(c.ElectionTimeout),
 			// No pipelines: one group of commands is on its way at a time, and
@@ -49,6 +51,7 @@ func (n *Node) openTransport() hraft.Transport {
 			Logger:          hclogTo(c.Logger), MsgpackUseNewTimeFormat: true,
 		}),
 	}
+	n.transport.TimeoutScale = 1 // by the byte: see tokenSize
 	return n.transport
 }
 
@@ -57,7 +60,7 @@ func (n *Node) openTransport() hraft.Transport {
 // message must get onto a slow disk within it.
 func messagePatience(electionTimeout time.Duration) time.Duration { return 10 * electionTimeout }
 
-// transport is hraft's, with five differences.
+// transport is hraft's, with six differences.
 //
 // An address, where hraft sees one, is the member's id: hraft compares
 // addresses to tell whether it has voted for a candidate already, so two
@@ -77,11 +80,14 @@ func messagePatience(electionTimeout time.Duration) time.Duration { return 10 * 
 // term, and what was agreed upon in it.
 //
 // What is committed is told at once (tell.go).
+//
+// A state goes ahead of the message to install it (checkpoint.go).
 type transport struct {
 	*hraft.NetworkTransport
-	self  hraft.ServerID
-	hints *hints
-	log   *slog.Logger
+	self    hraft.ServerID
+	hints   *hints
+	log     *slog.Logger
+	deliver func(id hraft.ServerID, address string, p *parcel) error
 
 	awayMu sync.Mutex
 	away   map[hraft.ServerID]chan struct{} // closed when a heartbeat gets through again
@@ -167,6 +173,23 @@ func (t *transport) RequestVote(id hraft.ServerID, a hraft.ServerAddress,
 func (t *transport) RequestPreVote(id hraft.ServerID, a hraft.ServerAddress,
 	args *hraft.RequestPreVoteRequest, resp *hraft.RequestPreVoteResponse) error {
 	return t.NetworkTransport.RequestPreVote(id, t.target(id, a), args, resp)
+}
+
+func (t *transport) InstallSnapshot(id hraft.ServerID, a hraft.ServerAddress,
+	args *hraft.InstallSnapshotRequest, resp *hraft.InstallSnapshotResponse, data io.Reader) error {
+	p, ok := data.(*parcel)
+	if !ok { // a label of this member's that is being installed meanwhile
+		return errEarly
+	}
+	err := t.deliver(id, t.hints.resolve(id, string(a)), p)
+	if err == nil {
+		err = t.NetworkTransport.InstallSnapshot(id, t.target(id, a), args, resp, p)
+	}
+	if err != nil {
+		err = errors.Join(err, p.Close()) // it is not kept for a member that is away
+		t.awaitReturn(id)
+	}
+	return err
 }
 
 func (t *transport) TimeoutNow(id hraft.ServerID, a hraft.ServerAddress,
