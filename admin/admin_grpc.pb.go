@@ -27,6 +27,7 @@ const (
 	Admin_ListTokens_FullMethodName       = "/cleat.admin.v1.Admin/ListTokens"
 	Admin_RevokeToken_FullMethodName      = "/cleat.admin.v1.Admin/RevokeToken"
 	Admin_Join_FullMethodName             = "/cleat.admin.v1.Admin/Join"
+	Admin_Recover_FullMethodName          = "/cleat.admin.v1.Admin/Recover"
 )
 
 // AdminClient is the client API for Admin service.
@@ -50,6 +51,10 @@ type AdminClient interface {
 	// Join makes this member, which is alone and must have no data, one of the
 	// cluster that the token is for. It answers when that cluster has taken it in.
 	Join(ctx context.Context, in *JoinRequest, opts ...grpc.CallOption) (*JoinResponse, error)
+	// Recover makes this member, which has lost the majority of its cluster for
+	// good, a cluster of its own with all that it has. It answers what is going to
+	// be done; the member then ends and begins anew.
+	Recover(ctx context.Context, in *RecoverRequest, opts ...grpc.CallOption) (*RecoverResponse, error)
 }
 
 type adminClient struct {
@@ -120,6 +125,16 @@ func (c *adminClient) Join(ctx context.Context, in *JoinRequest, opts ...grpc.Ca
 	return out, nil
 }
 
+func (c *adminClient) Recover(ctx context.Context, in *RecoverRequest, opts ...grpc.CallOption) (*RecoverResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(RecoverResponse)
+	err := c.cc.Invoke(ctx, Admin_Recover_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 // AdminServer is the server API for Admin service.
 // All implementations must embed UnimplementedAdminServer
 // for forward compatibility.
@@ -141,6 +156,10 @@ type AdminServer interface {
 	// Join makes this member, which is alone and must have no data, one of the
 	// cluster that the token is for. It answers when that cluster has taken it in.
 	Join(context.Context, *JoinRequest) (*JoinResponse, error)
+	// Recover makes this member, which has lost the majority of its cluster for
+	// good, a cluster of its own with all that it has. It answers what is going to
+	// be done; the member then ends and begins anew.
+	Recover(context.Context, *RecoverRequest) (*RecoverResponse, error)
 	mustEmbedUnimplementedAdminServer()
 }
 
@@ -168,6 +187,9 @@ func (UnimplementedAdminServer) RevokeToken(context.Context, *RevokeTokenRequest
 }
 func (UnimplementedAdminServer) Join(context.Context, *JoinRequest) (*JoinResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method Join not implemented")
+}
+func (UnimplementedAdminServer) Recover(context.Context, *RecoverRequest) (*RecoverResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method Recover not implemented")
 }
 func (UnimplementedAdminServer) mustEmbedUnimplementedAdminServer() {}
 func (UnimplementedAdminServer) testEmbeddedByValue()               {}
@@ -298,6 +320,24 @@ func _Admin_Join_Handler(srv interface{}, ctx context.Context, dec func(interfac
 	return interceptor(ctx, in, info, handler)
 }
 
+func _Admin_Recover_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(RecoverRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(AdminServer).Recover(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: Admin_Recover_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(AdminServer).Recover(ctx, req.(*RecoverRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 // Admin_ServiceDesc is the grpc.ServiceDesc for Admin service.
 // It's only intended for direct use with grpc.RegisterService,
 // and not to be introspected or modified (even as a copy)
@@ -328,6 +368,10 @@ var Admin_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "Join",
 			Handler:    _Admin_Join_Handler,
+		},
+		{
+			MethodName: "Recover",
+			Handler:    _Admin_Recover_Handler,
 		},
 	},
 	Streams:  []grpc.StreamDesc{},

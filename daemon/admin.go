@@ -18,6 +18,7 @@ func (d *Daemon) registerAdmin(r grpc.ServiceRegistrar) {
 		Doors:       d.doorAddresses,
 		Space:       d.spaceLeft,
 		Join:        d.join,
+		Recover:     d.recover,
 		PeerAddress: d.peerAddress,
 		ClusterID:   d.dir.clusterID(), MemberID: d.dir.memberID(),
 		Name: d.config.Name, Version: d.version, Logger: d.log,

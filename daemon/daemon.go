@@ -81,12 +81,12 @@ type Daemon struct {
 	comparison *comparison
 	server     *api.Server
 
-	fatal     chan error    // one error that ends the member; the first teller wins
-	joining   sync.Mutex    // held by whoever has this member join a cluster
-	removals  sync.Mutex    // held by the leader while it removes a member
-	removing  sync.RWMutex  // held for reading by whoever removes a member
-	dismissed atomic.Bool   // this member was removed
-	joined    chan struct{} // holds one: the data directory is to be adopted
+	fatal     chan error   // one error that ends the member; the first teller wins
+	joining   sync.Mutex   // held by whoever has this member join a cluster
+	removals  sync.Mutex   // held by the leader while it removes a member
+	removing  sync.RWMutex // held for reading by whoever removes a member
+	dismissed atomic.Bool  // this member was removed
+	anew      chan rebirth // holds one: the member is to end and begin anew
 
 	stop context.CancelFunc // ends everything in work
 	work *errgroup.Group    // what runs as long as the member
@@ -97,12 +97,7 @@ type Daemon struct {
 // one fails, what was opened is closed. Errors that the administrator can mend
 // wrap ErrConfig.
 func Open(ctx context.Context, o Options) (*Daemon, error) {
-	d := &Daemon{
-		config: o.Config, reload: o.Reload, level: o.Level, log: o.Logger, version: o.Version,
-		newest: cmp.Or(o.newest, state.Format), faults: o.faults,
-		stop: func() {}, work: new(errgroup.Group),
-		fatal: make(chan error, 1), joined: make(chan struct{}, 1),
-	}
+	d := newDaemon(o)
 	err := d.take([]step{
 		{"take the data directory", d.takeDir}, // first: nobody else may touch what follows
 		{"join a cluster", func() error { return d.joinAsTold(ctx) }},
@@ -116,6 +111,15 @@ func Open(ctx context.Context, o Options) (*Daemon, error) {
 		return nil, err
 	}
 	return d, nil
+}
+
+func newDaemon(o Options) *Daemon {
+	return &Daemon{
+		config: o.Config, reload: o.Reload, level: o.Level, log: o.Logger, version: o.Version,
+		newest: cmp.Or(o.newest, state.Format), faults: o.faults,
+		stop: func() {}, work: new(errgroup.Group),
+		fatal: make(chan error, 1), anew: make(chan rebirth, 1),
+	}
 }
 
 type step struct {
@@ -143,6 +147,7 @@ func (d *Daemon) begin(ctx context.Context) error {
 	return d.take([]step{
 		{"place the doors", d.placeDoors},
 		{"open the state", d.openState},                                   // before the log, which replays into it
+		{"know whose state it is", d.checkCluster},                        //
 		{"know who this is", d.openKnown},                                 // before the others are met, who ask
 		{"join the agreement", d.openRaft},                                //
 		{"meet the others", d.openKnownPeers},                             // before there can be a leader
@@ -205,12 +210,17 @@ func (d *Daemon) openState() error {
 	d.keeper = lease.NewKeeper(leases, lease.KeeperOptions{
 		Expire: d.proposeExpiry, Checkpoint: d.proposeCheckpoint, Logger: d.log, Registerer: d.registry,
 	})
+	return nil
+}
+
+func (d *Daemon) checkCluster() error {
 	cluster, err := d.machine.Cluster()
 	if err != nil {
 		return err
 	}
 	if cluster != 0 && cluster != d.dir.clusterID() {
-		return fmt.Errorf("%w: data directory %s: member.json names cluster %s, the state belongs to cluster %s",
+		return fmt.Errorf("%w: data directory %s: member.json names cluster %s, the state belongs to cluster %s: "+
+			"if cleatd recover was cut short, give the same command again",
 			ErrConfig, d.dir.path, hexID(d.dir.clusterID()), hexID(cluster))
 	}
 	return nil
@@ -417,78 +427,4 @@ func unique(values []string) []string {
 		}
 	}
 	return out
-}
-
-// closeAfter closes what a failed start has opened. Its own faults follow from
-// the failure more often than not, and must not hide it.
-func (d *Daemon) closeAfter() {
-	if err := d.Close(); err != nil {
-		d.log.Warn("closing after a failed start", "cause", err)
-	}
-}
-
-// fail tells Run of what ends this member. The first cause is the one shown.
-func (d *Daemon) fail(err error) {
-	select {
-	case d.fatal <- err:
-	default:
-	}
-}
-
-// Close ends the member in the reverse order of Open, the network first, so
-// that nothing new arrives while the rest drains. It takes two seconds at most;
-// what hangs longer is reported and left.
-func (d *Daemon) Close() error {
-	ctx, cancel := context.WithTimeout(context.Background(), stopLimit)
-	defer cancel()
-	done := make(chan error, 1)
-	go func() { done <- d.closeInOrder(ctx) }()
-	select {
-	case err := <-done:
-		return err
-	case <-ctx.Done():
-		return fmt.Errorf("stop: not done after %v; the log has everything that was acknowledged", stopLimit)
-	}
-}
-
-func (d *Daemon) closeInOrder(ctx context.Context) error {
-	errs := []error{d.end(ctx)}
-	if d.doors != nil {
-		d.doors.Close()
-	}
-	if d.dir != nil {
-		errs = append(errs, d.dir.Close()) // last: the directory is free for the next
-	}
-	return errors.Join(errs...)
-}
-
-// handOver gives leadership to another member, if there is one.
-func (d *Daemon) handOver(ctx context.Context) {
-	if d.node == nil || len(d.node.Members()) < 2 || d.node.Status().Leader != d.dir.memberID() {
-		return
-	}
-	ctx, cancel := context.WithTimeout(ctx, stopLimit/2)
-	defer cancel()
-	if err := d.node.Transfer(ctx, 0); err != nil {
-		d.log.Warn("leadership was not handed over; the others elect a leader", "cause", err)
-	}
-}
-
-// end is the reverse of begin.
-func (d *Daemon) end(ctx context.Context) error {
-	var errs []error
-	d.handOver(ctx) // while requests still pass
-	if d.server != nil {
-		d.server.Stop(ctx)
-	}
-	d.stop() // leader work ends while proposals still pass
-	errs = append(errs, d.work.Wait())
-	if d.node != nil {
-		errs = append(errs, d.node.Shutdown(ctx))
-	}
-	if d.store != nil {
-		errs = append(errs, d.store.Close()) // after the log: nothing applies any more
-	}
-	d.server, d.node, d.store, d.pki, d.peers = nil, nil, nil, nil, nil
-	return errors.Join(errs...)
 }

@@ -12,7 +12,6 @@ import (
 	"strings"
 	"time"
 
-	sd "github.com/coreos/go-systemd/v22/daemon"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 
@@ -44,7 +43,7 @@ func (d *Daemon) join(ctx context.Context, r *admin.JoinRequest) (*admin.JoinRes
 		return nil, err
 	}
 	select {
-	case d.joined <- struct{}{}:
+	case d.anew <- rebirth{"joining a cluster", func() error { return d.dir.take(d.config.RaftLog) }}:
 	default: // told already
 	}
 	return &admin.JoinResponse{ClusterId: m.ClusterID, MemberId: m.MemberID, Learner: m.Role == pki.RoleLearner}, nil
@@ -53,10 +52,14 @@ func (d *Daemon) join(ctx context.Context, r *admin.JoinRequest) (*admin.JoinRes
 // mayLeave refuses a member that would lose something by joining another
 // cluster, unless that is wanted.
 func (d *Daemon) mayLeave(ctx context.Context, discard bool) error {
-	if d.amongSeveral() {
-		return status.Errorf(codes.FailedPrecondition,
-			"this machine is already member %s of cluster %s: remove it there first (cleatctl member remove %s)",
-			hexID(d.dir.memberID()), hexID(d.dir.clusterID()), hexID(d.dir.memberID()))
+	stranded := d.node.Status().Leader == 0 // nobody could remove it
+	if d.amongSeveral() && !(stranded && discard) {
+		next := fmt.Sprintf("remove it there first (cleatctl member remove %s)", hexID(d.dir.memberID()))
+		if stranded {
+			next += "; if that cluster is lost for good, join with --discard"
+		}
+		return status.Errorf(codes.FailedPrecondition, "this machine is already member %s of cluster %s: %s",
+			hexID(d.dir.memberID()), hexID(d.dir.clusterID()), next)
 	}
 	if discard {
 		return nil
@@ -85,7 +88,7 @@ func (d *Daemon) holds(ctx context.Context) string {
 			}
 		}
 		if open > 0 {
-			found = append(found, fmt.Sprintf("%d open invitations", open))
+			found = append(found, fmt.Sprintf("invitations that are open: %d", open))
 		}
 	}
 	return strings.Join(found, ", ")
@@ -149,24 +152,6 @@ func (d *Daemon) askIn(ctx context.Context, token pki.Token, address, advertise 
 	}
 	d.log.Info("let in", "cluster", hexID(m.ClusterID), "member", hexID(m.MemberID), "learner", learner, "by", address)
 	return m, nil
-}
-
-// becomeJoined ends the member that was, and begins the one that joined.
-func (d *Daemon) becomeJoined(ctx context.Context) error {
-	notify(d.log, sd.SdNotifyReloading+"\nSTATUS=joining a cluster")
-	closing, cancel := context.WithTimeout(context.WithoutCancel(ctx), stopLimit)
-	defer cancel()
-	if err := d.end(closing); err != nil {
-		d.log.Warn("closing before joining", "cause", err) // what it held is discarded anyway
-	}
-	if err := d.dir.take(d.config.RaftLog); err != nil {
-		return fmt.Errorf("join a cluster: %w", err)
-	}
-	select {
-	case <-d.fatal: // of the member that was
-	default:
-	}
-	return d.begin(ctx)
 }
 
 // joinAsTold joins the cluster that the settings name, when the data directory

@@ -19,8 +19,8 @@ import (
 
 // Run tells systemd that the member is ready, and keeps it until ctx ends or
 // the member cannot go on; the error is then the reason. The caller closes the
-// daemon in both cases. When the member joins a cluster, it ends and begins
-// anew on what it was given, behind the same doors.
+// daemon in both cases. When the member joins a cluster, or is recovered, it ends
+// and begins anew on what it then is, behind the same doors.
 func (d *Daemon) Run(ctx context.Context) error {
 	hangup := make(chan os.Signal, 1)
 	signal.Notify(hangup, syscall.SIGHUP)
@@ -28,17 +28,43 @@ func (d *Daemon) Run(ctx context.Context) error {
 	defer notify(d.log, sd.SdNotifyStopping+"\nSTATUS=stopping")
 	for {
 		notify(d.log, sd.SdNotifyReady+"\nSTATUS=serving cluster "+hexID(d.dir.clusterID()))
-		if again, err := d.live(ctx, hangup); !again {
+		next, err := d.live(ctx, hangup)
+		if next.do == nil {
 			return err
 		}
-		if err := d.becomeJoined(ctx); err != nil {
+		if err := d.beginAnew(ctx, next); err != nil {
 			return err
 		}
 	}
 }
 
-// live returns when the member is to end, or again if it is to begin anew.
-func (d *Daemon) live(ctx context.Context, hangup <-chan os.Signal) (again bool, err error) {
+// rebirth is what becomes of a member's directory between its end and a new
+// beginning. The zero value is an end for good.
+type rebirth struct {
+	what string // "joining a cluster"
+	do   func() error
+}
+
+// beginAnew ends the member that was, and begins the one that it becomes.
+func (d *Daemon) beginAnew(ctx context.Context, next rebirth) error {
+	notify(d.log, sd.SdNotifyReloading+"\nSTATUS="+next.what)
+	closing, cancel := context.WithTimeout(context.WithoutCancel(ctx), stopLimit)
+	defer cancel()
+	if err := d.end(closing); err != nil {
+		d.log.Warn("closing before "+next.what, "cause", err)
+	}
+	if err := next.do(); err != nil {
+		return fmt.Errorf("%s: %w", next.what, err)
+	}
+	select {
+	case <-d.fatal: // of the member that was
+	default:
+	}
+	return d.begin(ctx)
+}
+
+// live returns when the member is to end, for good or to begin anew.
+func (d *Daemon) live(ctx context.Context, hangup <-chan os.Signal) (next rebirth, err error) {
 	ended := make(chan error, 1)
 	work := d.work
 	go func() { ended <- work.Wait() }() // ends with the work, which Close stops
@@ -46,13 +72,13 @@ func (d *Daemon) live(ctx context.Context, hangup <-chan os.Signal) (again bool,
 		select {
 		case <-ctx.Done():
 			d.log.Info("stopping", "reason", context.Cause(ctx))
-			return false, nil
+			return rebirth{}, nil
 		case err := <-d.fatal:
-			return false, d.withMend(err)
+			return rebirth{}, d.withMend(err)
 		case err := <-ended:
-			return false, fmt.Errorf("a part of the daemon ended: %w", err)
-		case <-d.joined:
-			return true, nil
+			return rebirth{}, fmt.Errorf("a part of the daemon ended: %w", err)
+		case next := <-d.anew:
+			return next, nil
 		case <-hangup:
 			d.applyReload()
 		}

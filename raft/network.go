@@ -51,9 +51,13 @@ type Member struct {
 func (n *Node) Members() []Member {
 	var members []Member
 	for _, s := range n.servers() {
-		members = append(members, Member{ID: memberOf(s.ID), Address: string(s.Address), Learner: s.Suffrage != hraft.Voter})
+		members = append(members, memberFrom(s))
 	}
 	return members
+}
+
+func memberFrom(s hraft.Server) Member {
+	return Member{ID: memberOf(s.ID), Address: string(s.Address), Learner: s.Suffrage != hraft.Voter}
 }
 
 // servers is a copy: hraft gives out its own.

@@ -82,21 +82,7 @@ func Open(config Config, machine Machine) (_ *Node, err error) {
 	if err := config.complete(); err != nil {
 		return nil, err
 	}
-	n := &Node{
-		config: config, id: serverID(config.Member), machine: machine,
-		line: newLine(), submitted: make(chan submission, 16),
-		reign: newReign(), rounds: newRounds(), remote: newRounds(), relay: newRelay(), changing: make(chan struct{}, 1), progress: &progress{},
-		elections: make(chan bool, 16), leaders: make(chan hraft.Observation, 16),
-		crowded:  make(chan struct{}, 1),
-		labeling: make(chan struct{}, 1), arriving: make(chan struct{}, 1),
-		stopping: make(chan struct{}), finished: make(chan struct{}), stopped: make(chan struct{}),
-	}
-	n.life, n.die = context.WithCancel(context.Background())
-	n.alone = n.soleVoter
-	if config.faults.alone != nil {
-		n.alone = config.faults.alone
-	}
-	n.metrics = newMetrics(n)
+	n := newNode(config, machine)
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, n.closeNetwork(), n.closeFiles())
@@ -114,6 +100,25 @@ func Open(config Config, machine Machine) (_ *Node, err error) {
 	}
 	n.start()
 	return n, nil
+}
+
+func newNode(config Config, machine Machine) *Node {
+	n := &Node{
+		config: config, id: serverID(config.Member), machine: machine,
+		line: newLine(), submitted: make(chan submission, 16),
+		reign: newReign(), rounds: newRounds(), remote: newRounds(), relay: newRelay(), changing: make(chan struct{}, 1), progress: &progress{},
+		elections: make(chan bool, 16), leaders: make(chan hraft.Observation, 16),
+		crowded:  make(chan struct{}, 1),
+		labeling: make(chan struct{}, 1), arriving: make(chan struct{}, 1),
+		stopping: make(chan struct{}), finished: make(chan struct{}), stopped: make(chan struct{}),
+	}
+	n.life, n.die = context.WithCancel(context.Background())
+	n.alone = n.soleVoter
+	if config.faults.alone != nil {
+		n.alone = config.faults.alone
+	}
+	n.metrics = newMetrics(n)
+	return n
 }
 
 // openFiles opens the stores and checks that they belong together.

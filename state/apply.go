@@ -153,6 +153,8 @@ func (a *applier) dispatch(k kind, body []byte) (Reply, error) {
 		return a.memberChange(body, func(m *Member) { m.Leaving = false })
 	case kindFormat:
 		return a.raise(body)
+	case kindRecover:
+		return a.recoverAs(body)
 	case kindAlarmOn:
 		return a.alarm(body, true)
 	case kindAlarmOff:

@@ -52,6 +52,7 @@ const (
 	kindAlarmOff
 	kindMemberLeave
 	kindMemberStay
+	kindRecover
 )
 
 const flagRoot = 1

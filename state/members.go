@@ -217,6 +217,44 @@ func (a *applier) memberRemove(body []byte) (Reply, error) {
 	})
 }
 
+// RecoverCommand makes the state that of another cluster, whose only member is
+// self. All other members count as removed. It is for a member that goes on
+// alone after the majority was lost; it is never proposed.
+func RecoverCommand(cluster, self uint64) []byte {
+	b := binary.BigEndian.AppendUint64(appendPrefix(nil, kindRecover, Identity{Root: true}), cluster)
+	return append(b, memberKey(self)...)
+}
+
+func (a *applier) recoverAs(body []byte) (Reply, error) {
+	if len(body) != 16 || binary.BigEndian.Uint64(body) == 0 {
+		return Reply{}, fmt.Errorf("%w: recovery of %d bytes", ErrCommand, len(body))
+	}
+	self, _, err := cutMember(body[8:])
+	if err != nil {
+		return Reply{}, err
+	}
+	t, err := readRoll(a.batch)
+	if err != nil {
+		return Reply{}, err
+	}
+	return a.changed(func() {
+		a.batch.Set(tableMeta, metaCluster, body[:8])
+		for id, m := range t.members {
+			if id == self {
+				m.Learner, m.Leaving = false, false
+				a.batch.Set(tableMember, memberKey(id), encodeMember(m))
+				continue
+			}
+			a.batch.Delete(tableMember, memberKey(id))
+			a.batch.Set(tableRemoved, memberKey(id), []byte{memberVersion})
+		}
+		for _, alarm := range t.alarms { // there is nobody left to differ from
+			a.batch.Delete(tableAlarm, alarmKey(alarm))
+		}
+		a.corrupt = false
+	})
+}
+
 func (a *applier) changed(change func()) (Reply, error) {
 	change()
 	a.rows = true

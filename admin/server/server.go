@@ -33,7 +33,7 @@ type Store interface {
 }
 
 // Config is what a Server is given; all of it is required but
-// PeerAddress, Join and Logger.
+// PeerAddress, Join, Recover and Logger.
 type Config struct {
 	Authority *pki.Authority
 	Node      Node
@@ -48,6 +48,10 @@ type Config struct {
 	// Join has this member join another cluster; its errors are statuses, or
 	// else faults of this machine. Nil: it cannot.
 	Join func(context.Context, *admin.JoinRequest) (*admin.JoinResponse, error)
+
+	// Recover has this member go on alone; its errors are statuses. Nil: it
+	// cannot.
+	Recover func(context.Context, *admin.RecoverRequest) (*admin.RecoverResponse, error)
 
 	ClusterID, MemberID uint64
 	Name, Version       string

@@ -25,7 +25,8 @@ func main() {
 	app := &cli.App{
 		Name: "cleatd", Usage: "one member of a cleat cluster", Version: version,
 		HideHelpCommand: true, ArgsUsage: " ", Flags: flags(), Action: run,
-		OnUsageError: func(_ *cli.Context, err error, _ bool) error { return fmt.Errorf("%w: %v", daemon.ErrConfig, err) },
+		Commands:     []*cli.Command{recoverCommand()},
+		OnUsageError: usageError,
 	}
 	err := app.RunContext(ctx, os.Args)
 	if err == nil {
@@ -36,4 +37,8 @@ func main() {
 		os.Exit(2)
 	}
 	os.Exit(1)
+}
+
+func usageError(_ *cli.Context, err error, _ bool) error {
+	return fmt.Errorf("%w: %v", daemon.ErrConfig, err)
 }
