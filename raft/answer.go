@@ -43,6 +43,8 @@ func (n *Node) answer(ctx context.Context, from uint64, kind byte, body []byte) 
 		return number(n.raft.CurrentTerm()), nil
 	case kindReach:
 		return number(n.raft.LastIndex()), nil
+	case kindPace:
+		return number(uint64(n.disk.pace.recent())), nil
 	case kindHello:
 		return n.answerHello(ctx, from, string(body))
 	case kindAsk:

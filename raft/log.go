@@ -32,10 +32,11 @@ type disk struct {
 	fail  func(error)
 
 	broken  atomic.Pointer[error] // the first failed write; later ones are refused
-	writing atomic.Int64          // when the running write began, Unix nanoseconds; 0: none runs
-	grew    func()                // told of every append, on hraft's goroutine
-	begin   func() error          // notes that there is a log
-	begun   bool                  // it has; used by the appender alone
+	pace    pace
+	writing atomic.Int64 // when the running write began, Unix nanoseconds; 0: none runs
+	grew    func()       // told of every append, on hraft's goroutine
+	begin   func() error // notes that there is a log
+	begun   bool         // it has; used by the appender alone
 
 	mu      sync.Mutex // protects what follows, which the appender and the labeler use
 	sizes   sizes
@@ -93,7 +94,9 @@ func (d *disk) StoreLogs(logs []*hraft.Log) error {
 		}
 		d.begun = true
 	}
-	d.watch.wrote(time.Since(start), bytes)
+	took := time.Since(start)
+	d.pace.note(took)
+	d.watch.wrote(took, bytes)
 	d.mu.Lock()
 	for _, l := range logs {
 		d.sizes.add(l.Index, int64(len(l.Data))+entryOverhead)

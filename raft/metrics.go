@@ -19,6 +19,7 @@ type metrics struct {
 	labels  prometheus.Counter
 	// of checkpoints, to and from other members
 	delivered, installed prometheus.Counter
+	hung, evaded         prometheus.Counter
 	groups               prometheus.Histogram
 	batches              prometheus.Histogram
 
@@ -38,6 +39,9 @@ func newMetrics(n *Node) *metrics {
 		refused: counter("etcd_server_proposals_failed_total", "Proposals that ended with an error."),
 		labels:  counter("cleat_raft_labels_total", "Times the state was made durable and the raft log cut."),
 
+		hung:   counter("cleat_raft_log_hung_total", "Times a write of the log hung and this member fell silent, so that another could lead."),
+		evaded: counter("cleat_raft_log_slow_total", "Times leadership went to another member because its disk is faster by far."),
+
 		delivered: counter("cleat_raft_checkpoints_delivered_total", "Checkpoints that other members took from this one."),
 		installed: counter("cleat_raft_checkpoints_installed_total", "Checkpoints that this member has become."),
 
@@ -52,7 +56,7 @@ func newMetrics(n *Node) *metrics {
 		Help:    "Commands in one call to the leader.",
 		Buckets: prometheus.ExponentialBuckets(1, 2, 12),
 	})
-	m.all = append([]prometheus.Collector{m.fsync, m.written, m.leaders, m.refused, m.labels, m.delivered, m.installed, m.groups, m.batches}, n.gauges()...)
+	m.all = append([]prometheus.Collector{m.fsync, m.written, m.leaders, m.refused, m.labels, m.delivered, m.installed, m.hung, m.evaded, m.groups, m.batches}, n.gauges()...)
 	return m
 }
 

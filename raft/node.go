@@ -249,6 +249,7 @@ func (n *Node) start() {
 	n.questions.Go(func() { n.remote.serve(n.stopping, n.remoteIndex) })
 	n.questions.Go(n.relayAll)
 	n.questions.Go(n.greet)
+	n.questions.Go(n.watchDisk)
 	n.questions.Go(func() {
 		<-n.stopping
 		if n.failed() != nil { // who acknowledges nothing leads nobody

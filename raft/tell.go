@@ -91,6 +91,7 @@ func (t *transport) tellOne(id hraft.ServerID, f *told) {
 		t.toldMu.Unlock()
 
 		var answer hraft.AppendEntriesResponse
+		t.awaitVoice()
 		err := t.NetworkTransport.AppendEntries(id, t.target(id, at), &message, &answer)
 
 		t.toldMu.Lock()

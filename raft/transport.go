@@ -60,7 +60,7 @@ func (n *Node) openTransport() hraft.Transport {
 // message must get onto a slow disk within it.
 func messagePatience(electionTimeout time.Duration) time.Duration { return 10 * electionTimeout }
 
-// transport is hraft's, with six differences.
+// transport is hraft's, with seven differences.
 //
 // An address, where hraft sees one, is the member's id: hraft compares
 // addresses to tell whether it has voted for a candidate already, so two
@@ -82,6 +82,8 @@ func messagePatience(electionTimeout time.Duration) time.Duration { return 10 * 
 // What is committed is told at once (tell.go).
 //
 // A state goes ahead of the message to install it (checkpoint.go).
+//
+// It is silent while the disk hangs (pace.go).
 type transport struct {
 	*hraft.NetworkTransport
 	self    hraft.ServerID
@@ -93,6 +95,9 @@ type transport struct {
 	away   map[hraft.ServerID]chan struct{} // closed when a heartbeat gets through again
 	ended  chan struct{}                    // closed by Close
 	ending sync.Once
+
+	quietMu sync.Mutex
+	quiet   chan struct{} // nil while the member speaks; closed when it does again
 
 	toldMu sync.Mutex
 	told   map[hraft.ServerID]*told // followers that are up to date, or nearly
@@ -115,6 +120,7 @@ func (t *transport) target(id hraft.ServerID, address hraft.ServerAddress) hraft
 func (t *transport) AppendEntries(id hraft.ServerID, a hraft.ServerAddress,
 	args *hraft.AppendEntriesRequest, resp *hraft.AppendEntriesResponse) error {
 	limit(args)
+	t.awaitVoice()
 	err := t.NetworkTransport.AppendEntries(id, t.target(id, a), args, resp)
 	switch {
 	case args.PrevLogEntry == 0 && len(args.Entries) == 0 && args.LeaderCommitIndex == 0: // a heartbeat
@@ -126,6 +132,37 @@ func (t *transport) AppendEntries(id hraft.ServerID, a hraft.ServerAddress,
 		t.noteSent(id, a, args, resp.Success)
 	}
 	return err
+}
+
+// silence keeps back what a leader tells, until speak.
+func (t *transport) silence() {
+	t.quietMu.Lock()
+	defer t.quietMu.Unlock()
+	if t.quiet == nil {
+		t.quiet = make(chan struct{})
+	}
+}
+
+func (t *transport) speak() {
+	t.quietMu.Lock()
+	defer t.quietMu.Unlock()
+	if t.quiet != nil {
+		close(t.quiet)
+		t.quiet = nil
+	}
+}
+
+func (t *transport) awaitVoice() {
+	t.quietMu.Lock()
+	quiet := t.quiet
+	t.quietMu.Unlock()
+	if quiet == nil {
+		return
+	}
+	select {
+	case <-quiet:
+	case <-t.ended:
+	}
 }
 
 // note remembers whether a heartbeat reached a member.

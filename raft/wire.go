@@ -22,6 +22,7 @@ import (
 //	confirm  –                               term of the member that answers
 //	hello    address of the one who asks     verdict
 //	reach    –                               index of the newest entry in the log
+//	pace     –                               mean time of a write of the log, ns; 0 is unknown
 //	change   operation | member | address    index
 //	transfer member                          –
 //	ask      0 or 1: of the leader only | …  …
@@ -36,6 +37,7 @@ const (
 	kindChange
 	kindTransfer
 	kindAsk
+	kindPace
 )
 
 // sentinels cross between members by their place here, counted from 1. The

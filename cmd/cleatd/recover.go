@@ -31,7 +31,7 @@ Example:
   systemctl stop cleatd; cleatd recover --force-new-cluster; systemctl start cleatd`,
 		Flags:        append(flags(), &cli.BoolFlag{Name: forceFlag, Usage: "I know what is lost"}),
 		OnUsageError: usageError,
-		Action: recoverMember,
+		Action:       recoverMember,
 	}
 }
 
