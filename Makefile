@@ -55,13 +55,15 @@ test: build peers check ## everything that must pass
 	@sh packaging/dev/setup.sh missing
 
 .PHONY: faults
-faults: build ## kill a member many more times than `make test` does
+faults: build ## kill members many more times than `make test` does, and tell for how long nobody could write
 	go test -timeout 60m -count 1 ./test/crash -run Writ -kills 500
+	go test -timeout 30m -count 1 -v ./test/crash -run 'LeadersDie|RollingRestart' -failovers 50
 
 .PHONY: long
 long: build peers ## the scenes of a day with lives as long as described, and long comparisons
 	go test -timeout 60m -count 1 ./test/session -letter
 	go test -timeout 60m -count 1 ./test/compat -run Random -ops 200000
+	go test -timeout 60m -count 1 -v ./test/crash -run JoinsLate -keys 20000000
 
 .PHONY: bench
 bench: build peers ## measure cleat beside etcd; writes docs/bench

@@ -13,6 +13,10 @@
 //   - every key, its versions, its lease, and the past at some revision are
 //     exactly what the model says.
 //
+// Three members are killed, too: the leader, under load; one that takes a state
+// of a million keys; and each in turn is stopped in order, which nobody may
+// notice.
+//
 // A program that is missing fails the test, with the command that brings it.
 package crash
 
