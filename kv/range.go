@@ -127,6 +127,9 @@ func (o ReadOptions) within(r Record) bool {
 // collector gathers a read's records as they come in key order.
 type collector struct {
 	options ReadOptions
+	most    int64 // options.most()
+	bounded bool  // options.bounded()
+	framed  bool  // options.framesSuffice()
 	records []Record
 	kept    int64 // how many records there are, in records or in frames alone
 	frames  frames
@@ -137,25 +140,28 @@ type collector struct {
 	endWhenFull bool
 }
 
+func newCollector(o ReadOptions) *collector {
+	return &collector{options: o, most: o.most(), bounded: o.bounded(), framed: o.framesSuffice()}
+}
+
 var errFull = errors.New("kv: enough was read")
 
 // full says whether further records would be cut off anyway.
 func (c *collector) full() bool {
-	most := c.options.most()
-	return c.options.CountOnly || most > 0 && c.kept >= most
+	return c.options.CountOnly || c.most > 0 && c.kept >= c.most
 }
 
 // add takes in a copy of r.
 func (c *collector) add(r Record) error {
 	c.count++
-	if c.full() || c.options.bounded() && !c.options.within(r) {
+	if c.full() || c.bounded && !c.options.within(r) {
 		return nil
 	}
 	if c.options.KeysOnly && c.options.SortTarget != pb.RangeRequest_VALUE {
 		r = r.withoutValue()
 	}
 	r = c.frames.add(r)
-	if c.kept++; !c.options.framesSuffice() {
+	if c.kept++; !c.framed {
 		c.records = append(c.records, r)
 	}
 	return nil
@@ -211,8 +217,8 @@ func (s *Store) Range(r Range, o ReadOptions) (Result, error) {
 		if err != nil {
 			return Result{Revision: rev}, err
 		}
-		c := collector{options: o}
-		err = s.read(r, main, &c)
+		c := newCollector(o)
+		err = s.read(r, main, c)
 		if errors.Is(err, ErrCompacted) && o.Revision <= 0 {
 			continue // overtaken by newer revisions and their compaction
 		}

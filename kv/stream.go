@@ -37,8 +37,9 @@ func (s *Store) Stream(r Range, o ReadOptions, fn func(Result) error) error {
 	}
 	count := int64(0)
 	for size := min(firstChunk, left); ; {
-		c := collector{options: ReadOptions{Limit: size, KeysOnly: o.KeysOnly}, endWhenFull: true}
-		if err := s.read(r, main, &c); err != nil && !errors.Is(err, errFull) {
+		c := newCollector(ReadOptions{Limit: size, KeysOnly: o.KeysOnly})
+		c.endWhenFull = true
+		if err := s.read(r, main, c); err != nil && !errors.Is(err, errFull) {
 			return err
 		}
 		res := Result{Records: c.records, Frames: c.frames.blocks, Revision: rev}

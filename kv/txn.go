@@ -102,7 +102,7 @@ func (t *Txn) Range(r Range, o ReadOptions) (Result, error) {
 	if err != nil {
 		return Result{Revision: rev}, err
 	}
-	c := collector{options: o}
+	c := newCollector(o)
 	if len(r.End) == 0 && main == rev {
 		if record, found := t.Latest(r.Key); found {
 			err = c.add(record)

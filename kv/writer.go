@@ -8,7 +8,6 @@ import (
 	"sync"
 
 	"github.com/cockroachdb/pebble/v2"
-	"github.com/cockroachdb/pebble/v2/cockroachkvs"
 )
 
 // writer finds the newest record of a key for the one goroutine that writes.
@@ -312,17 +311,16 @@ func (s *Store) walkVersions(it *pebble.Iterator, r Range, main int64,
 	}
 	var seek, end []byte
 	if !r.open() {
-		end = appendPrefix(nil, r.last())
+		end = r.last()
 	}
 	record := func() (Record, error) { return s.viewAt(it) }
 	for ok := it.SeekGE(appendPrefix(nil, r.first())); ok; {
-		k := it.Key()
-		if end != nil && cockroachkvs.Compare(k, end) >= 0 {
-			break
-		}
-		key, at, deleted, err := splitVersioned(k)
+		key, at, deleted, err := splitVersioned(it.Key())
 		if err != nil {
 			return s.broken(err)
+		}
+		if end != nil && bytes.Compare(key, end) >= 0 {
+			break
 		}
 		if at > main {
 			seek = appendVersioned(seek[:0], key, newestUpTo(main))
