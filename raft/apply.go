@@ -27,7 +27,8 @@ type applier struct {
 	// install makes the machine what another member has sent.
 	install func() (*hraft.SnapshotMeta, error)
 
-	committed func(index uint64) // if set, told before entries are applied
+	settled   func(index uint64) error // waits for this member's own disk
+	committed func(index uint64)       // if set, told before entries are applied
 
 	mu            sync.Mutex // held while entries are applied; guards what follows
 	last          position   // the newest entry that was applied
@@ -58,12 +59,12 @@ type arrival struct {
 // ApplyBatch passes committed entries to the machine and answers the callers
 // who wait for them. hraft's own answers carry nothing.
 func (a *applier) ApplyBatch(logs []*hraft.Log) []any {
-	a.mu.Lock()
-	defer a.mu.Unlock()
 	answers := make([]any, len(logs))
-	if a.failed() != nil {
+	if a.settled(logs[len(logs)-1].Index) != nil || a.failed() != nil {
 		return answers
 	}
+	a.mu.Lock()
+	defer a.mu.Unlock()
 	if err := a.collect(logs); err != nil {
 		a.fail(err)
 		return answers

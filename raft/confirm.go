@@ -23,7 +23,7 @@ func (n *Node) confirmed() (uint64, error) {
 	if !l.isReady() {
 		return 0, fmt.Errorf("%w: %s leads no more", ErrNoLeader, n.id)
 	}
-	index := n.raft.CommitIndex()
+	index := n.committed()
 	ctx, cancel := context.WithTimeout(n.life, n.config.ElectionTimeout)
 	defer cancel()
 	if err := n.confirm(ctx, l.term); err != nil {

@@ -193,7 +193,7 @@ func TestAFailedMemberMakesNoLabel(t *testing.T) {
 // what the log holds.
 func TestNothingCountsAsAppliedAfterTheEnd(t *testing.T) {
 	b := &book{seen: map[string]bool{}}
-	a := &applier{machine: b, line: newLine(), progress: &progress{}, failed: func() error { return errDisk }}
+	a := &applier{machine: b, line: newLine(), progress: &progress{}, settled: func(uint64) error { return nil }, failed: func() error { return errDisk }}
 	a.ApplyBatch([]*hraft.Log{entry(1, "x")})
 	if len(b.lines()) != 0 || a.progress.applied.Load() != 0 {
 		t.Errorf("applied %q after the failure, progress %d", b.lines(), a.progress.applied.Load())

@@ -203,7 +203,10 @@ func (n *Node) install() (*hraft.SnapshotMeta, error) {
 		}
 		return nil, errors.Join(err, n.installation.drop())
 	}
-	err := prepared.Install()
+	err := n.disk.settle() // what this member took as a leader is not written behind hraft's back
+	if err == nil {
+		err = prepared.Install()
+	}
 	if err != nil {
 		err = fmt.Errorf("install a checkpoint at entry %d: %w", meta.Index, err)
 	} else {

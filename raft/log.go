@@ -33,10 +33,12 @@ type disk struct {
 
 	broken  atomic.Pointer[error] // the first failed write; later ones are refused
 	pace    pace
+	tail    tail
+	ahead   func() bool  // commands may wait in the tail; nil: never
 	writing atomic.Int64 // when the running write began, Unix nanoseconds; 0: none runs
-	grew    func()       // told of every append, on hraft's goroutine
+	grew    func()       // told of every append, by who writes it
 	begin   func() error // notes that there is a log
-	begun   bool         // it has; used by the appender alone
+	begun   bool         // it has; used by who writes alone, and nobody does beside another
 
 	mu      sync.Mutex // protects what follows, which the appender and the labeler use
 	sizes   sizes
@@ -66,23 +68,42 @@ func checksum(l *hraft.Log) uint32 {
 
 func (d *disk) StoreLog(l *hraft.Log) error { return d.StoreLogs([]*hraft.Log{l}) }
 
-// StoreLogs writes and fsyncs entries.
+// StoreLogs writes and fsyncs entries, or leaves a leader's to the tail.
 func (d *disk) StoreLogs(logs []*hraft.Log) error {
 	if err := d.broken.Load(); err != nil {
 		return *err
 	}
 	sealed := make([]hraft.Log, len(logs))
 	pointers := make([]*hraft.Log, len(logs))
-	var bytes int64
 	for i, l := range logs {
 		sealed[i] = *l
 		sealed[i].Extensions = seal(l)
 		pointers[i] = &sealed[i]
+	}
+	if onlyCommands(logs) && d.ahead != nil && d.ahead() {
+		d.tail.add(pointers, false)
+		return nil
+	}
+	err := d.settle()
+	if err == nil {
+		err = d.write(pointers)
+	}
+	if err == nil {
+		d.tail.add(pointers, true)
+	}
+	return err
+}
+
+// write is for sealed entries. While the tail has some, only writeTail may
+// call it.
+func (d *disk) write(logs []*hraft.Log) error {
+	var bytes int64
+	for _, l := range logs {
 		bytes += int64(len(l.Data)) + entryOverhead
 	}
 	start := time.Now()
 	d.writing.Store(start.UnixNano())
-	err := d.store.StoreLogs(pointers)
+	err := d.store.StoreLogs(logs)
 	d.writing.Store(0)
 	if err != nil {
 		return d.breakDown(fmt.Errorf("write entries %d to %d to the raft log %s: %w",
@@ -112,9 +133,15 @@ func (d *disk) DeleteRange(first, last uint64) error {
 	if err := d.broken.Load(); err != nil {
 		return *err
 	}
+	if last+1 >= d.unsettled() { // what is written never ends before what is cut off
+		if err := d.settle(); err != nil {
+			return err
+		}
+	}
 	if err := d.store.DeleteRange(first, last); err != nil {
 		return d.breakDown(fmt.Errorf("delete entries %d to %d from the raft log %s: %w", first, last, d.files.path, err))
 	}
+	d.tail.remove(first, last)
 	d.mu.Lock()
 	d.sizes.remove(first, last)
 	d.mu.Unlock()
@@ -130,6 +157,14 @@ func (d *disk) breakDown(err error) error {
 // GetLog reads an entry and checks it. Damage is fatal: what the log held
 // there was agreed upon.
 func (d *disk) GetLog(index uint64, l *hraft.Log) error {
+	if index >= d.unsettled() && !d.ahead() { // who asks may be about to tell another leader that it is here
+		if err := d.settle(); err != nil {
+			return err
+		}
+	}
+	if d.tail.find(index, l) {
+		return nil
+	}
 	if err := d.store.GetLog(index, l); err != nil {
 		if first, e := d.store.FirstIndex(); errors.Is(err, hraft.ErrLogNotFound) && e == nil && index < first {
 			return hraft.ErrLogNotFound // as it is: by this hraft knows that a member needs more than the log
@@ -157,7 +192,13 @@ func (d *disk) check(index uint64, l *hraft.Log, sealed []byte) error {
 }
 
 func (d *disk) FirstIndex() (uint64, error) { return d.store.FirstIndex() }
-func (d *disk) LastIndex() (uint64, error)  { return d.store.LastIndex() }
+
+func (d *disk) LastIndex() (uint64, error) {
+	if last := d.tail.last(); last != 0 {
+		return last, nil
+	}
+	return d.store.LastIndex()
+}
 
 // IsMonotonic tells hraft that the log has no gaps, so that it is cleared
 // behind a state that was installed. raft-boltdb would take them.

@@ -233,7 +233,7 @@ func (n *Node) ready(ctx context.Context, s hraft.Server) error {
 	if err != nil {
 		return fmt.Errorf("%w: %s does not answer: %v", ErrNotReady, s.ID, err)
 	}
-	if commit := n.raft.CommitIndex(); last+promoteLag < commit {
+	if commit := n.committed(); last+promoteLag < commit {
 		return fmt.Errorf("%w: %s is at entry %d of %d", ErrNotReady, s.ID, last, commit)
 	}
 	return nil

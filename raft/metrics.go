@@ -68,7 +68,7 @@ func (n *Node) gauges() []prometheus.Collector {
 			return claim(l != nil)
 		}),
 		gauge("etcd_server_proposals_committed_total", "Index of the newest committed entry.",
-			func() float64 { return float64(n.raft.CommitIndex()) }),
+			func() float64 { return float64(n.committed()) }),
 		gauge("etcd_server_proposals_applied_total", "Index of the newest applied entry.",
 			func() float64 { return float64(n.progress.applied.Load()) }),
 		gauge("etcd_server_proposals_pending", "Proposals that wait for an answer.",

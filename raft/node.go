@@ -26,6 +26,7 @@ type Node struct {
 
 	raft     *hraft.Raft
 	disk     *disk
+	beside   atomic.Bool // the disk's tail is being written
 	labels   *labels
 	closers  []io.Closer // what Open opened, oldest first
 	applier  *applier
@@ -158,7 +159,10 @@ func (n *Node) openFiles() (*votes, error) {
 		n.installation.remove, n.installation.rename = c.faults.remove, c.faults.rename
 	}
 	n.labels.installation, n.labels.pack = n.installation, n.pack
-	n.disk = &disk{store: log, files: logFiles{logPath(c)}, watch: n.metrics, fail: n.fail, grew: n.grown}
+	n.disk = &disk{
+		store: log, files: logFiles{logPath(c)}, watch: n.metrics, fail: n.fail, grew: n.grown,
+		tail: tail{more: make(chan struct{}, 1)}, ahead: n.writesBeside,
+	}
 	v := &votes{StableStore: stable, path: stablePath(c), fail: n.fail}
 	n.disk.begin = func() error {
 		err := v.SetUint64(keyMember, c.Member)
@@ -181,7 +185,7 @@ func (n *Node) openRaft(stable *votes) error {
 	n.progress.applied.Store(held)
 	n.applier = &applier{
 		machine: n.machine, line: n.line, progress: n.progress, install: n.install,
-		failed: n.failed, fail: n.fail, id: n.id, leave: n.dismiss,
+		failed: n.failed, fail: n.fail, id: n.id, leave: n.dismiss, settled: n.disk.settledTo,
 	}
 	n.applier.held.Store(held)
 	labels, err := n.labels.List()
@@ -236,6 +240,8 @@ func (n *Node) checkMembership() error {
 func (n *Node) start() {
 	isLeader := func(o *hraft.Observation) bool { _, ok := o.Data.(hraft.LeaderObservation); return ok }
 	n.raft.RegisterObserver(hraft.NewObserver(n.leaders, false, isLeader))
+	n.work.Go(func() { n.disk.writeTail(n.finished) })
+	n.beside.Store(true)
 	n.work.Go(n.follow)
 	n.work.Go(n.herald)
 	go n.collect() // hraft may never answer it
@@ -339,7 +345,7 @@ func (n *Node) Status() Status {
 	_, leader := n.raft.LeaderWithID()
 	s := Status{
 		Member: n.config.Member, Leader: memberOf(leader), Term: n.raft.CurrentTerm(),
-		Commit: n.raft.CommitIndex(), Applied: n.progress.applied.Load(), Last: n.raft.LastIndex(),
+		Commit: n.committed(), Applied: n.progress.applied.Load(), Last: n.raft.LastIndex(),
 	}
 	if first, err := n.disk.FirstIndex(); err == nil { // a closed log has none
 		s.First = first

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -117,13 +118,12 @@ func TestALeaderWithASlowDiskHandsOver(t *testing.T) {
 	c, drags := dragging(t)
 	old := c.leader()
 	drags[old.config.Member].set(nil, testElection/3)
-	ctx, cancel := context.WithCancel(t.Context())
-	defer cancel()
+	var enough atomic.Bool
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
-		for ctx.Err() == nil {
-			_, _ = old.Propose(ctx, []byte("load")) // only the load counts
+		for !enough.Load() {
+			_, _ = old.Propose(t.Context(), []byte("load")) // only the load counts
 		}
 	}()
 	eventually(t, func() error {
@@ -135,7 +135,7 @@ func TestALeaderWithASlowDiskHandsOver(t *testing.T) {
 	if n := countOf(t, old.metrics.evaded); n != 1 {
 		t.Errorf("it handed over %v times, want once", n)
 	}
-	cancel()
+	enough.Store(true)
 	<-done
 	c.agree(t)
 }

@@ -51,7 +51,7 @@ func (n *Node) Sync(ctx context.Context) error {
 }
 
 func (n *Node) readIndex(ctx context.Context, l *leadership) (uint64, error) {
-	index := n.raft.CommitIndex()
+	index := n.committed()
 	if n.raft.State() == hraft.Leader && n.raft.CurrentTerm() == l.term && n.alone() {
 		return index, nil
 	}

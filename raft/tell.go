@@ -80,7 +80,7 @@ func (t *transport) hurryLocked(id hraft.ServerID, f *told) {
 func (t *transport) tellOne(id hraft.ServerID, f *told) {
 	for {
 		t.toldMu.Lock()
-		news := min(f.wanted, f.match)
+		news := min(f.wanted, f.match, t.unsettled()-1)
 		if news <= f.commit || t.told[id] != f {
 			f.busy = false
 			t.toldMu.Unlock()

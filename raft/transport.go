@@ -35,13 +35,14 @@ func (n *Node) openTransport() hraft.Transport {
 	}
 	s := &streams{network: c.Network, id: n.id, open: map[net.Conn]struct{}{}}
 	n.transport = &transport{
-		self:    n.id,
-		hints:   &n.hints,
-		deliver: n.deliver,
-		log:     c.Logger,
-		away:    map[hraft.ServerID]chan struct{}{},
-		ended:   make(chan struct{}),
-		told:    map[hraft.ServerID]*told{},
+		self:      n.id,
+		hints:     &n.hints,
+		deliver:   n.deliver,
+		unsettled: n.disk.unsettled,
+		log:       c.Logger,
+		away:      map[hraft.ServerID]chan struct{}{},
+		ended:     make(chan struct{}),
+		told:      map[hraft.ServerID]*told{},
 		NetworkTransport: hraft.NewNetworkTransportWithConfig(&hraft.NetworkTransportConfig{
 			Stream: s, MaxPool: streamPool, Timeout: messagePatience(c.ElectionTimeout),
 			// No pipelines: one group of commands is on its way at a time, and
@@ -60,7 +61,7 @@ func (n *Node) openTransport() hraft.Transport {
 // message must get onto a slow disk within it.
 func messagePatience(electionTimeout time.Duration) time.Duration { return 10 * electionTimeout }
 
-// transport is hraft's, with seven differences.
+// transport is hraft's, with eight differences.
 //
 // An address, where hraft sees one, is the member's id: hraft compares
 // addresses to tell whether it has voted for a candidate already, so two
@@ -69,6 +70,8 @@ func messagePatience(electionTimeout time.Duration) time.Duration { return 10 * 
 // A message never claims more committed than it shows: the receiver would
 // commit whatever else is in its log. hraft reads its commit index after it
 // has chosen the entries to send, and so can claim more.
+//
+// Nor does it claim what this member has not fsynced itself (tail.go).
 //
 // Entries for a member that cannot be reached wait until a heartbeat gets
 // through. hraft would try again ever more rarely, and leave a member that has
@@ -86,10 +89,11 @@ func messagePatience(electionTimeout time.Duration) time.Duration { return 10 * 
 // It is silent while the disk hangs (pace.go).
 type transport struct {
 	*hraft.NetworkTransport
-	self    hraft.ServerID
-	hints   *hints
-	log     *slog.Logger
-	deliver func(id hraft.ServerID, address string, p *parcel) error
+	self      hraft.ServerID
+	hints     *hints
+	log       *slog.Logger
+	deliver   func(id hraft.ServerID, address string, p *parcel) error
+	unsettled func() uint64 // disk.unsettled
 
 	awayMu sync.Mutex
 	away   map[hraft.ServerID]chan struct{} // closed when a heartbeat gets through again
@@ -119,7 +123,7 @@ func (t *transport) target(id hraft.ServerID, address hraft.ServerAddress) hraft
 
 func (t *transport) AppendEntries(id hraft.ServerID, a hraft.ServerAddress,
 	args *hraft.AppendEntriesRequest, resp *hraft.AppendEntriesResponse) error {
-	limit(args)
+	limit(args, t.unsettled())
 	t.awaitVoice()
 	err := t.NetworkTransport.AppendEntries(id, t.target(id, a), args, resp)
 	switch {
@@ -244,8 +248,9 @@ func (t *transport) Close() error {
 }
 
 // limit cuts a message to its size, and what it claims committed to what it
-// shows. hraft goes on behind the last entry that it finds in args.
-func limit(args *hraft.AppendEntriesRequest) {
+// shows and to what lies before the oldest entry that this member has not
+// fsynced. hraft goes on behind the last entry that it finds in args.
+func limit(args *hraft.AppendEntriesRequest, unsettled uint64) {
 	bytes := 0
 	for i, entry := range args.Entries {
 		bytes += len(entry.Data)
@@ -254,7 +259,7 @@ func limit(args *hraft.AppendEntriesRequest) {
 			break
 		}
 	}
-	args.LeaderCommitIndex = min(args.LeaderCommitIndex, args.PrevLogEntry+uint64(len(args.Entries)))
+	args.LeaderCommitIndex = min(args.LeaderCommitIndex, args.PrevLogEntry+uint64(len(args.Entries)), unsettled-1)
 }
 
 // streams is the Network as hraft wants it. It knows every stream, because

@@ -4,6 +4,7 @@ package raft
 
 import (
 	"errors"
+	"math"
 	"sync/atomic"
 	"testing"
 
@@ -19,19 +20,21 @@ func entries(sizes ...int) (list []*hraft.Log) {
 
 // A receiver commits up to what it is told, whatever its log holds there.
 func TestAMessageClaimsNoMoreCommittedThanItShows(t *testing.T) {
+	const all = math.MaxUint64
 	for name, c := range map[string]struct {
-		entries                []*hraft.Log
-		claimed, count, claims uint64
+		entries                           []*hraft.Log
+		claimed, unsettled, count, claims uint64
 	}{
-		"all of it is committed":     {entries(1, 1), 12, 2, 12},
-		"less is committed":          {entries(1, 1), 11, 2, 11},
-		"more was committed since":   {entries(1, 1), 20, 2, 12},
-		"nothing but what is before": {nil, 20, 0, 10},
-		"what was cut off":           {entries(1, maxMessageBytes, 1), 13, 1, 11},
-		"one large entry":            {entries(maxMessageBytes + 1), 11, 1, 11},
+		"all of it is committed":     {entries(1, 1), 12, all, 2, 12},
+		"less is committed":          {entries(1, 1), 11, all, 2, 11},
+		"more was committed since":   {entries(1, 1), 20, all, 2, 12},
+		"nothing but what is before": {nil, 20, all, 0, 10},
+		"what was cut off":           {entries(1, maxMessageBytes, 1), 13, all, 1, 11},
+		"less is on the own disk":    {entries(1, 1), 12, 12, 2, 11},
+		"one large entry":            {entries(maxMessageBytes + 1), 11, all, 1, 11},
 	} {
 		args := &hraft.AppendEntriesRequest{PrevLogEntry: 10, Entries: c.entries, LeaderCommitIndex: c.claimed}
-		limit(args)
+		limit(args, c.unsettled)
 		if args.LeaderCommitIndex != c.claims || uint64(len(args.Entries)) != c.count {
 			t.Errorf("%s: %d entries, %d committed, want %d and %d",
 				name, len(args.Entries), args.LeaderCommitIndex, c.count, c.claims)
