@@ -55,9 +55,9 @@ func (n *Node) answer(ctx context.Context, from uint64, kind byte, body []byte) 
 	}
 	switch kind {
 	case kindPropose:
-		return n.answerProposals(ctx, body)
+		return n.answerProposals(ctx, from, body)
 	case kindIndex:
-		return n.answerIndex(ctx)
+		return n.answerIndex(ctx, from)
 	case kindChange:
 		return n.answerChange(ctx, body)
 	case kindTransfer:
@@ -89,7 +89,7 @@ func (n *Node) leading(ctx context.Context) (*leadership, error) {
 }
 
 // answerProposals puts another member's commands in line with this member's.
-func (n *Node) answerProposals(ctx context.Context, body []byte) ([]byte, error) {
+func (n *Node) answerProposals(ctx context.Context, from uint64, body []byte) ([]byte, error) {
 	commands, err := appendGroup(nil, body)
 	if err != nil {
 		return nil, err
@@ -100,6 +100,9 @@ func (n *Node) answerProposals(ctx context.Context, body []byte) ([]byte, error)
 	defer n.guests.leave()
 	if _, err := n.leading(ctx); err != nil {
 		return nil, err
+	}
+	if n.transport != nil {
+		defer n.transport.await(serverID(from))()
 	}
 	ps := make([]*proposal, len(commands))
 	for i, c := range commands {
@@ -159,11 +162,14 @@ func decodeOutcomes(answer []byte, want int) ([]outcome, error) {
 	return outs, nil
 }
 
-func (n *Node) answerIndex(ctx context.Context) ([]byte, error) {
+func (n *Node) answerIndex(ctx context.Context, from uint64) ([]byte, error) {
 	l, err := n.leading(ctx)
 	if err != nil {
 		return nil, err
 	}
 	index, err := n.readIndex(ctx, l)
+	if err == nil {
+		n.spreadTo(from, index)
+	}
 	return number(index), err
 }

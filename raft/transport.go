@@ -43,6 +43,7 @@ func (n *Node) openTransport() hraft.Transport {
 		away:      map[hraft.ServerID]chan struct{}{},
 		ended:     make(chan struct{}),
 		told:      map[hraft.ServerID]*told{},
+		waiting:   map[hraft.ServerID]int{},
 		NetworkTransport: hraft.NewNetworkTransportWithConfig(&hraft.NetworkTransportConfig{
 			Stream: s, MaxPool: streamPool, Timeout: messagePatience(c.ElectionTimeout),
 			// No pipelines: one group of commands is on its way at a time, and
@@ -103,8 +104,13 @@ type transport struct {
 	quietMu sync.Mutex
 	quiet   chan struct{} // nil while the member speaks; closed when it does again
 
-	toldMu sync.Mutex
-	told   map[hraft.ServerID]*told // followers that are up to date, or nearly
+	toldMu     sync.Mutex               // protects what follows: see tell.go
+	told       map[hraft.ServerID]*told // followers that are up to date, or nearly
+	waiting    map[hraft.ServerID]int   // how many of a follower's calls wait for a commit
+	lastCommit time.Time
+	patient    bool        // commits follow one another closely
+	reminder   *time.Timer // set while reminded
+	reminded   bool
 }
 
 // awayPatience bounds how long entries wait for a heartbeat, which hraft sends
@@ -243,7 +249,12 @@ func (t *transport) SetHeartbeatHandler(func(hraft.RPC)) {}
 
 // Close ends all streams, so that nothing in hraft waits for another member.
 func (t *transport) Close() error {
-	t.ending.Do(func() { close(t.ended) })
+	t.ending.Do(func() {
+		close(t.ended)
+		t.toldMu.Lock()
+		defer t.toldMu.Unlock()
+		clear(t.told)
+	})
 	return t.NetworkTransport.Close()
 }
 
