@@ -57,7 +57,7 @@ func (n *Node) answer(ctx context.Context, from uint64, kind byte, body []byte) 
 	case kindPropose:
 		return n.answerProposals(ctx, from, body)
 	case kindIndex:
-		return n.answerIndex(ctx, from)
+		return n.answerIndex(ctx, from, body)
 	case kindChange:
 		return n.answerChange(ctx, body)
 	case kindTransfer:
@@ -162,14 +162,17 @@ func decodeOutcomes(answer []byte, want int) ([]outcome, error) {
 	return outs, nil
 }
 
-func (n *Node) answerIndex(ctx context.Context, from uint64) ([]byte, error) {
+func (n *Node) answerIndex(ctx context.Context, from uint64, body []byte) ([]byte, error) {
 	l, err := n.leading(ctx)
 	if err != nil {
 		return nil, err
 	}
-	index, err := n.readIndex(ctx, l)
-	if err == nil {
-		n.spreadTo(from, index)
+	index, ok := n.vouched(l, from, body)
+	if !ok {
+		if index, err = n.readIndex(ctx, l); err != nil {
+			return nil, err
+		}
 	}
-	return number(index), err
+	n.spreadTo(from, index)
+	return number(index), nil
 }

@@ -38,7 +38,8 @@ type Node struct {
 	rounds    *rounds
 	remote    *rounds // with the leader, where another leads
 	relay     *relay
-	alone     func() bool // soleVoter
+	confirmer atomic.Uint64 // who was the last to confirm that this member leads
+	alone     func() bool   // soleVoter
 
 	transport *transport    // nil without a network
 	hints     hints         // where members are that moved

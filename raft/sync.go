@@ -25,7 +25,9 @@ import (
 //     applied on another goroutine, later.
 //
 // A member that does not lead, a learner too, asks the leader for the first
-// three steps. Its callers share the call as they do the question.
+// three steps. Its callers share the call as they do the question. A voter's
+// call tells its own term: of three members that makes a majority, and the
+// leader asks nobody else.
 //
 // It waits for a leader as long as ctx allows. ErrNoLeader and ErrStopped say
 // why it gave up.

@@ -18,7 +18,7 @@ import (
 //
 //	kind     request's body                  answer's body
 //	propose  a group (group.go)              count × (code | index | result or error's text)
-//	index    –                               index that a read must wait for
+//	index    term of the one who asks        index that a read must wait for
 //	confirm  –                               term of the member that answers
 //	hello    address of the one who asks     verdict
 //	reach    –                               index of the newest entry in the log
