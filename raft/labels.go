@@ -300,13 +300,26 @@ func (r *reader) byte() byte {
 	return b
 }
 
-func (r *reader) text() string {
+func (r *reader) varint() int64 {
+	v, n := binary.Varint(r.rest)
+	if n <= 0 {
+		r.bad = true
+		return 0
+	}
+	r.rest = r.rest[n:]
+	return v
+}
+
+func (r *reader) text() string { return string(r.bytes()) }
+
+// bytes returns part of what is read.
+func (r *reader) bytes() []byte {
 	n := r.uvarint()
 	if r.bad || n > uint64(len(r.rest)) {
 		r.bad = true
-		return ""
+		return nil
 	}
-	text := string(r.rest[:n])
+	b := r.rest[:n:n]
 	r.rest = r.rest[n:]
-	return text
+	return b
 }

@@ -148,7 +148,7 @@ func (t *transport) tellOne(id hraft.ServerID, f *told) {
 
 		var answer hraft.AppendEntriesResponse
 		t.awaitVoice()
-		err := t.NetworkTransport.AppendEntries(id, t.target(id, at), &message, &answer)
+		err := t.exchange(t.target(id, at), &message, &answer)
 
 		t.toldMu.Lock()
 		f.commit = news

@@ -3,13 +3,10 @@
 package raft
 
 import (
-	"context"
 	"errors"
-	"fmt"
 	"io"
 	"log/slog"
 	"net"
-	"strings"
 	"sync"
 	"time"
 
@@ -33,9 +30,12 @@ func (n *Node) openTransport() hraft.Transport {
 		_, t := hraft.NewInmemTransport(hraft.ServerAddress(n.id))
 		return t
 	}
-	s := &streams{network: c.Network, id: n.id, open: map[net.Conn]struct{}{}}
+	s := &streams{network: c.Network, id: n.id, open: map[net.Conn]struct{}{}, idle: map[hraft.ServerAddress][]*sender{}}
 	n.transport = &transport{
 		self:      n.id,
+		streams:   s,
+		patience:  messagePatience(c.ElectionTimeout),
+		inbox:     make(chan hraft.RPC),
 		hints:     &n.hints,
 		deliver:   n.deliver,
 		unsettled: n.disk.unsettled,
@@ -54,6 +54,8 @@ func (n *Node) openTransport() hraft.Transport {
 		}),
 	}
 	n.transport.TimeoutScale = 1 // by the byte: see tokenSize
+	s.serve = n.transport.serve
+	n.transport.work.Go(n.transport.collect)
 	return n.transport
 }
 
@@ -62,7 +64,7 @@ func (n *Node) openTransport() hraft.Transport {
 // message must get onto a slow disk within it.
 func messagePatience(electionTimeout time.Duration) time.Duration { return 10 * electionTimeout }
 
-// transport is hraft's, with eight differences.
+// transport is hraft's, with nine differences.
 //
 // An address, where hraft sees one, is the member's id: hraft compares
 // addresses to tell whether it has voted for a candidate already, so two
@@ -85,12 +87,18 @@ func messagePatience(electionTimeout time.Duration) time.Duration { return 10 * 
 //
 // What is committed is told at once (tell.go).
 //
+// Entries go over streams of their own, in a form of their own (entries.go).
+//
 // A state goes ahead of the message to install it (checkpoint.go).
 //
 // It is silent while the disk hangs (pace.go).
 type transport struct {
 	*hraft.NetworkTransport
 	self      hraft.ServerID
+	streams   *streams
+	patience  time.Duration  // for one message
+	inbox     chan hraft.RPC // what other members say, to hraft
+	work      sync.WaitGroup // the goroutine that collects
 	hints     *hints
 	log       *slog.Logger
 	deliver   func(id hraft.ServerID, address string, p *parcel) error
@@ -131,7 +139,7 @@ func (t *transport) AppendEntries(id hraft.ServerID, a hraft.ServerAddress,
 	args *hraft.AppendEntriesRequest, resp *hraft.AppendEntriesResponse) error {
 	limit(args, t.unsettled())
 	t.awaitVoice()
-	err := t.NetworkTransport.AppendEntries(id, t.target(id, a), args, resp)
+	err := t.exchange(t.target(id, a), args, resp)
 	switch {
 	case args.PrevLogEntry == 0 && len(args.Entries) == 0 && args.LeaderCommitIndex == 0: // a heartbeat
 		t.note(id, err)
@@ -255,7 +263,9 @@ func (t *transport) Close() error {
 		defer t.toldMu.Unlock()
 		clear(t.told)
 	})
-	return t.NetworkTransport.Close()
+	err := t.NetworkTransport.Close()
+	t.work.Wait()
+	return err
 }
 
 // limit cuts a message to its size, and what it claims committed to what it
@@ -272,71 +282,3 @@ func limit(args *hraft.AppendEntriesRequest, unsettled uint64) {
 	}
 	args.LeaderCommitIndex = min(args.LeaderCommitIndex, args.PrevLogEntry+uint64(len(args.Entries)), unsettled-1)
 }
-
-// streams is the Network as hraft wants it. It knows every stream, because
-// hraft leaves open those that wait for an answer.
-type streams struct {
-	network Network
-	id      hraft.ServerID
-
-	mu     sync.Mutex
-	open   map[net.Conn]struct{} // nil once closed
-	closed sync.Once
-}
-
-type stream struct {
-	net.Conn
-	of *streams
-}
-
-func (s stream) Close() error {
-	s.of.mu.Lock()
-	delete(s.of.open, s.Conn)
-	s.of.mu.Unlock()
-	return s.Conn.Close()
-}
-
-func (s *streams) Accept() (net.Conn, error) { return s.keep(s.network.Accept()) }
-
-func (s *streams) Dial(target hraft.ServerAddress, patience time.Duration) (net.Conn, error) {
-	id, address, ok := strings.Cut(string(target), "@")
-	if !ok {
-		return nil, fmt.Errorf("raft: dial %q: no member", target)
-	}
-	ctx, cancel := context.WithTimeout(context.Background(), patience)
-	defer cancel()
-	return s.keep(s.network.Dial(ctx, memberOf(hraft.ServerID(id)), address))
-}
-
-func (s *streams) keep(c net.Conn, err error) (net.Conn, error) {
-	if err != nil {
-		return nil, err
-	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.open == nil {
-		return nil, errors.Join(net.ErrClosed, c.Close())
-	}
-	s.open[c] = struct{}{}
-	return stream{c, s}, nil
-}
-
-func (s *streams) Close() (err error) {
-	s.closed.Do(func() {
-		err = s.network.Close()
-		s.mu.Lock()
-		defer s.mu.Unlock()
-		for c := range s.open {
-			err = errors.Join(err, c.Close())
-		}
-		s.open = nil
-	})
-	return err
-}
-
-func (s *streams) Addr() net.Addr { return streamAddress(s.id) }
-
-type streamAddress string
-
-func (streamAddress) Network() string  { return "raft" }
-func (a streamAddress) String() string { return string(a) }
