@@ -7,7 +7,6 @@ import (
 	"errors"
 	"net"
 	"os"
-	"slices"
 	"strings"
 	"testing"
 
@@ -19,43 +18,6 @@ import (
 
 	"github.com/cleatd/cleat/state"
 )
-
-func TestSocketKnowsWhoCalls(t *testing.T) {
-	type user struct {
-		uid  uint32
-		gids []uint32
-	}
-	asked := make(chan user, 2)
-	s := startServer(t, func(c *Config) {
-		c.SocketUsers = func(uid uint32, gids []uint32) (state.Identity, error) {
-			asked <- user{uid, gids}
-			return state.Identity{Name: "me"}, nil
-		}
-	})
-	want, err := os.Getgroups()
-	if err != nil {
-		t.Fatal(err)
-	}
-	check := func(protocol string, u user) {
-		t.Helper()
-		if int(u.uid) != os.Getuid() || u.gids[0] != uint32(os.Getgid()) {
-			t.Errorf("%s: uid %d, groups %v", protocol, u.uid, u.gids)
-		}
-		for _, g := range want {
-			if !slices.Contains(u.gids, uint32(g)) {
-				t.Errorf("%s: supplementary group %d is missing in %v", protocol, g, u.gids)
-			}
-		}
-	}
-	if _, err := pb.NewKVClient(s.dial(t)).Range(t.Context(), &pb.RangeRequest{Key: []byte("k")}); err != nil {
-		t.Fatal(err)
-	}
-	check("gRPC", <-asked)
-	if code, body := s.get(t, "/version"); code != 200 {
-		t.Fatalf("%d: %s", code, body)
-	}
-	check("HTTP", <-asked)
-}
 
 func TestAStrangerAtTheSocketIsToldWhatToTry(t *testing.T) {
 	s := startServer(t, func(c *Config) {

@@ -4,7 +4,6 @@ package daemon
 
 import (
 	"fmt"
-	"os"
 	"os/user"
 	"slices"
 	"strconv"
@@ -15,10 +14,10 @@ import (
 // socketUsers decides who may use the Unix socket: root, the daemon's own
 // user, and members of the socket's group, supplementary groups included. All
 // of them are the administrator there.
-func socketUsers(path string) func(uid uint32, gids []uint32) (state.Identity, error) {
+func socketUsers(path string, own int) func(uid uint32, gids []uint32) (state.Identity, error) {
 	return func(uid uint32, gids []uint32) (state.Identity, error) {
 		root := state.Identity{Root: true, Name: "root"}
-		if uid == 0 || uid == uint32(os.Getuid()) {
+		if uid == 0 || uid == uint32(own) {
 			return root, nil
 		}
 		gid, err := socketGID(path)

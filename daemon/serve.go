@@ -5,6 +5,7 @@ package daemon
 import (
 	"context"
 	"net"
+	"os"
 
 	"google.golang.org/grpc"
 
@@ -22,7 +23,7 @@ func (d *Daemon) serve(run context.Context) error {
 		MinLeaseTTL: d.config.minLeaseTTL(), RequestTimeout: d.config.requestTimeout(),
 		WatchProgressInterval: d.config.WatchProgressInterval,
 		Space:                 d.space.Enough,
-		SocketUsers:           socketUsers(d.doors.socket[0].Addr().String()),
+		SocketUsers:           socketUsers(d.doors.socket[0].Addr().String(), os.Getuid()),
 		RegisterAdmin:         func(r grpc.ServiceRegistrar) { d.registerAdmin(r) },
 		Logger:                d.log, Registerer: d.registry, Gatherer: d.registry,
 	})

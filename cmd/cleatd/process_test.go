@@ -23,8 +23,13 @@ import (
 )
 
 // TestMain lets the test binary be cleatd: started with CLEAT_TEST_MAIN=1 it
-// runs main and nothing else, so the tests below meet the real process.
+// runs main and nothing else, so the tests below meet the real process. With
+// CLEAT_TEST_CALL it is a caller of that socket.
 func TestMain(m *testing.M) {
+	if path := os.Getenv("CLEAT_TEST_CALL"); path != "" {
+		callSocket(path)
+		return
+	}
 	if os.Getenv("CLEAT_TEST_MAIN") == "1" {
 		main()
 		return
