@@ -4,16 +4,12 @@ package api
 
 import (
 	"bufio"
-	"bytes"
 	"encoding/json"
 	"net/http"
 	"strings"
 	"testing"
 
-	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
-
 	"github.com/cleatd/cleat/raft"
-	"github.com/cleatd/cleat/state"
 )
 
 func TestProbes(t *testing.T) {
@@ -161,34 +157,4 @@ func TestGatewayWatchesLineByLine(t *testing.T) {
 		t.Fatalf("%d %s", code, body)
 	}
 	want(`"events":[{"kv":{"key":"Zm9v","create_revision":"2","mod_revision":"2","version":"1","value":"YmFy"}}]`)
-}
-
-// The identity of a request through the gateway is its connection's, whatever
-// its headers say.
-func TestGatewayCarriesTheCallerInItsConnection(t *testing.T) {
-	s := startServer(t, func(c *Config) {
-		c.SocketUsers = func(uint32, []uint32) (state.Identity, error) { return state.Identity{Name: "alice"}, nil }
-	})
-	proposed := make(chan []byte, 1)
-	s.node.fail(nodeFaults{hear: func(command []byte) { proposed <- command }})
-	r, err := http.NewRequestWithContext(t.Context(), http.MethodPost, "http://cleat/v3/kv/put", strings.NewReader(`{"key":"Zm9v"}`))
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, name := range []string{"Authorization", "Grpc-Metadata-Authorization", "Grpc-Metadata-Identity", "Grpc-Metadata-Root"} {
-		r.Header.Set(name, "root")
-	}
-	if code, body := answer2(t, s.web(t), r); code != 200 {
-		t.Fatalf("%d %s", code, body)
-	}
-	want := state.PutCommand(state.Identity{Name: "alice"}, &pb.PutRequest{Key: []byte("foo")})
-	if got := <-proposed; !bytes.Equal(got, want) {
-		t.Fatalf("proposed %q, want %q", got, want)
-	}
-}
-
-func answer2(t *testing.T, web *http.Client, r *http.Request) (int, string) {
-	t.Helper()
-	reply, err := web.Do(r)
-	return answer(t, reply, err)
 }
