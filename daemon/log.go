@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"slices"
 	"strings"
 
 	"github.com/coreos/go-systemd/v22/journal"
@@ -16,7 +17,7 @@ import (
 // when standard error is connected to it, and lines to w otherwise.
 func NewLogger(w io.Writer, level slog.Leveler) *slog.Logger {
 	if journald, err := journal.StderrIsJournalStream(); err == nil && journald {
-		return slog.New(&journalHandler{level: level})
+		return slog.New(&journalHandler{send: journal.Send, level: level})
 	}
 	return slog.New(slog.NewTextHandler(w, &slog.HandlerOptions{Level: level}))
 }
@@ -24,47 +25,70 @@ func NewLogger(w io.Writer, level slog.Leveler) *slog.Logger {
 // journalHandler sends each entry as one journal record: the text with its
 // attributes for people, and each attribute as a field CLEAT_KEY for queries.
 type journalHandler struct {
+	send   func(message string, p journal.Priority, fields map[string]string) error
 	level  slog.Leveler
-	prefix string // the groups that are open, each with an underscore
-	attrs  []slog.Attr
+	prefix string      // the groups that are open, each with an underscore
+	attrs  []slog.Attr // of the logger, their keys with the groups
 }
 
 func (h *journalHandler) Enabled(_ context.Context, l slog.Level) bool { return l >= h.level.Level() }
 
 func (h *journalHandler) WithAttrs(attrs []slog.Attr) slog.Handler {
 	c := *h
-	c.attrs = append([]slog.Attr{}, h.attrs...)
+	c.attrs = slices.Clone(h.attrs)
 	for _, a := range attrs {
-		a.Key = h.prefix + a.Key
-		c.attrs = append(c.attrs, a)
+		c.attrs = appendFlat(c.attrs, h.prefix, a)
 	}
 	return &c
 }
 
 func (h *journalHandler) WithGroup(name string) slog.Handler {
 	c := *h
-	c.prefix += name + "_"
+	c.prefix = grouped(h.prefix, name)
 	return &c
 }
 
 func (h *journalHandler) Handle(_ context.Context, r slog.Record) error {
+	attrs := slices.Clone(h.attrs)
+	r.Attrs(func(a slog.Attr) bool {
+		attrs = appendFlat(attrs, h.prefix, a)
+		return true
+	})
 	message := strings.Builder{}
 	message.WriteString(r.Message)
-	fields := make(map[string]string)
-	add := func(a slog.Attr) bool {
-		v := a.Value.Resolve().String()
+	fields := make(map[string]string, len(attrs))
+	for _, a := range attrs {
+		v := a.Value.String()
 		fmt.Fprintf(&message, " %s=%q", a.Key, v)
 		fields[fieldName(a.Key)] = v
-		return true
 	}
-	for _, a := range h.attrs {
-		add(a)
+	return h.send(message.String(), priority(r.Level), fields)
+}
+
+// appendFlat appends an attribute, or the members of a group each by itself:
+// the journal's fields have no depth. slog leaves out what has neither key nor
+// value.
+func appendFlat(attrs []slog.Attr, prefix string, a slog.Attr) []slog.Attr {
+	if a.Equal(slog.Attr{}) {
+		return attrs
 	}
-	r.Attrs(func(a slog.Attr) bool {
-		a.Key = h.prefix + a.Key
-		return add(a)
-	})
-	return journal.Send(message.String(), priority(r.Level), fields)
+	a.Value = a.Value.Resolve()
+	if a.Value.Kind() != slog.KindGroup {
+		a.Key = prefix + a.Key
+		return append(attrs, a)
+	}
+	for _, member := range a.Value.Group() {
+		attrs = appendFlat(attrs, grouped(prefix, a.Key), member)
+	}
+	return attrs
+}
+
+// grouped is the prefix inside a group. One without a name is no group.
+func grouped(prefix, group string) string {
+	if group == "" {
+		return prefix
+	}
+	return prefix + group + "_"
 }
 
 // fieldName turns a key into a name that the journal accepts: upper-case
