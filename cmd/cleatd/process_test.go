@@ -203,8 +203,10 @@ func TestMistakesOfTheAdministratorExitWithTwoAndOneLine(t *testing.T) {
 	}
 	running := start(t, filepath.Join(dir, "running"), nil).ready()
 	busy := running.await(`client=(\S+)`)[1]
+	start(t, filepath.Join(dir, "stopped"), nil).ready().end(syscall.SIGTERM)
+	stopped, newer := filepath.Join(dir, "stopped", "data"), filepath.Join(dir, "newer")
+	copyAsFormat(t, stopped, newer, "99")
 	for name, c := range map[string]struct {
-		dir  string
 		env  []string
 		args []string
 		want string
@@ -216,20 +218,42 @@ func TestMistakesOfTheAdministratorExitWithTwoAndOneLine(t *testing.T) {
 		"a bad value":        {args: []string{"--max-txn-ops", "many"}, want: "max-txn-ops"},
 		"a bad variable":     {env: []string{"CLEATD_RAFT_LOG=tape"}, want: "raft-log"},
 		"a directory in use": {args: []string{"--data-dir", filepath.Join(dir, "running", "data")}, want: "in use by another process"},
-		"a port in use":      {args: []string{"--listen-client", busy}, want: "address already in use"},
-		"a socket in use":    {args: []string{"--socket", running.socket}, want: "another process answers"},
+		"a newer directory":  {args: []string{"--data-dir", newer}, want: newer + " has format 99, this cleatd knows 1: install a newer cleatd"},
+		"another raft log": {args: []string{"--data-dir", stopped, "--raft-log", "boltdb"},
+			want: stopped + ` was made with raft-log = "wal", the setting is "boltdb": change the setting back`},
+		"a port in use":   {args: []string{"--listen-client", busy}, want: "address already in use"},
+		"a socket in use": {args: []string{"--socket", running.socket}, want: "another process answers"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			p := start(t, filepath.Join(t.TempDir(), "d"), c.env, c.args...)
 			if got := p.code(); got != 2 {
 				t.Errorf("exit code %d, want 2", got)
 			}
-			said := strings.TrimSpace(p.said())
-			last := said[strings.LastIndexByte(said, '\n')+1:]
-			if !strings.HasPrefix(last, "cleatd: ") || !strings.Contains(last, c.want) {
-				t.Errorf("the last line is %q, want %q in it", last, c.want)
+			// A first start has made its directory by then, and says so.
+			said := regexp.MustCompile(`^time=\S+ level=INFO msg="new data directory" .*\n`).ReplaceAllString(p.said(), "")
+			if !strings.HasPrefix(said, "cleatd: ") || !strings.Contains(said, c.want) ||
+				strings.Count(said, "\n") != 1 || !strings.HasSuffix(said, "\n") {
+				t.Errorf("it said %q, want one line with %q", said, c.want)
 			}
 		})
+	}
+	start(t, filepath.Join(dir, "stopped"), nil).ready() // the refusals left it as it was
+}
+
+// copyAsFormat copies a data directory and gives the copy another format.
+func copyAsFormat(t *testing.T, from, to, format string) {
+	t.Helper()
+	if err := os.CopyFS(to, os.DirFS(from)); err != nil {
+		t.Fatal(err)
+	}
+	path := filepath.Join(to, "member.json")
+	raw, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	raw = regexp.MustCompile(`"format": \d+`).ReplaceAll(raw, []byte(`"format": `+format))
+	if err := os.WriteFile(path, raw, 0o600); err != nil {
+		t.Fatal(err)
 	}
 }
 
