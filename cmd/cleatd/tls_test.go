@@ -15,7 +15,6 @@ import (
 	"net"
 	"net/http"
 	"strings"
-	"syscall"
 	"testing"
 	"time"
 
@@ -209,56 +208,4 @@ func selfSigned(t *testing.T) tls.Certificate {
 		t.Fatal(err)
 	}
 	return tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key}
-}
-
-// shown is the member's certificate in a new handshake.
-func (p *process) shown(b bundle) *x509.Certificate {
-	p.t.Helper()
-	config := b.config()
-	config.ServerName = "localhost"
-	conn, err := tls.DialWithDialer(&net.Dialer{Timeout: patience}, "tcp", p.address(), config)
-	if err != nil {
-		p.t.Fatal(err)
-	}
-	defer conn.Close()
-	return conn.ConnectionState().PeerCertificates[0]
-}
-
-func TestTheMembersCertificateRenewsUnderAnOpenConnection(t *testing.T) {
-	p := start(t, t.TempDir(), nil, "--cert-ttl", "3s").ready()
-	alice := p.issue("alice", time.Hour)
-	c := p.remote(alice)
-	seen := make(map[string]bool)
-	deadline := time.Now().Add(patience)
-	for len(seen) < 4 {
-		if time.Now().After(deadline) {
-			t.Fatalf("only %d certificates", len(seen))
-		}
-		seen[p.shown(alice).SerialNumber.String()] = true
-		if _, err := c.Put(limited(t), "foo", "bar"); err != nil {
-			t.Fatalf("the open connection failed: %v", err)
-		}
-	}
-	_, metrics := p.get(alice, "/metrics")
-	if strings.Contains(metrics, `cleat_tls_refused_total`) && strings.Contains(metrics, `reason="expired"`) {
-		t.Error("an expired certificate was met")
-	}
-}
-
-func TestAMemberThatWasOffBeyondItsCertificatesLifeComesBack(t *testing.T) {
-	dir := t.TempDir()
-	p := start(t, dir, nil, "--cert-ttl", "1s").ready()
-	alice := p.issue("alice", time.Hour)
-	before := p.shown(alice)
-	if code := p.end(syscall.SIGKILL); code != -1 {
-		t.Fatalf("exit code %d", code)
-	}
-	<-time.After(time.Until(before.NotAfter))
-	again := start(t, dir, nil, "--cert-ttl", "1h").ready()
-	if again.shown(alice).Equal(before) {
-		t.Error("the expired certificate is shown")
-	}
-	if _, err := again.remote(alice).Put(limited(t), "foo", "bar"); err != nil {
-		t.Error(err)
-	}
 }
