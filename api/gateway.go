@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"sync"
 
+	"github.com/gorilla/websocket"
 	"github.com/grpc-ecosystem/grpc-gateway/v2/runtime"
 	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
 	"go.etcd.io/etcd/api/v3/etcdserverpb/gw"
@@ -29,7 +30,12 @@ type gateway struct {
 	in      *handoff
 	maxBody int64
 
-	mu     sync.Mutex
+	// base ends when close breaks off the websockets that are left.
+	base  context.Context
+	cut   context.CancelFunc
+	talks sync.WaitGroup // websockets; added to under mu, until closed
+
+	mu     sync.Mutex // guards links and closed
 	links  map[state.Identity]*link
 	closed bool
 }
@@ -48,6 +54,7 @@ const maxIdleLinks = 64
 // what grpc takes: base64 needs a third more.
 func newGateway(in *handoff, maxMessage int) (*gateway, error) {
 	g := &gateway{in: in, maxBody: 2 * int64(maxMessage), links: make(map[state.Identity]*link)}
+	g.base, g.cut = context.WithCancel(context.Background())
 	// etcd's options: names as in the .proto, zero values left out, 64-bit
 	// numbers as strings, unknown fields ignored.
 	g.mux = runtime.NewServeMux(runtime.WithMarshalerOption(runtime.MIMEWildcard, &runtime.HTTPBodyMarshaler{
@@ -80,6 +87,15 @@ func (g *gateway) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	defer g.release(who.identity, l)
+	if websocket.IsWebSocketUpgrade(r) {
+		g.converse(w, r)
+		return
+	}
+	g.answer(w, r)
+}
+
+// answer asks grpc what the request asks. The caller's connection is held.
+func (g *gateway) answer(w http.ResponseWriter, r *http.Request) {
 	switch r.URL.Path {
 	case "/v3/watch", "/v3/lease/keepalive":
 		// These answer while their request may still be open.
@@ -128,11 +144,30 @@ func (g *gateway) release(id state.Identity, l *link) {
 	}
 }
 
-// close ends the connections. HTTP requests have ended by then.
-func (g *gateway) close() {
+// close waits for the websockets to end, breaks off those that are left when
+// ctx ends, and ends the connections. Other HTTP requests have ended by then.
+func (g *gateway) close(ctx context.Context) {
+	g.mu.Lock()
+	g.closed = true
+	g.mu.Unlock()
+	ended := make(chan struct{})
+	go func() {
+		g.talks.Wait()
+		close(ended)
+	}()
+	select {
+	case <-ended:
+	case <-ctx.Done():
+	}
+	g.cut()
+	g.unlink()
+	<-ended
+}
+
+// unlink ends the connections, and so the requests that wait for them.
+func (g *gateway) unlink() {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	g.closed = true
 	for _, l := range g.links {
 		_ = l.Close() // both ends are in this process
 	}

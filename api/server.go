@@ -201,7 +201,7 @@ func (s *Server) Stop(ctx context.Context) {
 		if err := s.web.Shutdown(ctx); err != nil {
 			_ = s.web.Close() // what is left has had its time
 		}
-		s.gateway.close()
+		s.gateway.close(ctx)
 	})
 	ending.Go(func() { s.stopGRPC(ctx, s.network) })
 	ending.Go(func() { s.stopGRPC(ctx, s.local) })

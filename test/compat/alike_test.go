@@ -18,7 +18,7 @@ var exceptions = map[string]string{
 		"nested put: etcd's check overlooks it, and when that revision is compacted etcd loses the key and dies of the next read; " +
 		"cleat says duplicate key, as etcd does everywhere else",
 	"order of leases": "LeaseLeases: etcd lists first what expires first, by its own clock; cleat lists by ID, alike on every member",
-	"pages of other sites": "OPTIONS and the Access-Control headers: etcd lets the pages of any site ask its gateway; " +
+	"pages of other sites": "OPTIONS, the Access-Control headers, the Origin of a websocket: etcd lets the pages of any site ask its gateway; " +
 		"cleat lets none, since a browser would show them the user's certificate",
 	"version": "GET /version: cleat also tells its own version, as \"cleat\"",
 	"stream by a target": "RangeStream with a sort target and no order: etcd sorts each chunk by itself and goes on behind the key that " +
