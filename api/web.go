@@ -31,8 +31,10 @@ func (s *Server) newWeb() *http.Server {
 		mux.Handle("/metrics", promhttp.HandlerFor(s.config.Gatherer, promhttp.HandlerOpts{}))
 	}
 	s.addProbes(mux)
+	// A browser shows the user's certificate to whatever page asks.
+	ownSite := http.NewCrossOriginProtection()
 	return &http.Server{
-		Handler:           refuseStrangers(mux),
+		Handler:           refuseStrangers(ownSite.Handler(mux)),
 		ConnContext:       withCaller,
 		ReadHeaderTimeout: handshakeLimit,
 		IdleTimeout:       2 * time.Minute,
