@@ -63,7 +63,7 @@ faults: build ## kill members many more times than `make test` does, and tell fo
 long: build peers ## the scenes of a day with lives as long as described, and long comparisons
 	go test -timeout 60m -count 1 ./test/session -letter
 	go test -timeout 60m -count 1 ./test/compat -run Random -ops 200000
-	go test -timeout 60m -count 1 -v ./test/crash -run JoinsLate -keys 20000000
+	go test -timeout 60m -count 1 -v ./test/crash -run JoinsLate -keys 2500000 -value 2048
 
 .PHONY: bench
 bench: build peers ## measure cleat beside etcd; writes docs/bench

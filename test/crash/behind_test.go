@@ -21,17 +21,16 @@ import (
 )
 
 var (
-	keys = flag.Int("keys", 1_000_000, "how many keys of 256 bytes a cluster holds when a machine joins it late")
+	keys       = flag.Int("keys", 1_000_000, "how many keys a cluster holds when a machine joins it late")
+	valueBytes = flag.Int("value", 256, "the bytes of their values")
 
 	// stateMemory bounds what a member may hold in memory at its highest, in
 	// bytes, however large the state is that it gives or takes.
 	stateMemory = int64(700 << 20)
 )
 
-const (
-	batchKeys  = 128 // keys of one transaction, etcd's most
-	valueBytes = 256
-)
+// batchKeys is how many keys a transaction has, etcd's most.
+const batchKeys = 128
 
 // TestAMachineThatJoinsLateIsKilledWhileItCatchesUp gives a machine a state
 // that the log no longer has, kills it now and then on its way, and lets the
@@ -111,7 +110,7 @@ func load(t testing.TB, c *clientv3.Client, n int) {
 			for from := w * batchKeys; from < n && problems[w] == nil; from += writers * batchKeys {
 				var ops []clientv3.Op
 				for i := from; i < min(n, from+batchKeys); i++ {
-					v := value{id: uint64(i), size: valueBytes - 8}
+					v := value{id: uint64(i), size: *valueBytes - 8}
 					ops = append(ops, clientv3.OpPut(fmt.Sprintf("fill/%024d", i), string(v.bytes())))
 				}
 				_, problems[w] = c.Txn(ctx).Then(ops...).Commit()
