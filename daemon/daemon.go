@@ -20,7 +20,6 @@ import (
 	"github.com/cockroachdb/pebble/v2/vfs"
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
-	"golang.org/x/sync/errgroup"
 
 	"github.com/cleatd/cleat/api"
 	"github.com/cleatd/cleat/kv"
@@ -89,7 +88,7 @@ type Daemon struct {
 	anew      chan rebirth // holds one: the member is to end and begin anew
 
 	stop context.CancelFunc // ends everything in work
-	work *errgroup.Group    // what runs as long as the member
+	work sync.WaitGroup     // what runs as long as the member
 }
 
 // Open starts a member: when it returns, the member leads its cluster and its
@@ -117,7 +116,7 @@ func newDaemon(o Options) *Daemon {
 	return &Daemon{
 		config: o.Config, reload: o.Reload, level: o.Level, log: o.Logger, version: o.Version,
 		newest: cmp.Or(o.newest, state.Format), faults: o.faults,
-		stop: func() {}, work: new(errgroup.Group),
+		stop:  func() {},
 		fatal: make(chan error, 1), anew: make(chan rebirth, 1),
 	}
 }
@@ -143,7 +142,6 @@ func (d *Daemon) begin(ctx context.Context) error {
 	d.registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	run, stop := context.WithCancel(context.WithoutCancel(ctx))
 	d.stop = stop
-	d.work, run = errgroup.WithContext(run)
 	return d.take([]step{
 		{"place the doors", d.placeDoors},
 		{"open the state", d.openState},                                   // before the log, which replays into it
@@ -277,11 +275,10 @@ func (d *Daemon) startLocal(run context.Context) error {
 // with an error ends the member, but not with ErrStopped: raft tells fail why
 // it stopped, and that is the cause to show.
 func (d *Daemon) keep(run context.Context, part string, fn func(context.Context) error) {
-	d.work.Go(func() error {
+	d.work.Go(func() {
 		if err := fn(run); err != nil && run.Err() == nil && !errors.Is(err, raft.ErrStopped) {
-			return fmt.Errorf("%s: %w", part, err)
+			d.fail(fmt.Errorf("%s: %w", part, err))
 		}
-		return nil
 	})
 }
 

@@ -73,7 +73,7 @@ func (d *Daemon) end(ctx context.Context) error {
 		d.server.Stop(ctx)
 	}
 	d.stop() // leader work ends while proposals still pass
-	errs = append(errs, d.work.Wait())
+	d.work.Wait()
 	if d.node != nil {
 		errs = append(errs, d.node.Shutdown(ctx))
 	}

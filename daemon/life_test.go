@@ -12,6 +12,7 @@ import (
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -163,4 +164,14 @@ func successor(t *testing.T, o Options) *life {
 		t.Fatal(err)
 	}
 	return begin(t, next)
+}
+
+// Its other parts may go on for as long as nobody stops them.
+func TestAPartThatFailsEndsTheMember(t *testing.T) {
+	l := begin(t, options(t, shortDir(t)))
+	broken := errors.New("broken")
+	l.d.keep(t.Context(), "a part", func(context.Context) error { return broken })
+	if err := l.fall(); !errors.Is(err, broken) || !strings.Contains(err.Error(), "a part") {
+		t.Errorf("the member ended with %v", err)
+	}
 }

@@ -65,9 +65,6 @@ func (d *Daemon) beginAnew(ctx context.Context, next rebirth) error {
 
 // live returns when the member is to end, for good or to begin anew.
 func (d *Daemon) live(ctx context.Context, hangup <-chan os.Signal) (next rebirth, err error) {
-	ended := make(chan error, 1)
-	work := d.work
-	go func() { ended <- work.Wait() }() // ends with the work, which Close stops
 	for {
 		select {
 		case <-ctx.Done():
@@ -75,8 +72,6 @@ func (d *Daemon) live(ctx context.Context, hangup <-chan os.Signal) (next rebirt
 			return rebirth{}, nil
 		case err := <-d.fatal:
 			return rebirth{}, d.withMend(err)
-		case err := <-ended:
-			return rebirth{}, fmt.Errorf("a part of the daemon ended: %w", err)
 		case next := <-d.anew:
 			return next, nil
 		case <-hangup:
