@@ -27,9 +27,6 @@ type members struct{ *Daemon }
 
 var _ api.Members = members{}
 
-// maxLearners is how many members may be learners for good; etcd's default.
-const maxLearners = 1
-
 // List shows rows as this member has them.
 func (m members) List() []*pb.Member {
 	learns := map[uint64]bool{}
@@ -55,15 +52,6 @@ func (m members) Add(ctx context.Context, peerURLs []string, learner bool) (*pb.
 	if err := m.node.Sync(ctx); err != nil {
 		return nil, err
 	}
-	learners := 0
-	for _, row := range m.machine.Members() {
-		if row.Learner {
-			learners++
-		}
-	}
-	if learner && learners >= maxLearners {
-		return nil, rpctypes.ErrGRPCTooManyLearners
-	}
 	row := state.Member{ID: newID(), PeerURLs: peerURLs, Learner: learner, Reserved: true}
 	if err := m.propose(ctx, state.MemberAddCommand(selfIdentity, row)); err != nil {
 		return nil, err
@@ -80,6 +68,8 @@ func (m members) propose(ctx context.Context, command []byte) error {
 		return rpctypes.ErrGRPCPeerURLExist
 	case errors.Is(err, state.ErrMemberExists):
 		return rpctypes.ErrGRPCMemberExist
+	case errors.Is(err, state.ErrTooManyLearners):
+		return rpctypes.ErrGRPCTooManyLearners
 	case errors.Is(err, state.ErrMemberNotFound), errors.Is(err, state.ErrMemberRemoved):
 		return rpctypes.ErrGRPCMemberNotFound
 	}

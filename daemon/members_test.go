@@ -6,11 +6,15 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
 	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
 	clientv3 "go.etcd.io/etcd/client/v3"
+	"golang.org/x/sync/errgroup"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
 
 	"github.com/cleatd/cleat/admin"
 )
@@ -225,5 +229,91 @@ func TestARemovalThatWouldLoseTheQuorumLeavesNoTrace(t *testing.T) {
 		if row, known := l.d.machine.Member(id); !known || row.Leaving {
 			t.Errorf("its row: %+v, %v", row, known)
 		}
+	}
+}
+
+// The limit counts who is to stay a learner: not who is to vote.
+func TestOneMemberMayBeALearnerForGood(t *testing.T) {
+	one, two := begin(t, advertised(t, "one")), begin(t, advertised(t, "two"))
+	by := one.invite(&admin.InviteRequest{Learner: true, Uses: 3})
+	learner := hexID(two.join(by))
+
+	three := begin(t, advertised(t, "three"))
+	_, err := three.administer().Join(within(t), &admin.JoinRequest{Token: by.Token, Address: by.Address})
+	if status.Code(err) != codes.FailedPrecondition || !strings.Contains(err.Error(), "no more than 1 learner") || !strings.Contains(err.Error(), learner) {
+		t.Errorf("a second learner joins: %v", err)
+	}
+	if _, err := three.client.Put(within(t), "k", "v"); err != nil {
+		t.Errorf("who was refused does not go on as it was: %v", err)
+	}
+
+	four := begin(t, advertised(t, "four"))
+	four.join(one.invite(&admin.InviteRequest{}))
+	four.voter()
+	if list := one.list(); len(list) != 3 || !list["two"].learner || list["four"].learner {
+		t.Errorf("members: %v", list)
+	}
+}
+
+// Two that were let in before either arrived are told apart by the state.
+func TestOfTwoLearnersThatJoinAtOnceOneIsTakenIn(t *testing.T) {
+	one := begin(t, advertised(t, "one"))
+	by := one.invite(&admin.InviteRequest{Learner: true, Uses: 2})
+	both := []*life{begin(t, advertised(t, "two")), begin(t, advertised(t, "three"))}
+	token, err := readToken(by.Token)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, l := range both {
+		if _, err := l.d.askIn(within(t), token, by.Address, ""); err != nil {
+			t.Fatal(err)
+		}
+	}
+	anew := func(l *life) {
+		l.d.anew <- rebirth{"joining", func() error { return l.d.dir.take(l.d.config.RaftLog) }}
+	}
+	anew(both[0])
+	one.reports(func(*admin.StatusResponse) error {
+		if list := one.list(); list["two"] == nil {
+			return fmt.Errorf("members: %v", list)
+		}
+		return nil
+	})
+	anew(both[1])
+	if err := both[1].fall(); !errors.Is(err, ErrConfig) || !strings.Contains(err.Error(), "no more than 1 learner") {
+		t.Errorf("the second ended with %v", err)
+	}
+	if list := one.list(); len(list) != 2 {
+		t.Errorf("members: %v", list)
+	}
+}
+
+func TestJoinsQueueBesideALearnerThatHasNotCome(t *testing.T) {
+	one := begin(t, advertised(t, "one"))
+	if _, err := one.client.MemberAddAsLearner(within(t), []string{"https://later:2380"}); err != nil {
+		t.Fatal(err)
+	}
+	by := one.invite(&admin.InviteRequest{Uses: 4})
+	var joins errgroup.Group
+	var newcomers []*life
+	for _, name := range []string{"two", "three", "four", "five"} {
+		l := begin(t, advertised(t, name))
+		calls := l.administer()
+		newcomers = append(newcomers, l)
+		joins.Go(func() error {
+			_, err := calls.Join(within(t), &admin.JoinRequest{Token: by.Token, Address: by.Address})
+			return err
+		})
+	}
+	if err := joins.Wait(); err != nil {
+		t.Fatal(err)
+	}
+	for _, l := range newcomers {
+		l.reports(func(s *admin.StatusResponse) error {
+			if m := one.list()[l.d.config.Name]; m == nil || m.learner || s.MemberId != m.id || s.Raft.Leader == 0 {
+				return fmt.Errorf("%s is %+v to the others", l.d.config.Name, m)
+			}
+			return nil
+		})
 	}
 }

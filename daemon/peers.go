@@ -4,10 +4,12 @@ package daemon
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net"
 	"net/url"
 	"slices"
+	"strings"
 	"time"
 
 	"google.golang.org/grpc"
@@ -55,7 +57,28 @@ func (d *Daemon) admissible(ctx context.Context, r *admin.AdmitRequest, info pki
 				"the name %q is member %s's already: give the machine another with --name, or remove that member first", r.Name, hexID(m.ID))
 		}
 	}
+	if others := d.learnersBeside(info.Member); info.Role == pki.RoleLearner && len(others) >= state.MaxLearners {
+		return tooManyLearners(codes.FailedPrecondition, others)
+	}
 	return nil
+}
+
+// learnersBeside are the members for good without a vote, but for one. They are
+// asked for early, to spare a machine the way; what counts is the state's word
+// when it arrives, since others may join meanwhile.
+func (d *Daemon) learnersBeside(id uint64) []string {
+	var found []string
+	for _, m := range d.machine.Members() {
+		if m.Learner && m.ID != id {
+			found = append(found, hexID(m.ID))
+		}
+	}
+	return found
+}
+
+func tooManyLearners(code codes.Code, others []string) error {
+	return status.Errorf(code, "the cluster takes no more than %d learner, and has %s: promote that member or remove it first, or invite this machine without --learner",
+		state.MaxLearners, strings.Join(others, ", "))
 }
 
 // arrivals answers other members.
@@ -91,7 +114,11 @@ func (d arrivals) Arrive(ctx context.Context, r *admin.ArriveRequest) (*admin.Ar
 	}
 	_ = back.Close() // it was only to be seen
 	m := state.Member{ID: id, Name: r.Name, PeerURLs: r.PeerUrls, ClientURLs: r.ClientUrls, Learner: r.Learner, Format: r.Format}
-	if _, err := committed(d.node.Propose(ctx, state.MemberSetCommand(selfIdentity, m))); err != nil {
+	_, err = committed(d.node.Propose(ctx, state.MemberSetCommand(selfIdentity, m)))
+	switch {
+	case errors.Is(err, state.ErrTooManyLearners):
+		return nil, tooManyLearners(codes.ResourceExhausted, d.learnersBeside(id))
+	case err != nil:
 		return nil, status.Errorf(codes.FailedPrecondition, "member %s: %v", hexID(id), err)
 	}
 	// One that is listed may have moved before it got to know anybody but us.
@@ -153,7 +180,7 @@ func (d *Daemon) arrive(ctx context.Context) error {
 		cancel()
 		switch status.Code(err) {
 		case codes.OK:
-		case codes.PermissionDenied, codes.InvalidArgument, codes.AlreadyExists, codes.OutOfRange:
+		case codes.PermissionDenied, codes.InvalidArgument, codes.AlreadyExists, codes.OutOfRange, codes.ResourceExhausted:
 			return fmt.Errorf("%w: the cluster does not take this member in: %s", ErrConfig, status.Convert(err).Message())
 		default:
 			if ctx.Err() == nil {

@@ -31,7 +31,14 @@ var (
 	ErrMemberNotFound = errors.New("state: member not found")
 	// ErrMemberRemoved: the member was removed, and ids are never used again.
 	ErrMemberRemoved = errors.New("state: member was removed")
+	// ErrTooManyLearners: there are MaxLearners already.
+	ErrTooManyLearners = errors.New("state: too many learners")
 )
+
+// MaxLearners is how many members may be learners for good, those included who
+// are announced; etcd's default. Who is to vote once it has caught up is none.
+// Whatever is replayed must meet the same number.
+const MaxLearners = 1
 
 // Member is one row of the table.
 type Member struct {
@@ -60,7 +67,8 @@ func MemberAddCommand(id Identity, m Member) []byte { return memberCommand(kindM
 // MemberSetCommand returns the command that writes a member's row, or replaces
 // it but for Leaving and Learner: one that has come stays what it is, and one that was
 // announced as a learner comes as one. The result is ErrMemberRemoved,
-// ErrMemberName, ErrPeerURL or ErrFormat if that stands against it.
+// ErrMemberName, ErrPeerURL, ErrTooManyLearners or ErrFormat if that stands
+// against it.
 func MemberSetCommand(id Identity, m Member) []byte { return memberCommand(kindMemberSet, id, m) }
 
 func memberCommand(k kind, id Identity, m Member) []byte {
@@ -176,6 +184,9 @@ func (a *applier) memberSet(body []byte, fresh bool) (Reply, error) {
 		m.Learner = m.Learner || was.Learner
 	case known:
 		m.Learner = was.Learner
+	}
+	if m.Learner && !was.Learner && len(t.learners()) >= MaxLearners {
+		return Reply{}, ErrTooManyLearners
 	}
 	m.Leaving = was.Leaving
 	return a.changed(func() { a.batch.Set(tableMember, memberKey(id), encodeMember(m)) })
@@ -323,6 +334,17 @@ func (t *roll) mayHave(m Member) error {
 		}
 	}
 	return nil
+}
+
+// learners are those who are to stay what they are.
+func (t *roll) learners() []uint64 {
+	var found []uint64
+	for id, m := range t.members {
+		if m.Learner {
+			found = append(found, id)
+		}
+	}
+	return found
 }
 
 // reload takes over what the store has. It must be called again whenever the

@@ -27,6 +27,9 @@ func TestMembersAreWhatWasAgreed(t *testing.T) {
 		{"come", MemberSetCommand(root, come), nil},
 		{"a taken name", MemberSetCommand(root, Member{ID: 3, Name: "one"}), ErrMemberName},
 		{"a taken URL", MemberSetCommand(root, Member{ID: 3, Name: "three", PeerURLs: one.PeerURLs}), ErrPeerURL},
+		{"a second learner", MemberSetCommand(root, Member{ID: 3, Name: "three", Learner: true}), ErrTooManyLearners},
+		{"a second learner announced", MemberAddCommand(root, Member{ID: 3, Learner: true, Reserved: true}), ErrTooManyLearners},
+		{"the learner again", MemberSetCommand(root, come), nil},
 		{"promoted, who is unknown", MemberPromoteCommand(root, 3), ErrMemberNotFound},
 	} {
 		changed := m.MembersChanged()

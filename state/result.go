@@ -47,6 +47,7 @@ var resultErrors = []error{
 	ErrMemberRemoved,
 	ErrFormat,
 	ErrCorrupt,
+	ErrTooManyLearners,
 }
 
 // Reply is what a command answers.
