@@ -49,11 +49,12 @@ type Options struct {
 	faults faults
 }
 
-// faults stand between the member and its disk in tests. The zero value is
-// none.
+// faults stand between the member and its disk in tests, and between it and
+// what it is told. The zero value is none.
 type faults struct {
 	state vfs.FS
 	raft  func(*raft.Config)
+	stays bool // when it is removed
 }
 
 // Daemon is one running member.

@@ -110,7 +110,18 @@ func (l *life) voter() {
 // three begins a cluster of three voters.
 func three(t *testing.T) []*life {
 	t.Helper()
-	members := []*life{begin(t, advertised(t, "one")), begin(t, advertised(t, "two")), begin(t, advertised(t, "three"))}
+	return threeOf(t, func(*Options) {})
+}
+
+// threeOf is three, of members that are not as usual.
+func threeOf(t *testing.T, change func(*Options)) []*life {
+	t.Helper()
+	var members []*life
+	for _, name := range []string{"one", "two", "three"} {
+		o := advertised(t, name)
+		change(&o)
+		members = append(members, begin(t, o))
+	}
 	by := members[0].invite(&admin.InviteRequest{Uses: 2})
 	for _, l := range members[1:] {
 		l.join(by)

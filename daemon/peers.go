@@ -206,6 +206,9 @@ func (d *Daemon) listed() bool {
 // removed is told that the cluster goes on without this member, perhaps more
 // than once. Whoever asked for that here is answered first.
 func (d *Daemon) removed() {
+	if d.faults.stays {
+		return
+	}
 	d.dismissed.Store(true)
 	go d.leave()
 }
