@@ -55,7 +55,7 @@ type Services struct {
 type Door struct {
 	log     *slog.Logger
 	metrics *metrics
-	links   links
+	links   *links
 
 	opened  chan struct{} // closed by Open: trust is there
 	trust   Trust
@@ -83,12 +83,12 @@ var _ raft.Network = (*Door)(nil)
 // in, until Open.
 func New(log *slog.Logger, registry prometheus.Registerer) *Door {
 	d := &Door{
-		log: log, opened: make(chan struct{}),
+		log: log, opened: make(chan struct{}), links: newLinks(),
 		streams: make(chan net.Conn), calls: newHandoff(), joins: newHandoff(),
 		places: make(chan struct{}, handshakes), clients: map[target]*client{},
 	}
 	d.life, d.end = context.WithCancel(context.Background())
-	d.metrics = newMetrics(registry, &d.links)
+	d.metrics = newMetrics(registry, d.links)
 	return d
 }
 

@@ -7,6 +7,7 @@ import (
 	"crypto/x509"
 	"net"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -58,12 +59,17 @@ func (l *link) Close() error {
 	return l.raw.Close()
 }
 
-// links are the connections that there are. The zero value has none.
+// links are the connections that there are.
 type links struct {
+	expired atomic.Int64  // connections that lived until their certificate's end
+	added   chan struct{} // holds one: there is a new connection
+
 	mu     sync.Mutex
-	all    map[*link]bool
-	closed bool
+	all    map[*link]bool // under mu
+	closed bool           // under mu
 }
+
+func newLinks() *links { return &links{added: make(chan struct{}, 1), all: map[*link]bool{}} }
 
 // add also sets the end of the connection's life.
 func (s *links) add(l *link) error {
@@ -72,12 +78,16 @@ func (s *links) add(l *link) error {
 	if s.closed {
 		return net.ErrClosed
 	}
-	if s.all == nil {
-		s.all = map[*link]bool{}
-	}
 	s.all[l], l.set = true, s
 	if !l.until.IsZero() {
-		l.cut = time.AfterFunc(time.Until(l.until), func() { _ = l.Close() })
+		l.cut = time.AfterFunc(time.Until(l.until), func() {
+			s.expired.Add(1)
+			_ = l.Close()
+		})
+	}
+	select {
+	case s.added <- struct{}{}:
+	default: // told already
 	}
 	return nil
 }
@@ -105,6 +115,13 @@ func (s *links) find(fits func(*link) bool) []*link {
 }
 
 func (s *links) count(fits func(*link) bool) int { return len(s.find(fits)) }
+
+// succeeded says that there is a newer connection in the place of one.
+func (s *links) succeeded(old *link) bool {
+	return s.count(func(l *link) bool {
+		return l.dialed && l.member == old.member && l.protocol == old.protocol && l.opened.After(old.opened)
+	}) > 0
+}
 
 // age takes a connection out of those that get stale.
 func (s *links) age(l *link) {
@@ -138,14 +155,9 @@ func (s *links) next() *link {
 	return first
 }
 
-const (
-	// remakeLook is how often connections are looked at, at most: lives of
-	// certificates are days.
-	remakeLook = time.Second
-	// remakeGap is left between one connection and the next, so that never more
-	// than one is missing.
-	remakeGap = 50 * time.Millisecond
-)
+// remakeLook is how often connections are looked at, at most: lives of
+// certificates are days. As long is one waited for in the place of another.
+const remakeLook = time.Second
 
 // remake replaces connections before their certificates end, one at a time:
 // one that carries calls is no longer given new ones, and one that carries raft
@@ -157,7 +169,7 @@ func (d *Door) remake() {
 			if wait = min(wait, time.Until(l.stale())); wait <= 0 {
 				d.log.Debug("peer door: connection made anew", "member", memberText(l.member), "protocol", l.protocol)
 				d.replace(l)
-				wait = remakeGap
+				continue
 			}
 		}
 		select {
@@ -170,8 +182,25 @@ func (d *Door) remake() {
 
 func (d *Door) replace(l *link) {
 	if l.protocol == callProtocol {
-		d.retire(l)
+		d.retire(l) // it lasts as long as its calls; nothing is missing
 		return
 	}
 	_ = l.Close()
+	d.awaitSuccessor(l)
+}
+
+// awaitSuccessor waits for raft to dial again, so that no more than one
+// connection is missing, but not forever: it need not, and others get stale.
+func (d *Door) awaitSuccessor(l *link) {
+	enough := time.NewTimer(min(remakeLook, time.Until(l.until)/4))
+	defer enough.Stop()
+	for !d.links.succeeded(l) {
+		select {
+		case <-d.links.added:
+		case <-enough.C:
+			return
+		case <-d.life.Done():
+			return
+		}
+	}
 }

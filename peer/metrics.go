@@ -16,8 +16,11 @@ func newMetrics(registry prometheus.Registerer, l *links) *metrics {
 			ConstLabels: prometheus.Labels{"direction": direction},
 		}, func() float64 { return float64(l.count(func(l *link) bool { return l.dialed == dialed })) })
 	}
+	expired := prometheus.NewCounterFunc(prometheus.CounterOpts{
+		Name: "cleat_peer_expired_total", Help: "Connections that were cut because a certificate ended before they were made anew.",
+	}, func() float64 { return float64(l.expired.Load()) })
 	if registry != nil {
-		registry.MustRegister(m.refused, open(true, "out"), open(false, "in"))
+		registry.MustRegister(m.refused, expired, open(true, "out"), open(false, "in"))
 	}
 	return m
 }
