@@ -4,13 +4,12 @@ package daemon
 
 import (
 	"errors"
+	"fmt"
 	"io"
 	"net"
 	"os"
 	"testing"
 	"time"
-
-	dto "github.com/prometheus/client_model/go"
 
 	"github.com/cleatd/cleat/admin"
 	"github.com/cleatd/cleat/raft"
@@ -79,22 +78,26 @@ func TestWhoWasRemovedIsCutOffEvenIfItStays(t *testing.T) {
 
 // unconnected returns an error while the member has a connection to any other.
 func (l *life) unconnected() error {
-	families, err := l.d.registry.Gather()
-	if err != nil {
-		return err
-	}
-	for _, f := range families {
-		if f.GetName() == "cleat_peer_connections" && count(f) > 0 {
-			return errors.New(f.String())
-		}
+	if n := l.metric("cleat_peer_connections"); n != 0 {
+		return fmt.Errorf("%v connections", n)
 	}
 	return nil
 }
 
-func count(f *dto.MetricFamily) float64 {
+// metric is a counter or gauge of a member, the sum of all its labels.
+func (l *life) metric(name string) float64 {
+	l.t.Helper()
+	families, err := l.d.registry.Gather()
+	if err != nil {
+		l.t.Fatal(err)
+	}
 	sum := 0.0
-	for _, m := range f.Metric {
-		sum += m.GetGauge().GetValue()
+	for _, f := range families {
+		for _, m := range f.Metric {
+			if f.GetName() == name {
+				sum += m.GetGauge().GetValue() + m.GetCounter().GetValue()
+			}
+		}
 	}
 	return sum
 }
