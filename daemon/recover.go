@@ -75,16 +75,30 @@ func (d *Daemon) recoverDir() (r Recovered, err error) {
 
 func (d *Daemon) forceNewCluster(r *Recovered) error {
 	r.Cluster = newID()
-	for _, m := range d.machine.Members() {
+	last := &remembering{machine: machine{d.machine}}
+	done, err := raft.Recover(raft.Config{
+		Dir: filepath.Join(d.dir.path, "raft"), Member: r.Member, Log: d.config.RaftLog, Logger: d.log,
+	}, last, state.RecoverCommand(r.Cluster, r.Member))
+	r.Unconfirmed = done.Last - min(done.Applied, done.Last)
+	for _, m := range last.members {
 		if m.ID != r.Member {
 			r.Others = append(r.Others, m)
 		}
 	}
-	done, err := raft.Recover(raft.Config{
-		Dir: filepath.Join(d.dir.path, "raft"), Member: r.Member, Log: d.config.RaftLog, Logger: d.log,
-	}, machine{d.machine}, state.RecoverCommand(r.Cluster, r.Member))
-	r.Unconfirmed = done.Last - min(done.Applied, done.Last)
 	return err
+}
+
+// remembering knows the members as they were before the newest entry. The
+// newest of a recovery makes the others none; before the log was applied, the
+// state may not have heard of them.
+type remembering struct {
+	machine
+	members []state.Member
+}
+
+func (r *remembering) Apply(entries []raft.Entry) [][]byte {
+	r.members = r.Members()
+	return r.machine.Apply(entries)
 }
 
 // renameCluster makes the directory that of a member which made its cluster.
