@@ -34,12 +34,18 @@ func advertised(t *testing.T, name string) Options {
 // administer returns the administrator's calls to a member.
 func (l *life) administer() admin.AdminClient {
 	l.t.Helper()
+	return admin.NewAdminClient(l.connection())
+}
+
+// connection is a plain one to the member's socket.
+func (l *life) connection() *grpc.ClientConn {
+	l.t.Helper()
 	conn, err := grpc.NewClient("unix://"+l.d.config.Socket, grpc.WithTransportCredentials(insecure.NewCredentials()))
 	if err != nil {
 		l.t.Fatal(err)
 	}
 	l.t.Cleanup(func() { _ = conn.Close() })
-	return admin.NewAdminClient(conn)
+	return conn
 }
 
 func within(t *testing.T) context.Context {
