@@ -97,10 +97,13 @@ func openLog(c *Config) (logStore, error) {
 		open = openBoltLog
 	}
 	s, err := open(c)
-	if err != nil || c.faults.log == nil {
-		return s, err
+	if err != nil {
+		return nil, err
 	}
-	return c.faults.log(s), nil
+	if s = keeping(s); c.faults.log != nil {
+		s = c.faults.log(s)
+	}
+	return s, nil
 }
 
 func openBoltLog(c *Config) (logStore, error) { return openBolt(logPath(c)) }

@@ -32,6 +32,9 @@ import (
 // It waits for a leader as long as ctx allows. ErrNoLeader and ErrStopped say
 // why it gave up.
 func (n *Node) Sync(ctx context.Context) error {
+	if !readsConfirmed {
+		return nil
+	}
 	for {
 		l, err := n.awaitLeader(ctx)
 		if err != nil {

@@ -57,7 +57,7 @@ func (h *Hub) takeLocked(c *Cursor) Delivery {
 	if len(c.pending) > 0 {
 		c.group.readyLocked(c)
 	}
-	return h.deliverLocked(c, events)
+	return h.deliverLocked(c, inOrder(events))
 }
 
 func (h *Hub) deliverLocked(c *Cursor, events []*Event) Delivery {
