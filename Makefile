@@ -16,6 +16,9 @@ WHOLE := ./test/...
 UNITS  = $(shell go list ./... | grep -v /test/)
 RACE   = $(shell sh packaging/dev/setup.sh race)
 
+# Only root can run the fault tests, and their programs take minutes to build.
+FAULTY = $(if $(filter 0,$(shell id -u)),faulty)
+
 .PHONY: help
 help: ## list the targets
 	@awk -F ': .*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
@@ -41,6 +44,10 @@ peers: setup ## build the real etcd, etcdctl and etcdutl that tests compare with
 	cd test/peers && CGO_ENABLED=0 GOFLAGS=-buildvcs=false go build -o ../../.build/peers/ tool
 	ln -sf server .build/peers/etcd
 
+.PHONY: faulty
+faulty: setup ## build the programs of the fault tests: with a clock that jumps, and with a rule broken
+	sh packaging/dev/faulty.sh '$(TAGS)'
+
 .PHONY: check
 check: setup ## gofmt, vet and staticcheck
 	@unformatted=$$(gofmt -l $$(git ls-files '*.go')); test -z "$$unformatted" || { echo "gofmt these: $$unformatted"; exit 1; }
@@ -49,15 +56,16 @@ check: setup ## gofmt, vet and staticcheck
 	.build/tools/staticcheck -tags $(TAGS) ./...
 
 .PHONY: test
-test: build peers check ## everything that must pass
+test: build peers check $(FAULTY) ## everything that must pass
 	go test $(RACE) -timeout 15m $(UNITS)
 	go test -timeout 15m $(WHOLE)
 	@sh packaging/dev/setup.sh missing
 
 .PHONY: faults
-faults: build ## kill members many more times than `make test` does, and tell for how long nobody could write
+faults: build faulty ## break members, disks, clocks and network for longer than `make test` does, and tell for how long nobody could write
 	go test -timeout 60m -count 1 ./test/crash -run Writ -kills 500
 	go test -timeout 30m -count 1 -v ./test/crash -run 'LeadersDie|RollingRestart' -failovers 50
+	go test -timeout 30m -count 1 -v ./test/faults -for 10m
 
 .PHONY: long
 long: build peers ## the scenes of a day with lives as long as described, and long comparisons

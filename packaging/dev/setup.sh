@@ -7,6 +7,7 @@
 #   setup.sh missing   say which tests did not run for lack of it
 set -eu
 cd "$(dirname "$0")/../.."
+PATH=$PATH:/usr/sbin:/sbin # where not every user looks
 want_go=$(sed -n 's/^go //p' go.mod)
 
 # need PROGRAM PACKAGE: the programs that tests run, and where they come from.
@@ -17,6 +18,8 @@ needs() {
 		curl curl
 		etcdctl etcd-client
 		systemd-socket-activate systemd
+		ip iproute2
+		nft nftables
 	END
 }
 
@@ -79,6 +82,9 @@ missing)
 	if [ -n "$packages" ]; then
 		echo "Not all tests ran. These packages bring the rest:"
 		echo "  sudo apt-get install $packages"
+	fi
+	if [ "$(id -u)" != 0 ]; then
+		echo "Not all tests ran: small disks, network namespaces and clocks that jump are for root."
 	fi
 	;;
 *)
