@@ -55,7 +55,8 @@ func withRaft(t testing.TB) func(*Config) {
 			return err
 		}
 		keeper := lease.NewKeeper(c.Machine.Leases(), lease.KeeperOptions{
-			Expire: func(ctx context.Context, refs []lease.Ref) error { return propose(ctx, state.ExpireCommand(refs)) },
+			Confirm: node.Confirm,
+			Expire:  func(ctx context.Context, refs []lease.Ref) error { return propose(ctx, state.ExpireCommand(refs)) },
 			Checkpoint: func(ctx context.Context, left map[lease.Ref]int64) error {
 				return propose(ctx, state.CheckpointCommand(left))
 			},

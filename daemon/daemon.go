@@ -207,7 +207,7 @@ func (d *Daemon) openState() error {
 		return fmt.Errorf("%w: data directory %s: %w", ErrConfig, d.dir.path, err)
 	}
 	d.keeper = lease.NewKeeper(leases, lease.KeeperOptions{
-		Expire: d.proposeExpiry, Checkpoint: d.proposeCheckpoint, Logger: d.log, Registerer: d.registry,
+		Confirm: d.confirm, Expire: d.proposeExpiry, Checkpoint: d.proposeCheckpoint, Logger: d.log, Registerer: d.registry,
 	})
 	return nil
 }

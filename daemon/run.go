@@ -140,6 +140,8 @@ func (d *Daemon) collect(ctx context.Context) error {
 	}
 }
 
+func (d *Daemon) confirm(ctx context.Context) error { return d.node.Confirm(ctx) }
+
 func (d *Daemon) proposeExpiry(ctx context.Context, refs []lease.Ref) error {
 	_, err := committed(d.node.Propose(ctx, state.ExpireCommand(refs)))
 	return err

@@ -32,7 +32,7 @@ func leading(b *testing.B, leases int, ttl func(i int) int64) (*Table, *Keeper, 
 	b.Helper()
 	table, err := Load(nowhere{}, nil)
 	must(b, err)
-	k := NewKeeper(table, KeeperOptions{Expire: func(_ context.Context, refs []Ref) error {
+	k := NewKeeper(table, KeeperOptions{Confirm: leads, Expire: func(_ context.Context, refs []Ref) error {
 		for _, r := range refs {
 			if _, err := table.Revoke(nowhere{}, r.ID); err != nil {
 				return err

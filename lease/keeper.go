@@ -28,6 +28,9 @@ const (
 
 // KeeperOptions are what a [Keeper] needs; Logger and Registerer may be nil.
 //
+// Confirm returns nil once it is certain that no other member has led since it
+// was called.
+//
 // Expire and Checkpoint propose a command and return when this member has
 // applied it. A lease may be revoked before that, and its ID granted again: the
 // command must leave alone what [Table.Holds] denies. An expiry that gave up is tried
@@ -35,6 +38,7 @@ const (
 // member leads: a renewal could then be recorded before the checkpoint that it
 // undoes.
 type KeeperOptions struct {
+	Confirm    func(ctx context.Context) error
 	Expire     func(ctx context.Context, refs []Ref) error
 	Checkpoint func(ctx context.Context, remaining map[Ref]int64) error
 	Logger     *slog.Logger

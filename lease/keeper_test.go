@@ -32,7 +32,10 @@ type member struct {
 	fault       error         // a proposal fails with it
 	hold        chan struct{} // a proposal waits until it is closed
 	held        int           // proposals that wait
+	deposed     error         // why it cannot confirm that it leads
 }
+
+func leads(context.Context) error { return nil }
 
 func newMember(t testing.TB) *member {
 	m := &member{t: t, disk: newDisk(), expired: make(map[int64]time.Time)}
@@ -46,6 +49,7 @@ func (m *member) open() {
 	m.table = load(m.t, m.disk)
 	m.metrics = prometheus.NewRegistry()
 	m.keeper = NewKeeper(m.table, KeeperOptions{
+		Confirm:    func(context.Context) error { return m.deposed },
 		Expire:     m.expire,
 		Checkpoint: m.checkpoint,
 		Logger:     slog.New(slog.NewTextHandler(m.t.Output(), nil)),
@@ -442,6 +446,19 @@ func TestRenewalThatCannotBeRecordedIsNotPromised(t *testing.T) {
 		if last := m.checkpoints[len(m.checkpoints)-1]; last[1] != 3600 {
 			t.Errorf("last checkpoint %v, want the whole time", last)
 		}
+	})
+}
+
+func TestADeposedMemberPromisesNoRenewal(t *testing.T) {
+	story(t, func(t *testing.T, m *member) {
+		m.grant(1, 10)
+		defer m.lead()()
+		m.deposed = errors.New("another leads")
+		_, err := m.renew(1)
+		wantErr(t, err, ErrNotLeading)
+		m.deposed = nil
+		_, err = m.renew(1)
+		must(t, err)
 	})
 }
 

@@ -13,13 +13,22 @@ import (
 // applied yet: Renew waits for that, so that who learns that a lease is gone
 // finds its keys gone too, and returns [ErrNotFound]. If the state holds a
 // checkpoint, the renewal is recorded there before Renew returns: the next
-// leader must not start from the checkpoint. It fails with [ErrNotLeading]
-// when this member does not lead, or stops to, and with ctx's error.
+// leader must not start from the checkpoint.
+//
+// A member that was stopped, or cut off, may believe that it leads while
+// another measures the lease's time already. So leadership is confirmed after
+// the renewal: whoever leads next begins with the whole TTL after it.
+//
+// Renew fails with [ErrNotLeading] when this member does not lead, or stops
+// to, and with ctx's error.
 func (k *Keeper) Renew(ctx context.Context, id int64) (ttl int64, err error) {
 	for {
 		ttl, pending, err := k.renew(ctx, id)
+		if pending == nil && err == nil {
+			return ttl, k.confirm(ctx)
+		}
 		if pending == nil {
-			return ttl, err
+			return 0, err
 		}
 		select {
 		case <-pending.done:
@@ -32,6 +41,17 @@ func (k *Keeper) Renew(ctx context.Context, id int64) (ttl int64, err error) {
 			return 0, ErrNotFound
 		}
 	}
+}
+
+func (k *Keeper) confirm(ctx context.Context) error {
+	err := k.options.Confirm(ctx)
+	switch {
+	case err == nil:
+		return nil
+	case ctx.Err() != nil:
+		return ctx.Err()
+	}
+	return fmt.Errorf("%w: %w", ErrNotLeading, err)
 }
 
 // pending is what a renewal must wait for.

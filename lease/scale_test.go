@@ -43,7 +43,7 @@ func newEstate(t testing.TB) *estate {
 	var err error
 	e.table, err = Load(&e.disk, nil)
 	must(t, err)
-	e.keeper = NewKeeper(e.table, KeeperOptions{Expire: e.expire, Checkpoint: e.checkpoint})
+	e.keeper = NewKeeper(e.table, KeeperOptions{Confirm: leads, Expire: e.expire, Checkpoint: e.checkpoint})
 	return e
 }
 

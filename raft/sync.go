@@ -63,6 +63,18 @@ func (n *Node) readIndex(ctx context.Context, l *leadership) (uint64, error) {
 	return n.await(ctx, n.rounds.join())
 }
 
+// Confirm makes sure that this member leads, and that nobody has led in its
+// place since the call began. What it did as the leader until then, any later
+// leader comes after. It fails with ErrNoLeader, ErrStopped, or ctx's error.
+func (n *Node) Confirm(ctx context.Context) error {
+	l, _ := n.reign.current()
+	if !l.isReady() {
+		return fmt.Errorf("%w: %s does not lead", ErrNoLeader, n.id)
+	}
+	_, err := n.readIndex(ctx, l)
+	return err
+}
+
 func (n *Node) await(ctx context.Context, r *round) (uint64, error) {
 	select {
 	case <-r.done:

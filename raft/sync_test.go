@@ -180,3 +180,18 @@ func TestSyncGivesUpWithItsContext(t *testing.T) {
 		t.Errorf("propose: %v, want ErrNoLeader", err)
 	}
 }
+
+func TestOnlyTheLeaderConfirmsThatItLeads(t *testing.T) {
+	c := three(t)
+	leader := c.leader()
+	if err := leader.Confirm(patience(t)); err != nil {
+		t.Errorf("the leader: %v", err)
+	}
+	if err := c.others(leader.config.Member)[0].Confirm(patience(t)); !errors.Is(err, ErrNoLeader) {
+		t.Errorf("a follower: %v, want ErrNoLeader", err)
+	}
+	c.part(leader.config.Member, c.ids(), true)
+	if err := leader.Confirm(patience(t)); !errors.Is(err, ErrNoLeader) { // it believes still that it leads
+		t.Errorf("a leader that is cut off: %v, want ErrNoLeader", err)
+	}
+}
