@@ -45,10 +45,18 @@ type testServer struct {
 // configuration first.
 func startServer(t testing.TB, change func(*Config)) *testServer {
 	t.Helper()
+	return startServerOn(t, kv.Options{}, change)
+}
+
+// startServerOn is startServer on a store with options, which may put it on a
+// disk that has faults.
+func startServerOn(t testing.TB, options kv.Options, change func(*Config)) *testServer {
+	t.Helper()
 	logs := &logBuffer{}
 	log := slog.New(slog.NewTextHandler(logs, nil))
 	fatal := func(err error) { t.Errorf("fatal: %v", err) }
-	store, err := kv.Open(kv.Options{Dir: t.TempDir(), Logger: log, Fatal: fatal})
+	options.Dir, options.Logger, options.Fatal = t.TempDir(), log, fatal
+	store, err := kv.Open(options)
 	if err != nil {
 		t.Fatal(err)
 	}
