@@ -15,6 +15,8 @@ export GOFLAGS := -buildvcs=false -tags=$(TAGS)
 WHOLE := ./test/...
 UNITS  = $(shell go list ./... | grep -v /test/)
 RACE   = $(shell sh packaging/dev/setup.sh race)
+# These measure memory, and the race detector's is not ours.
+MEMORY := -run 'Stalled|StopsReading' ./watch ./api
 
 # Only root can run the fault tests, and their programs take minutes to build.
 FAULTY = $(if $(filter 0,$(shell id -u)),faulty)
@@ -58,6 +60,7 @@ check: setup ## gofmt, vet and staticcheck
 .PHONY: test
 test: build peers check $(FAULTY) ## everything that must pass
 	go test $(RACE) -timeout 15m $(UNITS)
+	$(if $(RACE),go test -timeout 15m $(MEMORY))
 	go test -timeout 15m $(WHOLE)
 	@sh packaging/dev/setup.sh missing
 
@@ -71,6 +74,7 @@ faults: build faulty ## break members, disks, clocks and network for longer than
 long: build peers ## the scenes of a day with lives as long as described, and long comparisons
 	go test -timeout 60m -count 1 ./test/session -letter
 	go test -timeout 60m -count 1 ./test/compat -run Random -ops 200000
+	go test -timeout 60m -count 1 -v ./api -run StopsReading -events 1000000
 	go test -timeout 60m -count 1 -v ./test/crash -run JoinsLate -keys 2500000 -value 2048
 
 .PHONY: bench
