@@ -185,3 +185,36 @@ func TestKeysAndValuesHaveTheirSizes(t *testing.T) {
 		t.Errorf("%d keys of 1000, a value of %d bytes", len(seen), len(value()))
 	}
 }
+
+func TestANoisyMeasureIsTakenAgain(t *testing.T) {
+	loud, louder, calm := figures{Others: 0.2}, figures{Others: 0.3}, figures{Others: 0.01}
+	for _, c := range []struct {
+		name  string
+		quick bool
+		seen  []figures // in turn
+		want  figures
+		runs  int
+	}{
+		{"a calm one once", false, []figures{calm, loud}, calm, 1},
+		{"a loud one twice", false, []figures{loud, calm}, calm, 2},
+		{"the quieter of two loud ones", false, []figures{loud, louder}, loud, 2},
+		{"in a hurry anything", true, []figures{loud, calm}, loud, 1},
+	} {
+		runs := 0
+		got, err := quieter(c.quick, func() (figures, error) { runs++; return c.seen[runs-1], nil })
+		if err != nil || got != c.want || runs != c.runs {
+			t.Errorf("%s: got %+v after %d, %v", c.name, got, runs, err)
+		}
+	}
+}
+
+// Rounds differ more from one another than their two halves do.
+func TestTheRatioOfAStalledWatcherIsTakenRoundByRound(t *testing.T) {
+	round := func(without, with, others float64) pair {
+		return pair{passed{rate: without}, passed{rate: with, others: others}}
+	}
+	got := summarize("x", 5, []pair{round(100, 95, 0), round(1000, 960, 0.01), round(10, 9.4, 0.02), round(1000, 1, 0.5)})
+	if got.Ratio != 0.95 || got.Without != 100 || got.With != 95 || got.Others != 0.01 {
+		t.Errorf("got %+v", got)
+	}
+}

@@ -128,7 +128,10 @@ func (b bench) perform(ctx context.Context, sc scene, c contender, round int, re
 		return fmt.Errorf("prepare: %w", err)
 	}
 	for _, measure := range sc.measures {
-		f, err := b.quieter(ctx, measure, s)
+		f, err := quieter(b.quick, func() (figures, error) {
+			p, err := measure.run(ctx, s)
+			return p.figures(), err
+		})
 		if err != nil {
 			return fmt.Errorf("%s: %w", measure.name, err)
 		}
@@ -137,24 +140,4 @@ func (b bench) perform(ctx context.Context, sc scene, c contender, round int, re
 			round+1, measure.name, c.name, f.Throughput, f.P50, f.P99, f.CPU, 100*f.Others)
 	}
 	return nil
-}
-
-// tries of a noisy phase; the quieter one counts. What keeps a machine busy
-// rarely ends within seconds, so more would win little.
-const tries = 2
-
-func (b bench) quieter(ctx context.Context, m measure, s *stage) (best figures, err error) {
-	for try := range tries {
-		p, err := m.run(ctx, s)
-		if err != nil {
-			return figures{}, err
-		}
-		if f := p.figures(); try == 0 || f.Others < best.Others {
-			best = f
-		}
-		if b.quick || best.Others < noisy {
-			break
-		}
-	}
-	return best, nil
 }

@@ -6,20 +6,25 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"slices"
 	"time"
 
 	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
+	"golang.org/x/sync/errgroup"
 	"google.golang.org/grpc"
 )
 
-// slowed is what a watcher that stops reading costs a writer.
+// slowed is what a watcher that stops reading costs a writer, while others
+// watch each key that is written.
 type slowed struct {
 	Contender string  `json:"contender"`
 	Events    int     `json:"events"`
+	Watchers  int     `json:"watchers_of_single_keys"`
 	Without   float64 `json:"events_per_s_without"`
 	With      float64 `json:"events_per_s_with"`
-	Ratio     float64 `json:"with_to_without"`
+	Ratio     float64 `json:"with_to_without"` // the median of the rounds' ratios
+	// The server's CPU time an event is freer of what else the machine does.
+	CPUWithout float64 `json:"server_cpu_us_per_event_without"`
+	CPUWith    float64 `json:"server_cpu_us_per_event_with"`
 	// What the process grew by while the events passed. Without a watcher it
 	// is the price of the keys themselves.
 	GrowthWithout float64 `json:"rss_growth_bytes_without"`
@@ -31,58 +36,77 @@ type slowed struct {
 
 const stalledName = "stalled"
 
+// watchers of a key each, which are served all the time.
+const singles = 10_000
+
 // passed is one writing of the events.
-type passed struct{ rate, growth, others, catchUp float64 }
+type passed struct{ rate, cpu, growth, others, catchUp float64 }
+
+func (p passed) shared() float64 { return p.others }
+
+// A pair is one writing without the watcher and one with it, close in time.
+type pair struct{ without, with passed }
+
+func (p pair) shared() float64 { return max(p.without.others, p.with.others) }
 
 // stalled writes with and without a watcher of everything whose client has
-// stopped reading. Each writing has a fresh process; medians over the rounds.
+// stopped reading. Each writing has a fresh process; the two take turns in
+// being the first, and medians are over the rounds that others did not blur.
 func (b bench) stalled(ctx context.Context, report *report) error {
 	if !b.only.MatchString(stalledName) {
 		return nil
 	}
-	without, with := map[string][]passed{}, map[string][]passed{}
+	pairs := map[string][]pair{}
 	for round := range b.rounds {
 		for _, c := range b.rivals() {
-			free, err := b.pass(ctx, c, false)
+			p, err := b.pair(ctx, c, round%2 == 1)
 			if err != nil {
-				return fmt.Errorf("%s: write without a watcher: %w", c.name, err)
+				return fmt.Errorf("%s: %w", c.name, err)
 			}
-			held, err := b.pass(ctx, c, true)
-			if err != nil {
-				return fmt.Errorf("%s: write with a stalled watcher: %w", c.name, err)
-			}
-			without[c.name], with[c.name] = append(without[c.name], free), append(with[c.name], held)
-			fmt.Fprintf(b.log, "round %d  stalled  %-10s  without %+v  with %+v\n", round+1, c.name, free, held)
+			pairs[c.name] = append(pairs[c.name], p)
+			fmt.Fprintf(b.log, "round %d  stalled  %-10s  %+v\n", round+1, c.name, p)
 		}
 	}
 	for _, c := range b.rivals() {
-		report.Stalled = append(report.Stalled, summarize(c.name, b.keys, without[c.name], with[c.name]))
+		report.Stalled = append(report.Stalled, summarize(c.name, b.keys, pairs[c.name]))
 	}
 	return nil
 }
 
-func summarize(name string, events int, without, with []passed) slowed {
-	of := func(all []passed, field func(passed) float64) float64 {
-		var values []float64
-		for _, p := range all {
-			values = append(values, field(p))
+func (b bench) pair(ctx context.Context, c contender, stalledFirst bool) (p pair, err error) {
+	for _, watcher := range []bool{stalledFirst, !stalledFirst} {
+		seen, err := quieter(b.quick, func() (passed, error) { return b.pass(ctx, c, watcher) })
+		if err != nil {
+			return p, fmt.Errorf("write with a stalled watcher (%v): %w", watcher, err)
 		}
-		return median(values)
+		if watcher {
+			p.with = seen
+			continue
+		}
+		p.without = seen
 	}
-	rate := func(p passed) float64 { return p.rate }
-	growth := func(p passed) float64 { return p.growth }
-	s := slowed{Contender: name, Events: events,
-		Without: of(without, rate), With: of(with, rate),
-		GrowthWithout: of(without, growth), GrowthWith: of(with, growth),
-		CatchUp: of(with, func(p passed) float64 { return p.catchUp }),
-		Others:  of(append(slices.Clone(without), with...), func(p passed) float64 { return p.others }),
-	}
-	s.Ratio = ratio(s.With, s.Without)
-	return s
+	return p, nil
 }
 
-// pass writes the events once. A watcher that was stalled then reads all of
-// them, or the member had got rid of it and nothing was measured.
+func summarize(name string, events int, rounds []pair) slowed {
+	rounds = quiet(rounds)
+	of := func(field func(pair) float64) float64 { return medianOf(rounds, field) }
+	return slowed{Contender: name, Events: events, Watchers: singles,
+		Without:       of(func(p pair) float64 { return p.without.rate }),
+		With:          of(func(p pair) float64 { return p.with.rate }),
+		Ratio:         of(func(p pair) float64 { return ratio(p.with.rate, p.without.rate) }),
+		CPUWithout:    of(func(p pair) float64 { return p.without.cpu }),
+		CPUWith:       of(func(p pair) float64 { return p.with.cpu }),
+		GrowthWithout: of(func(p pair) float64 { return p.without.growth }),
+		GrowthWith:    of(func(p pair) float64 { return p.with.growth }),
+		CatchUp:       of(func(p pair) float64 { return p.with.catchUp }),
+		Others:        of(pair.shared),
+	}
+}
+
+// pass writes the events once, to the watched keys round and round, and sees
+// them delivered. A watcher that was stalled then reads all of them, or the
+// member had got rid of it and nothing was measured.
 func (b bench) pass(ctx context.Context, c contender, watcher bool) (p passed, err error) {
 	all, err := launch(ctx, c, b.root, 1)
 	if err != nil {
@@ -96,6 +120,11 @@ func (b bench) pass(ctx context.Context, c contender, watcher bool) (p passed, e
 		return p, err
 	}
 	defer s.close()
+	served, err := s.watch(ctx, singles, ordinal)
+	if err != nil {
+		return p, err
+	}
+	defer func() { err = errors.Join(err, served.close()) }()
 	var w *stalledWatcher
 	if watcher {
 		if w, err = stall(ctx, m); err != nil {
@@ -103,26 +132,40 @@ func (b bench) pass(ctx context.Context, c contender, watcher bool) (p passed, e
 		}
 		defer w.conn.Close()
 	}
-	before, err := memoryOf(m.pid())
-	if err != nil {
-		return p, err
-	}
-	started, err := startMeter(m.pid())
-	if err != nil {
-		return p, err
-	}
-	if err := s.write(ctx, writers, b.keys, ordinal); err != nil {
-		return p, err
-	}
-	seen, err := started.stop()
-	p.rate = float64(b.keys) / seen.elapsed.Seconds()
-	p.growth, p.others = float64(seen.memory-before), seen.others
-	if err != nil || !watcher {
+	if p, err = b.flow(ctx, s, served, writers); err != nil || !watcher {
 		return p, err
 	}
 	began := time.Now()
 	err = w.drain(b.keys)
 	p.catchUp = time.Since(began).Seconds()
+	return p, err
+}
+
+// flow writes the events while they are delivered. The clock stops when all
+// are written: it is the writers that may become slow. The CPU's stops when
+// all have been delivered, too.
+func (b bench) flow(ctx context.Context, s *stage, served *watched, writers int) (p passed, err error) {
+	before, err := memoryOf(s.member.pid())
+	if err != nil {
+		return p, err
+	}
+	started, err := startMeter(s.member.pid())
+	if err != nil {
+		return p, err
+	}
+	group, within := errgroup.WithContext(ctx)
+	group.Go(func() error { return served.wait(within, b.keys, func(time.Time) {}) })
+	group.Go(func() error {
+		err := s.write(within, writers, b.keys, func(i int) string { return ordinal(i % singles) })
+		p.rate = float64(b.keys) / time.Since(started.began).Seconds()
+		return err
+	})
+	if err := group.Wait(); err != nil {
+		return p, err
+	}
+	seen, err := started.stop()
+	p.cpu = float64(seen.cpu.Microseconds()) / float64(b.keys)
+	p.growth, p.others = float64(seen.memory-before), seen.others
 	return p, err
 }
 

@@ -29,6 +29,8 @@ type held struct {
 	SettledAfter  float64 `json:"disk_settled_after_s"` // when it stopped changing
 }
 
+func (h held) shared() float64 { return h.Others }
+
 // storageName selects the measure with -run.
 const storageName = "storage"
 
@@ -56,14 +58,24 @@ func (b bench) rivals() []contender {
 }
 
 func (b bench) hold(ctx context.Context, c contender) (h held, err error) {
-	all, err := launch(ctx, c, b.root, 1)
+	var m *member // the last that was loaded; all are alike
+	defer func() {
+		if m != nil {
+			m.close()
+		}
+	}()
+	h, err = quieter(b.quick, func() (held, error) {
+		if m != nil {
+			m.close()
+		}
+		all, err := launch(ctx, c, b.root, 1)
+		if err != nil {
+			return held{}, err
+		}
+		m = all[0]
+		return b.fill(ctx, m)
+	})
 	if err != nil {
-		return h, err
-	}
-	m := all[0]
-	defer m.close()
-	h.Contender, h.Keys = c.name, b.keys
-	if err := b.fill(ctx, m, &h); err != nil {
 		return h, fmt.Errorf("load: %w", err)
 	}
 	began := time.Now()
@@ -91,29 +103,30 @@ func (b bench) hold(ctx context.Context, c contender) (h held, err error) {
 }
 
 // fill loads the keys from 8 clients.
-func (b bench) fill(ctx context.Context, m *member, h *held) error {
+func (b bench) fill(ctx context.Context, m *member) (h held, err error) {
 	const writers = 8
 	s, err := newStage(ctx, b.settings, cluster{m}, writers)
 	if err != nil {
-		return err
+		return h, err
 	}
 	defer s.close()
 	started, err := startMeter(m.pid())
 	if err != nil {
-		return err
+		return h, err
 	}
 	if err := s.write(ctx, writers, b.keys, ordinal); err != nil {
-		return err
+		return h, err
 	}
 	seen, err := started.stop()
 	if err != nil {
-		return err
+		return h, err
 	}
+	h.Contender, h.Keys = m.name, b.keys
 	h.LoadPerSecond = float64(b.keys) / seen.elapsed.Seconds()
 	h.CPU = float64(seen.cpu.Microseconds()) / float64(b.keys)
 	h.Memory, h.Others = seen.memory, seen.others
 	h.Disk, err = diskOf(m.data())
-	return err
+	return h, err
 }
 
 // reopen starts the process again and returns the seconds to its first answer.

@@ -47,7 +47,7 @@ func (r *report) ratioGrid() grid {
 
 func (r *report) figureGrid() grid {
 	g := grid{title: "Figures",
-		note: "Others: the share of the machine that neither side used; rounds in which it was 8 % or more are left out where there is another.",
+		note: "Others: the share of the machine that neither side used; rounds in which it was 8 % or more are left out where there is another, and marked where there is none.",
 		head: []string{"measure", "contender", "throughput/s", "p50 ms", "p99 ms", "CPU µs/op", "RSS MB", "others"}}
 	if r.Members > 1 {
 		g.note = fmt.Sprintf("CPU and RSS are those of the %d members together; clients are spread over them. ", r.Members) + g.note
@@ -57,7 +57,7 @@ func (r *report) figureGrid() grid {
 	for _, w := range r.Rows {
 		f := w.Median
 		g.rows = append(g.rows, []string{w.Measure, w.Contender, count(f.Throughput) + " " + w.Unit,
-			fixed(f.P50, 2), fixed(f.P99, 2), fixed(f.CPU, 1), fixed(f.Memory/1e6, 0), percent(f.Others)})
+			fixed(f.P50, 2), fixed(f.P99, 2), fixed(f.CPU, 1), fixed(f.Memory/1e6, 0), blur(f.Others)})
 	}
 	return g
 }
@@ -89,18 +89,20 @@ func (r *report) storageGrid() grid {
 	line("the same after kill -9", func(h held) string { return seconds(h.ReopenKilled) })
 	line("resident after that", func(h held) string { return megabytes(h.MemoryOpened) })
 	line("disk after deleting all and compacting", func(h held) string { return megabytes(h.DiskDeleted) })
-	line("others during the load", func(h held) string { return percent(h.Others) })
+	line("others during the load", func(h held) string { return blur(h.Others) })
 	line("settled after", func(h held) string { return seconds(h.SettledAfter) })
 	return g
 }
 
 func (r *report) stalledGrid() grid {
 	g := grid{title: "A watcher of everything that stops reading",
-		head: []string{"contender", "events/s without", "events/s with", "with : without", "RSS growth without", "RSS growth with", "reads all in", "others"}}
+		head: []string{"contender", "events/s without", "events/s with", "with : without", "CPU µs/event without", "CPU µs/event with",
+			"RSS growth without", "RSS growth with", "reads all in", "others"}}
 	for _, s := range r.Stalled {
-		g.note = count(float64(s.Events)) + " events, written in transactions of 100 by 8 clients."
-		g.rows = append(g.rows, []string{s.Contender, count(s.Without), count(s.With), fixed(s.Ratio, 2),
-			count(s.GrowthWithout/1e6) + " MB", count(s.GrowthWith/1e6) + " MB", fixed(s.CatchUp, 2) + " s", percent(s.Others)})
+		g.note = fmt.Sprintf("%s events of %s keys, a watcher each, written in transactions of 100 by 8 clients.",
+			count(float64(s.Events)), count(float64(s.Watchers)))
+		g.rows = append(g.rows, []string{s.Contender, count(s.Without), count(s.With), fixed(s.Ratio, 2), fixed(s.CPUWithout, 1), fixed(s.CPUWith, 1),
+			count(s.GrowthWithout/1e6) + " MB", count(s.GrowthWith/1e6) + " MB", fixed(s.CatchUp, 2) + " s", blur(s.Others)})
 	}
 	return g
 }
@@ -141,6 +143,14 @@ func (r *report) markdown() string {
 func fixed(v float64, decimals int) string { return strconv.FormatFloat(v, 'f', decimals, 64) }
 
 func percent(share float64) string { return fixed(100*share, 0) + " %" }
+
+// blur is the others' share, marked where it makes a figure doubtful.
+func blur(share float64) string {
+	if share >= noisy {
+		return percent(share) + ", noisy"
+	}
+	return percent(share)
+}
 
 func times(v float64) string {
 	if v == 0 {
