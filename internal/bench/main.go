@@ -177,5 +177,8 @@ func (b bench) everything(ctx context.Context, report *report) error {
 	if err := b.storage(ctx, report); err != nil {
 		return err
 	}
+	if err := b.leaseLives(ctx, report); err != nil {
+		return err
+	}
 	return b.stalled(ctx, report)
 }

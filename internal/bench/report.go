@@ -27,6 +27,7 @@ type report struct {
 	Rows     []row             `json:"rows"`
 	Ratios   []compared        `json:"ratios"`
 	Storage  []held            `json:"storage,omitempty"`
+	Leases   []aged            `json:"leases,omitempty"`
 	Stalled  []slowed          `json:"stalled,omitempty"`
 }
 

@@ -25,6 +25,7 @@ func sample() *report {
 			{cleatTLS, 1e6, 98765, 12.3, 300e6, 600e6, 0.01, 0.5, 0.75, 1.25, 100e6, 64e6, 3},
 			{etcdTLS, 1e6, 43210, 45.6, 900e6, 800e6, 0.01, 0.25, 2.5, 3.75, 950e6, 800e6, 1},
 		},
+		Leases:  []aged{{cleatTLS, 1000, 30, 10, 20.5, 12345, 54321, 0.3, 70e6, 0.02}},
 		Stalled: []slowed{{cleatTLS, 1e6, 10_000, 100000, 98000, 0.98, 20, 21.5, 200e6, 210e6, 2.5, 0.35}},
 	}
 	put, keys := measure{name: "put, <1> client", unit: "puts"}, measure{name: "range", unit: "ranges"}

@@ -19,7 +19,7 @@ type grid struct {
 
 // grids are the report's tables; one without rows is left out.
 func (r *report) grids() (all []grid) {
-	for _, g := range []grid{r.ratioGrid(), r.figureGrid(), r.storageGrid(), r.stalledGrid()} {
+	for _, g := range []grid{r.ratioGrid(), r.figureGrid(), r.storageGrid(), r.leaseGrid(), r.stalledGrid()} {
 		if len(g.rows) > 0 {
 			all = append(all, g)
 		}
@@ -91,6 +91,17 @@ func (r *report) storageGrid() grid {
 	line("disk after deleting all and compacting", func(h held) string { return megabytes(h.DiskDeleted) })
 	line("others during the load", func(h held) string { return blur(h.Others) })
 	line("settled after", func(h held) string { return seconds(h.SettledAfter) })
+	return g
+}
+
+func (r *report) leaseGrid() grid {
+	g := grid{title: "Leases",
+		note: "Each with a key of 32 bytes. CPU is the server's time a lease; that to expire counts from the last renewal to the last deletion. Late: how long after all had run out that was.",
+		head: []string{"leases", "contender", "grants/s", "CPU µs to grant", "renewals/s", "CPU µs to renew", "CPU µs to expire", "late", "RSS MB", "others"}}
+	for _, a := range r.Leases {
+		g.rows = append(g.rows, []string{count(float64(a.Leases)), a.Contender, count(a.GrantRate), fixed(a.Grant, 1), count(a.KeepAliveRate), fixed(a.KeepAlive, 1),
+			fixed(a.Expire, 1), fixed(a.Late, 1) + " s", fixed(float64(a.Memory)/1e6, 0), blur(a.Others)})
+	}
 	return g
 }
 
