@@ -75,6 +75,7 @@ long: build peers ## the scenes of a day with lives as long as described, and lo
 	go test -timeout 60m -count 1 ./test/session -letter
 	go test -timeout 60m -count 1 ./test/compat -run Random -ops 200000
 	go test -timeout 60m -count 1 -v ./api -run StopsReading -events 1000000
+	go test -timeout 60m -count 1 -v ./daemon -run ThousandsOfLeases -leases 100000
 	go test -timeout 60m -count 1 -v ./test/crash -run JoinsLate -keys 2500000 -value 2048
 
 .PHONY: bench
