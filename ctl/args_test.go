@@ -221,6 +221,7 @@ func TestMisuseIsRefusedWithCodeTwoAndNothingOnStdout(t *testing.T) {
 		{"get a -x", "unknown flag -x"},
 		{"get a --rev", "flag --rev needs a value"},
 		{"get a --rev x", `invalid value "x"`},
+		{"get a --command-timeout x", `invalid value "x"`},
 		{"get a --prefix --from-key", "exclude each other"},
 		{"get a b --prefix", "give KEY alone"},
 		{"get a --keys-only --count-only", "exclude each other"},

@@ -50,6 +50,7 @@ func newApp(stdin io.Reader, stdout, stderr io.Writer) *cli.App {
 		EnableBashCompletion:  true,
 		CustomAppHelpTemplate: appHelp,
 		ExitErrHandler:        func(*cli.Context, error) {}, // report decides the exit code
+		OnUsageError:          asMisuse,
 		Action:                unknownCommand,
 		Commands: []*cli.Command{
 			putCommand(), getCommand(), delCommand(), txnCommand(), watchCommand(),
@@ -64,13 +65,17 @@ func newApp(stdin io.Reader, stdout, stderr io.Writer) *cli.App {
 	return app
 }
 
+// asMisuse stands in for the library's own answer to a flag's bad value: all of
+// the help on stdout, and code 1.
+func asMisuse(_ *cli.Context, err error, _ bool) error { return misuse("%v", err) }
+
 // finish gives a command what all commands share. The help subcommand, which
 // the library would add to each, would swallow the key of "get help".
 func finish(command *cli.Command) {
 	command.HideHelpCommand = true
 	command.CustomHelpTemplate = commandHelp
 	hideFalse(command.Flags)
-	command.OnUsageError = func(_ *cli.Context, err error, _ bool) error { return misuse("%v", err) }
+	command.OnUsageError = asMisuse
 	if len(command.Subcommands) > 0 {
 		command.Action = unknownCommand
 		command.CustomHelpTemplate = groupHelp
