@@ -10,14 +10,6 @@ LDFLAGS := -s -w -X main.version=$(VERSION) -X github.com/cleatd/cleat/ctl.Versi
 export PATH    := $(CURDIR)/.build/go/bin:$(PATH)
 export GOFLAGS := -buildvcs=false -tags=$(TAGS)
 
-# Tests of whole processes under test/ drive the built programs, so the race
-# detector would see nothing of what they do.
-WHOLE := ./test/...
-UNITS  = $(shell go list ./... | grep -v /test/)
-RACE   = $(shell sh packaging/dev/setup.sh race)
-# These measure memory, and the race detector's is not ours.
-MEMORY := -run 'Stalled|StopsReading' ./watch ./api
-
 # Only root can run the fault tests, and their programs take minutes to build.
 FAULTY = $(if $(filter 0,$(shell id -u)),faulty)
 
@@ -59,10 +51,7 @@ check: setup ## gofmt, vet and staticcheck
 
 .PHONY: test
 test: build peers check $(FAULTY) ## everything that must pass
-	go test $(RACE) -timeout 15m $(UNITS)
-	$(if $(RACE),go test -timeout 15m $(MEMORY))
-	go test -timeout 15m $(WHOLE)
-	@sh packaging/dev/setup.sh missing
+	@bash packaging/dev/test.sh
 
 .PHONY: faults
 faults: build faulty ## break members, disks, clocks and network for longer than `make test` does, and tell for how long nobody could write

@@ -45,6 +45,7 @@ var mayImport = map[string]string{
 	"cmd/cleatctl":         "ctl",
 	"internal/testcluster": "daemon pki",
 	"internal/bench":       "",
+	"internal/verdict":     "",
 }
 
 // onlyIn names the outside libraries that few packages of ours may see.

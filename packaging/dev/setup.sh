@@ -79,12 +79,17 @@ race)
 	;;
 missing)
 	packages=$(lacking | tr '\n' ' ')
+	if [ -s .build/skipped ]; then
+		echo "These tests did not run:"
+		sort -u .build/skipped | sed 's|^github.com/cleatd/cleat/||; s/^/  /'
+	fi
 	if [ -n "$packages" ]; then
-		echo "Not all tests ran. These packages bring the rest:"
+		echo "Not all is here that tests need. These packages bring it:"
 		echo "  sudo apt-get install $packages"
 	fi
-	if [ "$(id -u)" != 0 ]; then
-		echo "Not all tests ran: small disks, network namespaces and clocks that jump are for root."
+	if [ "$(id -u)" != 0 ] && [ -s .build/skipped ]; then
+		echo "As root all of them run, and what they need is installed:"
+		echo "  sudo make test"
 	fi
 	;;
 *)

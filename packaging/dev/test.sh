@@ -1,0 +1,30 @@
+#!/bin/bash
+# SPDX-License-Identifier: Apache-2.0
+#
+# Runs all tests, whatever fails, and ends with what did not run.
+set -uo pipefail
+cd "$(dirname "$0")/../.."
+race=$(sh packaging/dev/setup.sh race)
+skipped=.build/skipped
+failed=0
+
+run() {
+	echo "go test $*" | sed 's|github.com/cleatd/cleat|.|g'
+	go test -json -timeout 15m "$@" | .build/verdict "$skipped" || failed=1
+}
+
+mkdir -p .build
+: >"$skipped"
+trap 'sh packaging/dev/setup.sh missing' EXIT # also after what fails
+go build -o .build/verdict ./internal/verdict || exit 1
+
+# shellcheck disable=SC2046,SC2086 # lists of words
+{
+	run $race $(go list ./... | grep -v /test/)
+	# What measures memory: the race detector's is not ours.
+	[ -z "$race" ] || run -run 'Stalled|StopsReading' ./watch ./api
+	# Whole processes are the built programs, of which the race detector would
+	# see nothing.
+	run ./test/...
+}
+exit $failed
