@@ -10,6 +10,8 @@ import (
 
 	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
 	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
 
 	"github.com/cleatd/cleat/admin"
 	"github.com/cleatd/cleat/api"
@@ -76,6 +78,10 @@ func (m members) propose(ctx context.Context, command []byte) error {
 	return err
 }
 
+// errOnlyVoter has the code that etcd sends with this text, which is not the
+// one that its clients make of it.
+var errOnlyVoter = status.Error(codes.Unknown, rpctypes.ErrorDesc(rpctypes.ErrGRPCMemberNotEnoughStarted))
+
 // Remove takes a member out for good. The leader does it: a member that is
 // removed is heard no more, and so could not finish.
 func (m members) Remove(ctx context.Context, id uint64) error {
@@ -93,7 +99,7 @@ func (m members) Remove(ctx context.Context, id uint64) error {
 	case !listed: // it has not come yet
 		return m.propose(ctx, state.MemberRemoveCommand(selfIdentity, id))
 	case len(servers) == 1:
-		return rpctypes.ErrGRPCMemberNotEnoughStarted
+		return errOnlyVoter
 	}
 	if id == m.node.Status().Leader {
 		err := m.node.Transfer(ctx, 0)

@@ -20,7 +20,9 @@ var exceptions = map[string]string{
 	"order of leases": "LeaseLeases: etcd lists first what expires first, by its own clock; cleat lists by ID, alike on every member",
 	"pages of other sites": "OPTIONS, the Access-Control headers, the Origin of a websocket: etcd lets the pages of any site ask its gateway; " +
 		"cleat lets none, since a browser would show them the user's certificate",
-	"version": "GET /version: cleat also tells its own version, as \"cleat\"",
+	"plaintext between members": "MemberAdd of an http URL: etcd takes it; cleat has nothing but mutual TLS between members, and refuses it as a bad URL",
+	"a malformed update":        "MemberUpdate with a malformed URL: etcd takes what it refuses in MemberAdd; cleat refuses it there too",
+	"version":                   "GET /version: cleat also tells its own version, as \"cleat\"",
 	"stream by a target": "RangeStream with a sort target and no order: etcd sorts each chunk by itself and goes on behind the key that " +
 		"came out last, so it repeats some keys and leaves others out; cleat says Unimplemented, upon which clients ask with Range",
 }
