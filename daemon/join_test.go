@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"os"
 	"path/filepath"
 	"strings"
@@ -214,6 +215,57 @@ func TestAMachineJoinsAsItsSettingsSay(t *testing.T) {
 	if got, err := two.client.Get(within(t), "k"); err != nil || len(got.Kvs) != 1 {
 		t.Fatalf("got %v, %v", got, err)
 	}
+}
+
+func TestAMachineJoinsWithSystemdsCredential(t *testing.T) {
+	one := begin(t, advertised(t, "one"))
+	by := one.invite(&admin.InviteRequest{})
+	credentials := t.TempDir()
+	t.Setenv("CREDENTIALS_DIRECTORY", credentials)
+	o := advertised(t, "two")
+	o.Config.Join = by.Address
+	if _, err := Open(t.Context(), o); !errors.Is(err, ErrConfig) || !strings.Contains(err.Error(), filepath.Join(credentials, "join-token")) {
+		t.Errorf("without the credential: %v", err)
+	}
+	if err := os.WriteFile(filepath.Join(credentials, "join-token"), []byte(by.Token), 0o400); err != nil {
+		t.Fatal(err)
+	}
+	two := begin(t, o)
+	two.voter()
+	if m := one.list()["two"]; m == nil || m.id != two.d.dir.memberID() {
+		t.Errorf("it joined as %+v", m)
+	}
+}
+
+// It has been let in, and the others cannot come to it: its log says where they
+// tried, and the next start with another setting mends it.
+func TestAMachineThatCannotBeReachedIsToldWhere(t *testing.T) {
+	one := begin(t, advertised(t, "one"))
+	o, said := advertised(t, "two"), new(sayings)
+	o.Logger = slog.New(slog.NewTextHandler(said, nil))
+	o.Config.Advertise = "127.0.0.99" // where its door is not
+	two := begin(t, o)
+	by := one.invite(&admin.InviteRequest{})
+	if _, err := two.administer().Join(within(t), &admin.JoinRequest{Token: by.Token, Address: by.Address}); err != nil {
+		t.Fatal(err)
+	}
+	one.reports(func(*admin.StatusResponse) error {
+		for line := range strings.Lines(said.String()) {
+			if strings.Contains(line, "not taken in yet") && strings.Contains(line, "cannot be reached at 127.0.0.99:") &&
+				strings.Contains(line, "connection refused") && strings.Contains(line, "correct its advertise setting, or open the port") {
+				return nil
+			}
+		}
+		return errors.New(said.String())
+	})
+	if len(one.list()) != 1 {
+		t.Errorf("it was taken in: %v", one.list())
+	}
+	if err := two.end(); err != nil {
+		t.Fatal(err)
+	}
+	o.Config.Advertise = "127.0.0.1"
+	begin(t, o).voter()
 }
 
 func TestWhoCannotJoinIsToldWhyAndNothingChanges(t *testing.T) {

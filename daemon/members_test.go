@@ -3,10 +3,13 @@
 package daemon
 
 import (
+	"context"
 	"errors"
 	"fmt"
+	"net"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -17,6 +20,7 @@ import (
 	"google.golang.org/grpc/status"
 
 	"github.com/cleatd/cleat/admin"
+	"github.com/cleatd/cleat/raft"
 )
 
 // list returns the members as one of them shows them, by name.
@@ -316,4 +320,56 @@ func TestJoinsQueueBesideALearnerThatHasNotCome(t *testing.T) {
 			return nil
 		})
 	}
+}
+
+// deaf is a network that reaches nobody with raft's messages while it is told
+// so. Calls pass.
+type deaf struct {
+	raft.Network
+	now *atomic.Bool
+}
+
+func (d deaf) Dial(ctx context.Context, member uint64, address string) (net.Conn, error) {
+	if d.now.Load() {
+		return nil, raft.ErrUnreached
+	}
+	return d.Network.Dial(ctx, member, address)
+}
+
+// It answers, and lacks too much of the log.
+func TestALearnerThatLagsIsNotPromoted(t *testing.T) {
+	const lag = 1001 // entries
+	var now atomic.Bool
+	o := advertised(t, "one")
+	o.faults.raft = func(c *raft.Config) { c.Network = deaf{c.Network, &now} }
+	one, two := begin(t, o), begin(t, advertised(t, "two"))
+	id := two.join(one.invite(&admin.InviteRequest{Learner: true}))
+	there := Options{Config: two.d.config, Level: two.d.level, Logger: two.d.log}
+	there.Config.ListenPeer = two.d.doors.peer[0].Addr().String()
+	if err := two.end(); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := one.client.MemberPromote(within(t), id); !errors.Is(err, rpctypes.ErrMemberLearnerNotReady) {
+		t.Errorf("promote who does not answer: %v", err)
+	}
+	now.Store(true)
+	for range lag {
+		if err := one.put("k", 1); err != nil {
+			t.Fatal(err)
+		}
+	}
+	two = begin(t, there)
+	if r, err := two.client.Get(within(t), "k", clientv3.WithSerializable()); err != nil || len(r.Kvs) != 0 {
+		t.Fatalf("it does not lag: %v, %v", r, err)
+	}
+	_, err := one.client.MemberPromote(within(t), id)
+	if !errors.Is(err, rpctypes.ErrMemberLearnerNotReady) || err.Error() != "etcdserver: can only promote a learner member which is in sync with leader" {
+		t.Errorf("promote who lags: %v", err)
+	}
+	now.Store(false)
+	two.reports(func(*admin.StatusResponse) error {
+		_, err := one.client.MemberPromote(within(t), id)
+		return err
+	})
+	two.voter()
 }
