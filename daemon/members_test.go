@@ -362,6 +362,13 @@ func TestALearnerThatLagsIsNotPromoted(t *testing.T) {
 	if r, err := two.client.Get(within(t), "k", clientv3.WithSerializable()); err != nil || len(r.Kvs) != 0 {
 		t.Fatalf("it does not lag: %v, %v", r, err)
 	}
+	one.reports(func(*admin.StatusResponse) error {
+		_, err := one.d.node.Ask(within(t), id, []byte{0xff})
+		if err != nil && strings.Contains(err.Error(), "does not know") {
+			return nil // it answers
+		}
+		return err
+	})
 	_, err := one.client.MemberPromote(within(t), id)
 	if !errors.Is(err, rpctypes.ErrMemberLearnerNotReady) || err.Error() != "etcdserver: can only promote a learner member which is in sync with leader" {
 		t.Errorf("promote who lags: %v", err)
