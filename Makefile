@@ -55,6 +55,7 @@ test: build peers check $(FAULTY) ## everything that must pass
 
 .PHONY: faults
 faults: build faulty ## break members, disks, clocks and network for longer than `make test` does, and tell for how long nobody could write
+	CHECK=1 sh packaging/dev/run-cluster.sh
 	go test -timeout 60m -count 1 ./test/crash -run Writ -kills 500
 	go test -timeout 30m -count 1 -v ./test/crash -run 'LeadersDie|RollingRestart' -failovers 50
 	go test -timeout 30m -count 1 -v ./test/faults -for 10m

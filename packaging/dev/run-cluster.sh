@@ -5,10 +5,18 @@
 # administrator would, shows a put at one and a get at another, and leaves them
 # in the foreground. What is there from the last time starts again as it is.
 # Their ports are 23791 to 3 and 23801 to 3; PORTS=24 takes 24791 and so on.
+#
+# CHECK=1 begins with empty directories of its own, prints how long it took until
+# the cluster was healthy, and ends: with 1 if it was not after a minute.
 set -eu
 cd "$(dirname "$0")/../.."
 top=$PWD/run/cluster
 ports=${PORTS:-23}
+check=${CHECK:-}
+if [ "$check" ]; then
+	top=$(mktemp -d)
+	ports=${PORTS:-22}
+fi
 mkdir -p "$top/1" "$top/2" "$top/3"
 sockets=$top
 if [ ${#top} -gt 90 ]; then # the kernel takes no path beyond 107 bytes
@@ -51,6 +59,7 @@ end() {
 		kill "$member" 2>/dev/null || continue
 		wait "$member" 2>/dev/null || true
 	done
+	[ -z "$check" ] || rm -rf "$top"
 }
 trap 'end; exit 130' INT
 trap 'end; exit 143' TERM
@@ -124,6 +133,7 @@ else
 fi
 echo
 printf '%s: %d.%03d s.\n' "$what" $((took / 1000)) $((took % 1000))
+[ -z "$check" ] || exit 0
 echo "Data and logs are in run/cluster/1 to 3. In another terminal:"
 echo "  export CLEATCTL_SOCKET=$(socket 2); $PWD/bin/cleatctl put foo baz"
 echo "  kill -9 $(echo "$members" | awk '{ print $NF }'); $PWD/bin/cleatctl get foo   # member 1 is gone, the others go on"
