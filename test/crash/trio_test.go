@@ -4,6 +4,7 @@ package crash
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"regexp"
@@ -26,25 +27,35 @@ type trio struct {
 	members [3]*process
 	clients [3]*clientv3.Client // one for each member
 	ids     [3]uint64
+	remote  visit // over TLS
 }
 
-var peerAddress = regexp.MustCompile(`msg=ready .*peer=(\S+)`)
+// visit is how a client comes in.
+type visit struct {
+	endpoints []string
+	tls       *tls.Config // nil at the sockets
+}
+
+var addresses = regexp.MustCompile(`msg=ready .*peer=(\S+) .*client=(\S+)`)
 
 func startTrio(t *testing.T) *trio {
 	t.Helper()
 	c := &trio{t: t}
 	for i := range c.homes {
-		c.homes[i] = newHome(t, fmt.Sprint("--name=m", i+1), "--advertise=127.0.0.1", "--listen-peer=127.0.0.1:0")
+		c.homes[i] = newHome(t, fmt.Sprint("--name=m", i+1), "--advertise=127.0.0.1", "--listen-peer=127.0.0.1:0", "--listen-client=127.0.0.1:0")
 		c.members[i] = c.homes[i].start(t)
 		c.clients[i] = c.members[i].client(t)
 		t.Cleanup(func() { _ = c.clients[i].Close() })
 		if i > 0 {
 			c.homes[i].ctl(t, strings.Fields(c.homes[0].ctl(t, "invite"))[1:]...)
 		}
-		found := peerAddress.FindAllStringSubmatch(c.members[i].said(), -1)
-		c.homes[i].flags[2] = "--listen-peer=" + found[len(found)-1][1]
+		found := addresses.FindAllStringSubmatch(c.members[i].said(), -1)
+		peer, client := found[len(found)-1][1], found[len(found)-1][2]
+		c.homes[i].flags[2], c.homes[i].flags[3] = "--listen-peer="+peer, "--listen-client="+client
+		c.remote.endpoints = append(c.remote.endpoints, client)
 	}
 	c.healthy()
+	c.remote.tls = c.homes[0].issue(t)
 	for i, client := range c.clients {
 		s, err := client.Status(t.Context(), client.Endpoints()[0])
 		if err != nil {
@@ -125,6 +136,7 @@ type crowd struct {
 	acked    map[string]string             // by key
 	times    []time.Time                   // of acknowledgements
 	met      map[uint64][writers]time.Time // when a member answered a writer last
+	longest  [writers]time.Duration        // request of each
 	failures []error
 }
 
@@ -138,10 +150,7 @@ func (c *trio) write() (w *crowd, stop func()) {
 	ctx, cancel := context.WithCancel(c.t.Context())
 	var all sync.WaitGroup
 	for id := range writers {
-		client, err := clientv3.New(clientv3.Config{Endpoints: c.endpoints(), DialTimeout: patience, Logger: zap.NewNop()})
-		if err != nil {
-			c.t.Fatal(err)
-		}
+		client := c.dial(id)
 		w.clients = append(w.clients, client)
 		all.Go(func() { w.run(ctx, client, id) })
 	}
@@ -152,6 +161,20 @@ func (c *trio) write() (w *crowd, stop func()) {
 			_ = client.Close()
 		}
 	})
+}
+
+// dial returns a client of all members: every other one comes over TLS.
+func (c *trio) dial(id int) *clientv3.Client {
+	c.t.Helper()
+	v := visit{endpoints: c.endpoints()}
+	if id%2 == 1 {
+		v = c.remote
+	}
+	client, err := clientv3.New(clientv3.Config{Endpoints: v.endpoints, TLS: v.tls, DialTimeout: patience, Logger: zap.NewNop()})
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	return client
 }
 
 func (c *trio) endpoints() []string {
@@ -166,9 +189,11 @@ func (w *crowd) run(ctx context.Context, client *clientv3.Client, id int) {
 	for n := 0; ctx.Err() == nil; n++ {
 		key, text := fmt.Sprintf("w%d/%08d", id, n), fmt.Sprint(n)
 		short, cancel := context.WithTimeout(ctx, 10*time.Second)
+		began := time.Now()
 		r, err := client.Put(short, key, text)
 		cancel()
 		w.mu.Lock()
+		w.longest[id] = max(w.longest[id], time.Since(began))
 		switch {
 		case err == nil:
 			w.acked[key] = text
@@ -252,6 +277,13 @@ func (w *crowd) check(c *trio) {
 	}
 	same(c.t, c.clients[0], c.clients[1])
 	same(c.t, c.clients[0], c.clients[2])
+}
+
+// fail notes that a request did not do what it is for.
+func (w *crowd) fail(err error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.failures = append(w.failures, err)
 }
 
 func (w *crowd) failed() error {
