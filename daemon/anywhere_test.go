@@ -11,10 +11,7 @@ import (
 	"crypto/x509"
 	"crypto/x509/pkix"
 	"encoding/pem"
-	"errors"
 	"fmt"
-	"io"
-	"net"
 	"slices"
 	"strconv"
 	"testing"
@@ -231,70 +228,3 @@ func TestADeadMemberIsReplacedUnderItsName(t *testing.T) {
 		t.Error(err)
 	}
 }
-
-// forward opens another way to an address.
-func forward(t *testing.T, to string) net.Listener {
-	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = l.Close() }) // closed already when all went well
-	go func() {
-		for {
-			from, err := l.Accept()
-			if err != nil {
-				return
-			}
-			back, err := net.Dial("tcp", to)
-			if err != nil {
-				_ = from.Close()
-				continue
-			}
-			go func() { _, _ = io.Copy(back, from); _ = back.Close() }() // they end with either side
-			go func() { _, _ = io.Copy(from, back); _ = from.Close() }()
-		}
-	}()
-	return l
-}
-
-// It is asked all the while, and comes back where it was said to be.
-func TestARunningMemberIsGivenAnotherAddress(t *testing.T) {
-	members := leaderFirst(t)
-	moved := members[1]
-	way := forward(t, moved.d.peerAddress())
-	urls := []string{"https://" + way.Addr().String()}
-	if _, err := members[2].client.MemberUpdate(within(t), moved.d.dir.memberID(), urls); err != nil {
-		t.Fatal(err)
-	}
-	for range 20 {
-		for _, l := range members {
-			if _, err := l.client.Put(within(t), "k", l.d.config.Name); err != nil {
-				t.Fatal(err)
-			}
-			if m := l.list()[moved.d.config.Name]; !slices.Equal(m.peer, urls) || m.learner {
-				t.Fatalf("%s sees it as %+v", l.d.config.Name, m)
-			}
-		}
-	}
-	o := Options{Config: moved.d.config, Level: moved.d.level, Logger: moved.d.log}
-	o.Config.ListenPeer = way.Addr().String()
-	if err := errors.Join(moved.end(), way.Close()); err != nil {
-		t.Fatal(err)
-	}
-	moved = begin(t, o)
-	if err := errors.Join(members[0].put("k", 10), second(moved.client.Get(within(t), "k"))); err != nil {
-		t.Fatal(err) // it is not reached again
-	}
-	if err := members[2].end(); err != nil {
-		t.Fatal(err)
-	}
-	if _, err := members[0].client.Put(within(t), "k", "by two"); err != nil { // which takes the one that moved
-		t.Fatal(err)
-	}
-	if m := moved.list()[o.Config.Name]; !slices.Equal(m.peer, urls) {
-		t.Errorf("it sees itself as %+v", m)
-	}
-}
-
-func second[T any](_ T, err error) error { return err }
