@@ -32,9 +32,6 @@ import (
 // are committed. A member that leads no more first lets the tail be written
 // (settle): what it says it has, another leader counts.
 //
-// The tail also keeps what was written last, which is read soon: a leader sends
-// it to the others, a follower applies it.
-//
 // The tail also keeps what was written last, since it is read soon: a leader
 // sends it to the others, a follower applies it.
 type tail struct {
