@@ -12,7 +12,8 @@
 // of the work, the closer the throughputs. The CPU time of the server's
 // process for an operation is free of that.
 //
-//	make bench                              # everything, writes docs/bench
+//	make bench                              # one member, writes docs/bench
+//	go run ./internal/bench -long           # what takes long, writes docs/bench/long
 //	go run ./internal/bench -quick          # rough, in two minutes
 //	go run ./internal/bench -run put        # one kind
 //	go run ./internal/bench -members 3      # clusters; writes docs/bench/cluster
@@ -74,7 +75,8 @@ type settings struct {
 	warm, length           time.Duration
 	settle                 time.Duration // how long to wait for freed space
 	quick                  bool
-	members                int // of a cluster
+	long                   bool // leases and a stalled watcher, instead of the rest
+	members                int  // of a cluster
 }
 
 // parse reads the flags. A partial or rough run never replaces the published
@@ -89,6 +91,7 @@ func parse(args []string) (settings, error) {
 	flags.IntVar(&s.rounds, "rounds", 3, "how often each measure runs; medians are shown")
 	flags.IntVar(&s.members, "members", 1, "measure clusters of `N` members, with measures of their own, into docs/bench/cluster")
 	flags.BoolVar(&s.quick, "quick", false, "one round of one-second phases and 100,000 keys")
+	flags.BoolVar(&s.long, "long", false, "measure the lives of leases and a watcher that stops reading, which take long, into docs/bench/long")
 	only := flags.String("run", "", "only the measures that this regexp matches")
 	who := flags.String("contender", "", "only the contenders that this regexp matches")
 	seconds := flags.Float64("seconds", 4, "the length of a phase")
@@ -105,6 +108,9 @@ func parse(args []string) (settings, error) {
 	if s.members < 1 {
 		return settings{}, errors.New("-members must be above 0")
 	}
+	if s.long && s.members > 1 {
+		return settings{}, errors.New("-long measures one member: leave -members out")
+	}
 	if s.out == "" {
 		s.out = filepath.Join("docs", "bench")
 		if s.quick || *only != "" || *who != "" {
@@ -112,6 +118,9 @@ func parse(args []string) (settings, error) {
 		}
 		if s.members > 1 {
 			s.out = filepath.Join(s.out, "cluster")
+		}
+		if s.long {
+			s.out = filepath.Join(s.out, "long")
 		}
 	}
 	var err error
@@ -171,14 +180,14 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 }
 
 func (b bench) everything(ctx context.Context, report *report) error {
+	if b.long {
+		if err := b.leaseLives(ctx, report); err != nil {
+			return err
+		}
+		return b.stalled(ctx, report)
+	}
 	if err := b.play(ctx, b.scenes(), report); err != nil || b.members > 1 {
 		return err
 	}
-	if err := b.storage(ctx, report); err != nil {
-		return err
-	}
-	if err := b.leaseLives(ctx, report); err != nil {
-		return err
-	}
-	return b.stalled(ctx, report)
+	return b.storage(ctx, report)
 }

@@ -23,6 +23,7 @@ type report struct {
 	Rounds   int               `json:"rounds"`
 	Seconds  float64           `json:"seconds_per_phase"`
 	Quick    bool              `json:"quick,omitempty"`
+	Long     bool              `json:"long,omitempty"`
 	Members  int               `json:"members,omitempty"` // of each cluster, when there were several
 	Rows     []row             `json:"rows"`
 	Ratios   []compared        `json:"ratios"`
@@ -68,7 +69,7 @@ func newReport(ctx context.Context, s settings) *report {
 			"client/v3": moduleVersion("go.etcd.io/etcd/client/v3"),
 			"go":        runtime.Version(),
 		},
-		Rounds: s.rounds, Seconds: s.length.Seconds(), Quick: s.quick,
+		Rounds: s.rounds, Seconds: s.length.Seconds(), Quick: s.quick, Long: s.long,
 	}
 	if s.members > 1 {
 		r.Members = s.members
@@ -140,7 +141,7 @@ func (r *report) compare() {
 	}
 }
 
-// write leaves the three files in dir.
+// write leaves the files in dir: a plot only of ratios.
 func (r *report) write(dir string) error {
 	encoded, err := json.MarshalIndent(r, "", "  ")
 	if err != nil {
@@ -149,9 +150,11 @@ func (r *report) write(dir string) error {
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return err
 	}
-	for name, content := range map[string]string{
-		"bench.json": string(encoded) + "\n", "bench.md": r.markdown(), "bench.svg": r.plot(),
-	} {
+	files := map[string]string{"bench.json": string(encoded) + "\n", "bench.md": r.markdown()}
+	if len(r.Ratios) > 0 {
+		files["bench.svg"] = r.plot()
+	}
+	for name, content := range files {
 		if err := os.WriteFile(filepath.Join(dir, name), []byte(content), 0o644); err != nil {
 			return err
 		}

@@ -137,7 +137,10 @@ func (r *report) text() string {
 // markdown is bench.md, whose tables the README takes over.
 func (r *report) markdown() string {
 	var b strings.Builder
-	b.WriteString("# cleat beside etcd\n\nMade by `" + r.made() + "`. " + r.legend() + ".\n\n![ratios](bench.svg)\n")
+	b.WriteString("# cleat beside etcd\n\nMade by `" + r.made() + "`. " + r.legend() + ".\n")
+	if len(r.Ratios) > 0 {
+		b.WriteString("\n![ratios](bench.svg)\n")
+	}
 	for _, g := range r.grids() {
 		fmt.Fprintf(&b, "\n## %s\n", g.title)
 		if g.note != "" {
@@ -188,7 +191,10 @@ func count(v float64) string {
 
 // made is the command that makes the same report.
 func (r *report) made() string {
-	if r.Members > 1 {
+	switch {
+	case r.Long:
+		return "make bench BENCH=-long"
+	case r.Members > 1:
 		return fmt.Sprintf("make bench BENCH='-members %d'", r.Members)
 	}
 	return "make bench"
