@@ -76,7 +76,6 @@ func withLength(to []byte, at int) []byte {
 func decodeRequest(message []byte) (*hraft.AppendEntriesRequest, error) {
 	r := reader{rest: message}
 	a := &hraft.AppendEntriesRequest{RPCHeader: r.head()}
-	a.Leader = a.Addr
 	a.Term, a.PrevLogEntry, a.PrevLogTerm, a.LeaderCommitIndex = r.uvarint(), r.uvarint(), r.uvarint(), r.uvarint()
 	count := r.uvarint()
 	if r.bad || count > maxEntries {

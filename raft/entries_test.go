@@ -16,7 +16,7 @@ import (
 func someEntries() *hraft.AppendEntriesRequest {
 	return &hraft.AppendEntriesRequest{
 		RPCHeader: hraft.RPCHeader{ProtocolVersion: 3, ID: []byte("0001"), Addr: []byte("0001")},
-		Leader:    []byte("0001"), Term: 1 << 40, PrevLogEntry: 9, PrevLogTerm: 8, LeaderCommitIndex: 7,
+		Term:      1 << 40, PrevLogEntry: 9, PrevLogTerm: 8, LeaderCommitIndex: 7,
 		Entries: []*hraft.Log{
 			{Index: 10, Term: 1 << 40, Data: []byte("command"), AppendedAt: time.Unix(7, 9)},
 			{Index: 11, Term: 1 << 40, Type: hraft.LogConfiguration, Data: bytes.Repeat([]byte("c"), 300)},
