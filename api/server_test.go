@@ -207,7 +207,7 @@ func (b *logBuffer) String() string {
 // eventually fails the test with the last error if try does not succeed soon.
 func eventually(t testing.TB, try func() error) {
 	t.Helper()
-	deadline := time.Now().Add(10 * time.Second)
+	deadline := time.Now().Add(time.Minute)
 	for {
 		err := try()
 		if err == nil {
