@@ -63,7 +63,7 @@ func (r *river) flow(events int) {
 			txn.Success = append(txn.Success, &pb.RequestOp{Request: &pb.RequestOp_RequestPut{RequestPut: put}})
 			r.written++
 		}
-		ctx, cancel := context.WithTimeout(r.t.Context(), 5*time.Second)
+		ctx, cancel := context.WithTimeout(r.t.Context(), time.Minute)
 		reply, err := r.kv.Txn(ctx, txn)
 		cancel()
 		if err != nil || reply.Header.Revision != r.revision(r.written-1) {

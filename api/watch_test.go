@@ -26,7 +26,7 @@ type watching struct {
 
 func (s *testServer) watching(t testing.TB) *watching {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	t.Cleanup(cancel)
 	stream, err := pb.NewWatchClient(s.dial(t)).Watch(ctx)
 	if err != nil {

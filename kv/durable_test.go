@@ -19,7 +19,7 @@ import (
 // eventually waits until ok has nothing to say, or fails with what it said last.
 func eventually(t *testing.T, ok func() error) {
 	t.Helper()
-	late := time.After(20 * time.Second)
+	late := time.After(time.Minute)
 	for err := ok(); err != nil; err = ok() {
 		select {
 		case <-time.After(time.Millisecond):

@@ -15,7 +15,7 @@ import (
 // eventually polls until check is content.
 func eventually(t testing.TB, check func() error) {
 	t.Helper()
-	deadline := time.After(20 * time.Second)
+	deadline := time.After(time.Minute)
 	tick := time.NewTicker(time.Millisecond)
 	defer tick.Stop()
 	for {

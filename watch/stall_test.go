@@ -133,7 +133,7 @@ func heap() int {
 // hold tens of megabytes while they run.
 func wantHeap(t testing.TB, most int) {
 	t.Helper()
-	deadline := time.Now().Add(30 * time.Second)
+	deadline := time.Now().Add(time.Minute)
 	for {
 		size := heap()
 		if size <= most {
