@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -128,10 +129,10 @@ func (s *testServer) gatewayUsers() (users []state.Identity) {
 }
 
 func TestAWebsocketIsRefusedToStrangersAndToOtherSites(t *testing.T) {
-	strange := false
+	var strange atomic.Bool
 	s := startServer(t, func(c *Config) {
 		c.SocketUsers = func(uint32, []uint32) (state.Identity, error) {
-			if strange {
+			if strange.Load() {
 				return state.Identity{}, errors.New("join group cleat")
 			}
 			return state.Identity{Name: "me"}, nil
@@ -146,7 +147,7 @@ func TestAWebsocketIsRefusedToStrangersAndToOtherSites(t *testing.T) {
 			t.Errorf("Origin %q: got %+v, %v; want %d", origin, response, err, want)
 		}
 	}
-	strange = true
+	strange.Store(true)
 	if _, response, err := open(t, s.dialer(), "ws://cleat/v3/watch", nil); response == nil || response.StatusCode != 403 {
 		t.Errorf("a stranger: got %+v, %v", response, err)
 	}
