@@ -30,12 +30,12 @@ func (s *stream) run() {
 			Conn: near, raw: near, member: s.member, protocol: raftProtocol, dialed: true,
 			opened: time.Now(), until: time.Now().Add(s.life),
 		}
+		if s.opened.Add(1) > 1 { // it is there before the door hears of it, which may cut another at once
+			s.missing.Add(-1)
+		}
 		if err := s.door.links.add(l); err != nil {
 			_ = near.Close()
 			return // the door is closed
-		}
-		if s.opened.Add(1) > 1 {
-			s.missing.Add(-1)
 		}
 		_, _ = far.Read(make([]byte, 1)) // returns when it is cut
 		s.worst.Store(max(s.worst.Load(), s.missing.Add(1)))
