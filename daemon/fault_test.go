@@ -15,6 +15,7 @@ import (
 
 	"github.com/cockroachdb/pebble/v2/vfs"
 	"github.com/cockroachdb/pebble/v2/vfs/errorfs"
+	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
 	"golang.org/x/sys/unix"
 )
 
@@ -195,7 +196,11 @@ func TestALabelThatCannotBeWrittenStopsTheMember(t *testing.T) {
 func (l *life) fill(size int) int {
 	l.t.Helper()
 	for i := range 1 << 30 / size {
-		if err := l.put(fmt.Sprint(i), size); err != nil {
+		err := l.put(fmt.Sprint(i), size)
+		for errors.Is(err, rpctypes.ErrTimeout) { // a busy machine, and perhaps it happened
+			err = l.put(fmt.Sprint(i), size)
+		}
+		if err != nil {
 			return i
 		}
 	}

@@ -21,7 +21,7 @@ import (
 // its certificate.
 func TestNoRequestFailsWhileCertificatesTurnOver(t *testing.T) {
 	const lives = 3
-	members := threeOf(t, func(o *Options) { o.Config.CertTTL = 6 * time.Second })
+	members := threeOf(t, func(o *Options) { o.Config.CertTTL = 12 * time.Second })
 	ctx, stop := context.WithCancel(t.Context())
 	var load errgroup.Group
 	for i, l := range members {

@@ -31,7 +31,7 @@ func (n *Node) openTransport() hraft.Transport {
 		return t
 	}
 	s := &streams{network: c.Network, id: n.id, open: map[net.Conn]struct{}{}, idle: map[hraft.ServerAddress][]*sender{}}
-	n.transport = &transport{
+	t := &transport{
 		self:      n.id,
 		streams:   s,
 		patience:  messagePatience(c.ElectionTimeout),
@@ -44,19 +44,20 @@ func (n *Node) openTransport() hraft.Transport {
 		ended:     make(chan struct{}),
 		told:      map[hraft.ServerID]*told{},
 		waiting:   map[hraft.ServerID]int{},
-		NetworkTransport: hraft.NewNetworkTransportWithConfig(&hraft.NetworkTransportConfig{
-			Stream: s, MaxPool: streamPool, Timeout: messagePatience(c.ElectionTimeout),
-			// No pipelines: one group of commands is on its way at a time, and
-			// hraft's hangs for ever when an answer that refuses is followed by
-			// another answer, with replication to that member.
-			MaxRPCsInFlight: 1,
-			Logger:          hclogTo(c.Logger), MsgpackUseNewTimeFormat: true,
-		}),
 	}
-	n.transport.TimeoutScale = 1 // by the byte: see tokenSize
-	s.serve = n.transport.serve
-	n.transport.work.Go(n.transport.collect)
-	return n.transport
+	s.serve = t.serve // streams come as soon as hraft's part is there
+	t.NetworkTransport = hraft.NewNetworkTransportWithConfig(&hraft.NetworkTransportConfig{
+		Stream: s, MaxPool: streamPool, Timeout: t.patience,
+		// No pipelines: one group of commands is on its way at a time, and
+		// hraft's hangs for ever when an answer that refuses is followed by
+		// another answer, with replication to that member.
+		MaxRPCsInFlight: 1,
+		Logger:          hclogTo(c.Logger), MsgpackUseNewTimeFormat: true,
+	})
+	t.TimeoutScale = 1 // by the byte: see tokenSize
+	t.work.Go(t.collect)
+	n.transport = t
+	return t
 }
 
 // messagePatience is how long one message may take. A member whose stream
