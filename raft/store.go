@@ -114,12 +114,13 @@ func openWAL(c *Config) (logStore, error) {
 		return nil, fmt.Errorf("make raft log: %w", err)
 	}
 	w := &walLog{meta: &metadb.BoltMetaDB{}, turn: &turn{}}
+	files := segments{segment.NewFiler(path, fs.New()), path, w.turn}
 	err := panicAsError(func() (err error) {
 		w.WAL, err = wal.Open(path,
 			wal.WithLogger(hclogTo(c.Logger)),
 			wal.WithSegmentSize(cmp.Or(c.faults.segment, wal.DefaultSegmentSize)),
-			wal.WithSegmentFiler(segments{segment.NewFiler(path, fs.New()), path, w.turn}),
-			wal.WithMetaStore(walMeta{w.meta, path, w.turn}))
+			wal.WithSegmentFiler(files),
+			wal.WithMetaStore(walMeta{w.meta, path, w.turn, files}))
 		return err
 	})
 	if err != nil {
@@ -211,6 +212,8 @@ type walMeta struct {
 	*metadb.BoltMetaDB
 	path string
 	turn *turn
+
+	files segments
 }
 
 func (m walMeta) CommitState(state types.PersistentState) error {
@@ -229,7 +232,7 @@ func (m walMeta) Load(dir string) (state types.PersistentState, err error) {
 	if err != nil {
 		return state, fmt.Errorf("%s: %w", filepath.Join(dir, metadb.FileName), err)
 	}
-	return state, nil
+	return m.finishTurn(state)
 }
 
 func openBolt(path string) (*raftboltdb.BoltStore, error) {
