@@ -51,11 +51,9 @@ func (s *side) talk(path string, header http.Header) *talk {
 	return t
 }
 
+// say may find the connection ended already, which is heard next.
 func (t *talk) say(body string) {
-	t.Helper()
-	if err := t.conn.WriteMessage(websocket.TextMessage, []byte(encoded(body))); err != nil {
-		t.Fatalf("%s: %v after %s", t.name, err, t.said.String())
-	}
+	_ = t.conn.WriteMessage(websocket.TextMessage, []byte(encoded(body)))
 }
 
 // hear takes in the next message, or the end: a farewell of the server, or none.
