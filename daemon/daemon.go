@@ -45,7 +45,8 @@ type Options struct {
 	Logger  *slog.Logger
 	Version string
 
-	newest uint32 // the newest format that this version reads; zero: state.Format
+	newest uint32        // the newest format that this version reads; zero: state.Format
+	limit  time.Duration // of a stop in order; zero: stopLimit
 	faults faults
 }
 
@@ -65,6 +66,7 @@ type Daemon struct {
 	log     *slog.Logger
 	version string
 	newest  uint32
+	limit   time.Duration // of a stop in order
 	faults  faults
 
 	registry   *prometheus.Registry
@@ -116,7 +118,7 @@ func Open(ctx context.Context, o Options) (*Daemon, error) {
 func newDaemon(o Options) *Daemon {
 	return &Daemon{
 		config: o.Config, reload: o.Reload, level: o.Level, log: o.Logger, version: o.Version,
-		newest: cmp.Or(o.newest, state.Format), faults: o.faults,
+		newest: cmp.Or(o.newest, state.Format), limit: cmp.Or(o.limit, stopLimit), faults: o.faults,
 		stop:  func() {},
 		fatal: make(chan error, 1), anew: make(chan rebirth, 1),
 	}

@@ -46,7 +46,9 @@ func options(t *testing.T, dir string) Options {
 			t.Logf("the member said:\n%s", said)
 		}
 	})
-	return Options{Config: c, Level: new(slog.LevelVar), Logger: slog.New(slog.NewTextHandler(said, nil))}
+	return Options{
+		Config: c, Level: new(slog.LevelVar), Logger: slog.New(slog.NewTextHandler(said, nil)), limit: patience,
+	}
 }
 
 // sayings is what a member said; goroutines that outlive the test may go on.

@@ -48,7 +48,7 @@ type rebirth struct {
 // beginAnew ends the member that was, and begins the one that it becomes.
 func (d *Daemon) beginAnew(ctx context.Context, next rebirth) error {
 	notify(d.log, sd.SdNotifyReloading+"\nSTATUS="+next.what)
-	closing, cancel := context.WithTimeout(context.WithoutCancel(ctx), stopLimit)
+	closing, cancel := context.WithTimeout(context.WithoutCancel(ctx), d.limit)
 	defer cancel()
 	if err := d.end(closing); err != nil {
 		d.log.Warn("closing before "+next.what, "cause", err)

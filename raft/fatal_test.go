@@ -50,6 +50,9 @@ func TestAFailedWriteOfTheLogIsTheEnd(t *testing.T) {
 	if err := m.Sync(patience(t)); !errors.Is(err, ErrStopped) {
 		t.Errorf("sync: %v, want ErrStopped", err)
 	}
+	if err := m.Confirm(patience(t)); !errors.Is(err, ErrStopped) {
+		t.Errorf("confirm: %v, want ErrStopped", err)
+	}
 	m.stop(t)
 	if len(m.fatal) != 0 {
 		t.Errorf("Fatal was told twice: %v", <-m.fatal)

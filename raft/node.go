@@ -324,6 +324,17 @@ func (n *Node) failed() error {
 	return nil
 }
 
+// ended returns stopReason once the member is stopping or has failed: it may
+// lead, and be alone, for a moment longer.
+func (n *Node) ended() error {
+	select {
+	case <-n.stopping:
+		return n.stopReason()
+	default:
+		return nil
+	}
+}
+
 // stopReason is what callers get who come too late.
 func (n *Node) stopReason() error {
 	if err := n.failed(); err != nil {

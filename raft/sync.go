@@ -36,6 +36,9 @@ func (n *Node) Sync(ctx context.Context) error {
 		return nil
 	}
 	for {
+		if err := n.ended(); err != nil {
+			return err
+		}
 		l, err := n.awaitLeader(ctx)
 		if err != nil {
 			return err
@@ -67,6 +70,9 @@ func (n *Node) readIndex(ctx context.Context, l *leadership) (uint64, error) {
 // place since the call began. What it did as the leader until then, any later
 // leader comes after. It fails with ErrNoLeader, ErrStopped, or ctx's error.
 func (n *Node) Confirm(ctx context.Context) error {
+	if err := n.ended(); err != nil {
+		return err
+	}
 	l, _ := n.reign.current()
 	if !l.isReady() {
 		return fmt.Errorf("%w: %s does not lead", ErrNoLeader, n.id)
