@@ -275,8 +275,8 @@ func (n *Node) elect() {
 		return
 	}
 	reload := n.raft.ReloadableConfig()
-	reload.ElectionTimeout = n.config.ElectionTimeout
-	reload.HeartbeatTimeout = n.config.ElectionTimeout
+	reload.ElectionTimeout = n.config.leastTrust()
+	reload.HeartbeatTimeout = n.config.leastTrust()
 	if err := n.raft.ReloadConfig(reload); err != nil {
 		n.config.Logger.Warn("raft: first election not hastened", "err", err)
 	}

@@ -11,6 +11,7 @@ import (
 	"net"
 	"strings"
 	"sync"
+	"syscall"
 	"time"
 
 	hraft "github.com/hashicorp/raft"
@@ -151,8 +152,38 @@ func (s *streams) rest(target hraft.ServerAddress, idle *sender) {
 	}
 }
 
+// anew sends once more as long as that breaks off: a stream that was kept may
+// lead to the process that a member was before it was started again, and a
+// member that leads no more, or is wanted for a leader, would be lost for as
+// long as an election takes. What arrives twice does nothing more.
+func anew(send func() error) error {
+	err := send()
+	for range streamPool {
+		if !brokenOff(err) {
+			break
+		}
+		err = send()
+	}
+	return err
+}
+
+// brokenOff says whether the other end of a stream is gone; one that was never
+// reached is not.
+func brokenOff(err error) bool {
+	for _, gone := range []error{io.EOF, io.ErrUnexpectedEOF, io.ErrClosedPipe, net.ErrClosed, syscall.ECONNRESET, syscall.EPIPE} {
+		if errors.Is(err, gone) {
+			return !errors.Is(err, ErrUnreached)
+		}
+	}
+	return false
+}
+
 // exchange sends entries and waits for the answer.
 func (t *transport) exchange(target hraft.ServerAddress, request *hraft.AppendEntriesRequest, answer *hraft.AppendEntriesResponse) error {
+	return anew(func() error { return t.exchangeOnce(target, request, answer) })
+}
+
+func (t *transport) exchangeOnce(target hraft.ServerAddress, request *hraft.AppendEntriesRequest, answer *hraft.AppendEntriesResponse) error {
 	s, err := t.streams.sender(target, t.patience)
 	if err != nil {
 		return err

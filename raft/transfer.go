@@ -18,20 +18,24 @@ import (
 // ErrMember: there is no such voter. ErrNoLeader: the leader did not change,
 // or another than the one wanted was elected.
 func (n *Node) Transfer(ctx context.Context, to uint64) error {
-	l, err := n.awaitLeader(ctx)
-	if err != nil {
+	if _, err := n.awaitLeader(ctx); err != nil {
 		return err
 	}
+	var err error
 	from := n.leader()
-	if l != nil {
+	term := n.raft.CurrentTerm()
+	switch from {
+	case 0:
+		return fmt.Errorf("%w: one is being elected", ErrNoLeader)
+	case n.config.Member:
 		err = n.transferHere(ctx, to)
-	} else {
+	default:
 		_, err = n.callLeader(ctx, kindTransfer, number(to))
 	}
 	if err != nil {
 		return err
 	}
-	return n.awaitSuccessor(ctx, from, to)
+	return n.awaitSuccessor(ctx, term, from, to)
 }
 
 func (n *Node) answerTransfer(ctx context.Context, body []byte) ([]byte, error) {
@@ -85,6 +89,7 @@ func (n *Node) yield(ctx context.Context, to uint64) error {
 	case <-ctx.Done():
 		return fmt.Errorf("%w: transfer: %w", ErrNoLeader, ctx.Err())
 	}
+	term := n.raft.CurrentTerm()
 	done := make(chan error, 1)
 	go func() { // not joined: hraft may never answer once it stops
 		done <- n.raft.LeadershipTransferToServer(heir.ID, heir.Address).Error()
@@ -94,7 +99,7 @@ func (n *Node) yield(ctx context.Context, to uint64) error {
 		if err != nil {
 			return fmt.Errorf("%w: transfer to %s: %w", ErrNoLeader, heir.ID, err)
 		}
-		return n.awaitSuccessor(ctx, n.config.Member, 0)
+		return n.awaitSuccessor(ctx, term, n.config.Member, 0)
 	case <-n.stopping:
 		return n.stopReason()
 	case <-ctx.Done():
@@ -122,16 +127,20 @@ func (n *Node) heir(ctx context.Context, to uint64) (hraft.Server, error) {
 	return best, nil
 }
 
-// awaitSuccessor returns when this member knows of another leader than from.
-func (n *Node) awaitSuccessor(ctx context.Context, from, want uint64) error {
+// awaitSuccessor returns when this member knows of another leader than from,
+// who led in term, or that from leads again.
+func (n *Node) awaitSuccessor(ctx context.Context, term, from, want uint64) error {
 	for {
 		_, changed := n.reign.current()
+		now := n.raft.CurrentTerm() // first: in a new term nobody leads until somebody is elected
 		leader := n.leader()
 		switch {
 		case want != 0 && leader == want, want == 0 && leader != 0 && leader != from:
 			return nil
 		case leader != 0 && leader != from:
 			return fmt.Errorf("%w: %s was elected, not %s", ErrNoLeader, serverID(leader), serverID(want))
+		case leader == from && now > term:
+			return fmt.Errorf("%w: %s was elected again", ErrNoLeader, serverID(from))
 		}
 		select {
 		case <-changed:

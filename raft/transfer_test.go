@@ -55,6 +55,26 @@ func TestATransferLosesNothing(t *testing.T) {
 	}
 }
 
+// A leader keeps streams to the process that the other was before, and each of
+// them is found broken only when it is used.
+func TestAMemberThatIsBackTakesOverAtTheFirstWord(t *testing.T) {
+	c := three(t)
+	leader := c.leader()
+	heir := c.others(leader.config.Member)[0].config.Member
+	for range streamPool { // each way between the two is walked, and kept
+		for _, to := range []uint64{heir, leader.config.Member} {
+			eventually(t, func() error { return leader.Transfer(patience(t), to) })
+		}
+	}
+	c.kill(heir)
+	c.start(heir)
+	leader.write(t, "x")
+	c.agree(t, "x")
+	if err := leader.Transfer(patience(t), heir); err != nil {
+		t.Error(err)
+	}
+}
+
 // hraft ends what it finds under way without telling what became of it, so
 // nothing may be.
 func TestHoldingLetsWhatWasTakenEndAndNothingIn(t *testing.T) {

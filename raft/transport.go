@@ -65,7 +65,7 @@ func (n *Node) openTransport() hraft.Transport {
 // message must get onto a slow disk within it.
 func messagePatience(electionTimeout time.Duration) time.Duration { return 10 * electionTimeout }
 
-// transport is hraft's, with nine differences.
+// transport is hraft's, with ten differences.
 //
 // An address, where hraft sees one, is the member's id: hraft compares
 // addresses to tell whether it has voted for a candidate already, so two
@@ -89,6 +89,9 @@ func messagePatience(electionTimeout time.Duration) time.Duration { return 10 * 
 // What is committed is told at once (tell.go).
 //
 // Entries go over streams of their own, in a form of their own (entries.go).
+//
+// What a kept stream loses, because its other end has been started again since,
+// is sent once more (streams.go).
 //
 // A state goes ahead of the message to install it (checkpoint.go).
 //
@@ -223,12 +226,12 @@ func (t *transport) awaitReturn(id hraft.ServerID) {
 
 func (t *transport) RequestVote(id hraft.ServerID, a hraft.ServerAddress,
 	args *hraft.RequestVoteRequest, resp *hraft.RequestVoteResponse) error {
-	return t.NetworkTransport.RequestVote(id, t.target(id, a), args, resp)
+	return anew(func() error { return t.NetworkTransport.RequestVote(id, t.target(id, a), args, resp) })
 }
 
 func (t *transport) RequestPreVote(id hraft.ServerID, a hraft.ServerAddress,
 	args *hraft.RequestPreVoteRequest, resp *hraft.RequestPreVoteResponse) error {
-	return t.NetworkTransport.RequestPreVote(id, t.target(id, a), args, resp)
+	return anew(func() error { return t.NetworkTransport.RequestPreVote(id, t.target(id, a), args, resp) })
 }
 
 func (t *transport) InstallSnapshot(id hraft.ServerID, a hraft.ServerAddress,
@@ -239,7 +242,7 @@ func (t *transport) InstallSnapshot(id hraft.ServerID, a hraft.ServerAddress,
 	}
 	err := t.deliver(id, t.hints.resolve(id, string(a)), p)
 	if err == nil {
-		err = t.NetworkTransport.InstallSnapshot(id, t.target(id, a), args, resp, p)
+		err = anew(func() error { return t.NetworkTransport.InstallSnapshot(id, t.target(id, a), args, resp, p) })
 	}
 	if err != nil {
 		err = errors.Join(err, p.Close()) // it is not kept for a member that is away
@@ -250,7 +253,7 @@ func (t *transport) InstallSnapshot(id hraft.ServerID, a hraft.ServerAddress,
 
 func (t *transport) TimeoutNow(id hraft.ServerID, a hraft.ServerAddress,
 	args *hraft.TimeoutNowRequest, resp *hraft.TimeoutNowResponse) error {
-	return t.NetworkTransport.TimeoutNow(id, t.target(id, a), args, resp)
+	return anew(func() error { return t.NetworkTransport.TimeoutNow(id, t.target(id, a), args, resp) })
 }
 
 // SetHeartbeatHandler leaves heartbeats to hraft's main loop.
