@@ -51,7 +51,7 @@ func TestAMemberThatIsAwayIsToldOfOnce(t *testing.T) {
 	}
 	c.part(3, []uint64{1, 2}, true)
 	told("member does not answer")
-	for range 20 {
+	for range 60 {
 		c.members[1].write(t, "x")
 	}
 	c.part(3, []uint64{1, 2}, false)
@@ -59,7 +59,9 @@ func TestAMemberThatIsAwayIsToldOfOnce(t *testing.T) {
 	if n := said.count("member does not answer"); n != 1 {
 		t.Errorf("told %d times", n)
 	}
-	if n := said.count("level=ERROR"); n > 5 { // of what was on its way when the link was cut
-		t.Errorf("%d errors", n)
+	// Of what was on its way when the link was cut; a busy machine may elect
+	// leaders meanwhile, each with its own.
+	if n, most := said.count("level=ERROR"), 5*said.count(`msg="leader changed"`); n > most {
+		t.Errorf("%d errors, want no more than %d:\n%s", n, most, said.text.String())
 	}
 }
