@@ -44,12 +44,21 @@ func TestNobodyNoticesARollingRestart(t *testing.T) {
 	w.since(t, time.Now(), 100)
 	leave := c.accompany(w)
 	defer leave()
+	lives := slices.Clone(c.members[:])
+	t.Cleanup(func() {
+		for _, life := range lives {
+			if t.Failed() {
+				t.Logf("%s:\n%s", life.home.dir, life.said())
+			}
+		}
+	})
 	var pauses []time.Duration
 	for range 2 {
 		for i := range c.members {
 			began := time.Now()
 			c.term(i)
 			c.members[i] = c.homes[i].start(t)
+			lives = append(lives, c.members[i])
 			back := time.Now()
 			c.healthy()
 			pauses = append(pauses, w.since(t, began, 100).Round(time.Millisecond))

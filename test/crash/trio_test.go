@@ -212,13 +212,13 @@ func (w *crowd) run(ctx context.Context, client *clientv3.Client, id int) {
 // the longest time without one from then on.
 func (w *crowd) since(t *testing.T, moment time.Time, n int) time.Duration {
 	t.Helper()
-	late := time.After(patience)
+	now, late := time.Now(), time.After(patience)
 	for {
 		w.mu.Lock()
 		at, _ := slices.BinarySearchFunc(w.times, moment, time.Time.Compare)
 		after := slices.Clone(w.times[at:])
 		w.mu.Unlock()
-		if len(after) >= n {
+		if since, _ := slices.BinarySearchFunc(after, now, time.Time.Compare); len(after)-since >= n {
 			longest := after[0].Sub(moment)
 			for i := range after[1:] {
 				longest = max(longest, after[i+1].Sub(after[i]))
