@@ -43,7 +43,7 @@ func Settings() []Setting {
 		{"max-request-bytes", "the largest request (default: 1572864)", func(c *Config) any { return &c.MaxRequestBytes }},
 		{"max-txn-ops", "the most operations in one transaction (default: 128)", func(c *Config) any { return &c.MaxTxnOps }},
 		{"watch-progress-interval", "how often an idle watcher that asked hears that it has missed nothing (default: 10m)", func(c *Config) any { return &c.WatchProgressInterval }},
-		{"election-timeout", "about how long a leader may be silent before another is elected (default: 500ms)", func(c *Config) any { return &c.ElectionTimeout }},
+		{"election-timeout", "how long a silent leader is trusted at least (default: 500ms)", func(c *Config) any { return &c.ElectionTimeout }},
 		{"hash-interval", "how often the leader compares all members' data, if it has changed, at no more than 5 % of a core; 0: never (default: 1m)", func(c *Config) any { return &c.HashInterval }},
 		{"cert-ttl", "the life of the member's certificate, which renews itself at 50 to 80 % of it (default: 720h)", func(c *Config) any { return &c.CertTTL }},
 		{"raft-log", "wal or boltdb: what keeps the log; fixed once the data directory exists (default: wal)", func(c *Config) any { return &c.RaftLog }},

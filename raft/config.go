@@ -64,8 +64,9 @@ type Config struct {
 	// part of the cluster any more. It must return before Shutdown can.
 	Removed func()
 
-	// ElectionTimeout is about how long a leader may be silent before another
-	// is elected; 500 ms if zero. It is trusted for seven tenths of it at least.
+	// ElectionTimeout is how long a silent leader is trusted at least; 500 ms if
+	// zero. The first who trusts it no longer is elected if the others have not
+	// heard of it for as long, too.
 	ElectionTimeout time.Duration
 	// SnapshotBytes is how much log is written before the state is made
 	// durable and the log's head is cut off; 32 MiB if zero. It bounds what is
@@ -96,6 +97,7 @@ type faults struct {
 	segment int                                  // bytes of a segment of the log, in place of raft-wal's own number
 	alone   func() bool                          // in place of soleVoter
 	commit  time.Duration                        // in place of commitTimeout
+	trust   time.Duration                        // in place of ElectionTimeout, for who votes
 }
 
 func (c *Config) complete() error {
@@ -144,9 +146,9 @@ func (c *Config) complete() error {
 func (c *Config) hraftConfig() *hraft.Config {
 	h := hraft.DefaultConfig()
 	h.LocalID = serverID(c.Member)
-	h.HeartbeatTimeout = c.leastTrust() + time.Millisecond
-	h.ElectionTimeout = c.leastTrust() + time.Millisecond
-	h.LeaderLeaseTimeout = c.leastTrust()
+	h.HeartbeatTimeout = c.ElectionTimeout + time.Millisecond
+	h.ElectionTimeout = c.ElectionTimeout + time.Millisecond
+	h.LeaderLeaseTimeout = c.ElectionTimeout
 	h.CommitTimeout = cmp.Or(c.faults.commit, commitTimeout)
 	h.MaxAppendEntries = maxAppendEntries
 	h.ShutdownOnRemove = false
@@ -157,12 +159,6 @@ func (c *Config) hraftConfig() *hraft.Config {
 	h.Logger = hclogTo(c.Logger)
 	return h
 }
-
-// leastTrust is how long a silent leader is trusted at least. Each follower
-// draws a time of up to twice as much anew for each wait, and the others must
-// have lost their trust, too, before one is elected: all of that together takes
-// about ElectionTimeout in the median.
-func (c *Config) leastTrust() time.Duration { return c.ElectionTimeout * 7 / 10 }
 
 // serverID is how hraft knows a member, and in one process its address too.
 func serverID(member uint64) hraft.ServerID {

@@ -312,4 +312,4 @@ func (x *wire) Close() error {
 
 // testElection outlasts what other tests do to a machine of two cores: a
 // leader that is lost to them is none of the faults that are meant.
-const testElection = 360 * time.Millisecond
+const testElection = 250 * time.Millisecond

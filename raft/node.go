@@ -219,6 +219,9 @@ func (n *Node) openRaft(stable *votes) error {
 	if err != nil {
 		return fmt.Errorf("raft: start: %w", err)
 	}
+	if n.transport != nil {
+		n.transport.voter.Store(n.raft)
+	}
 	return n.checkMembership()
 }
 
@@ -275,8 +278,8 @@ func (n *Node) elect() {
 		return
 	}
 	reload := n.raft.ReloadableConfig()
-	reload.ElectionTimeout = n.config.leastTrust()
-	reload.HeartbeatTimeout = n.config.leastTrust()
+	reload.ElectionTimeout = n.config.ElectionTimeout
+	reload.HeartbeatTimeout = n.config.ElectionTimeout
 	if err := n.raft.ReloadConfig(reload); err != nil {
 		n.config.Logger.Warn("raft: first election not hastened", "err", err)
 	}

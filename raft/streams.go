@@ -251,6 +251,7 @@ func (t *transport) collect() {
 	for {
 		select {
 		case rpc := <-t.NetworkTransport.Consumer():
+			t.let(rpc)
 			select {
 			case t.inbox <- rpc:
 			case <-t.ended:

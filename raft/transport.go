@@ -3,11 +3,13 @@
 package raft
 
 import (
+	"cmp"
 	"errors"
 	"io"
 	"log/slog"
 	"net"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	hraft "github.com/hashicorp/raft"
@@ -35,6 +37,7 @@ func (n *Node) openTransport() hraft.Transport {
 		self:      n.id,
 		streams:   s,
 		patience:  messagePatience(c.ElectionTimeout),
+		trust:     cmp.Or(c.faults.trust, c.ElectionTimeout),
 		inbox:     make(chan hraft.RPC),
 		hints:     &n.hints,
 		deliver:   n.deliver,
@@ -65,7 +68,7 @@ func (n *Node) openTransport() hraft.Transport {
 // message must get onto a slow disk within it.
 func messagePatience(electionTimeout time.Duration) time.Duration { return 10 * electionTimeout }
 
-// transport is hraft's, with ten differences.
+// transport is hraft's, with eleven differences.
 //
 // An address, where hraft sees one, is the member's id: hraft compares
 // addresses to tell whether it has voted for a candidate already, so two
@@ -90,6 +93,9 @@ func messagePatience(electionTimeout time.Duration) time.Duration { return 10 * 
 //
 // Entries go over streams of their own, in a form of their own (entries.go).
 //
+// Who has not heard of its leader for as long as one is trusted votes for
+// another (vote.go).
+//
 // What a kept stream loses, because its other end has been started again since,
 // is sent once more (streams.go).
 //
@@ -100,7 +106,9 @@ type transport struct {
 	*hraft.NetworkTransport
 	self      hraft.ServerID
 	streams   *streams
-	patience  time.Duration  // for one message
+	patience  time.Duration // for one message
+	trust     time.Duration // in a leader that is silent
+	voter     atomic.Pointer[hraft.Raft]
 	inbox     chan hraft.RPC // what other members say, to hraft
 	work      sync.WaitGroup // the goroutine that collects
 	hints     *hints
