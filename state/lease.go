@@ -31,6 +31,9 @@ func (a *applier) grant(r *pb.LeaseGrantRequest) (Reply, error) {
 }
 
 func (a *applier) revokeRequest(r *pb.LeaseRevokeRequest) (Reply, error) {
+	if err := a.permit().writeLease(r.ID); err != nil {
+		return Reply{}, err
+	}
 	return a.revoke(r.ID)
 }
 
@@ -95,7 +98,8 @@ func (a *applier) attach(key []byte, from, to int64) error {
 	return a.machine.leases.Attach(leaseTable{a.batch}, to, key)
 }
 
-// LeaseKeys returns the keys attached to a lease, in order.
+// LeaseKeys returns the keys attached to a lease, in order; MayReadLease says
+// whether the caller may know them.
 func (m *Machine) LeaseKeys(id int64) ([][]byte, error) {
 	return m.leases.Keys(leaseReader{m.store}, id)
 }
