@@ -14,6 +14,7 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	"github.com/cleatd/cleat/auth"
+	"github.com/cleatd/cleat/kv"
 )
 
 var administrator = Identity{Root: true, Name: "root"}
@@ -166,6 +167,68 @@ func TestNoReaderSeesKeysByRulesThatWereReplacedBeforeThem(t *testing.T) {
 	}
 	close(done)
 	readers.Wait()
+}
+
+// Between a commit and its rules no reader decides.
+func TestAReaderWaitsForTheRulesOfWhatIsBeingCommitted(t *testing.T) {
+	m := staffed(t)
+	alice := Identity{Name: "alice", Revision: m.Rules().Revision}
+	next, err := m.Rules().RevokePermission(discard{}, "writer", []byte("a"), []byte("b"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	settle := m.unsettle()
+	answer := make(chan error, 1)
+	go func() {
+		_, err := m.Range(alice, &pb.RangeRequest{Key: []byte("a")})
+		answer <- err
+	}()
+	b := m.Store().NewBatch()
+	secret := b.Begin()
+	secret.Put([]byte("a"), []byte("secret"), 0)
+	secret.End()
+	if err := b.Commit(m.AppliedIndex() + 1); err != nil {
+		t.Fatal(err)
+	}
+	b.Close()
+	select {
+	case err := <-answer:
+		t.Errorf("answered with %v before there were rules", err)
+	default:
+	}
+	settle(next)
+	if err := <-answer; !errors.Is(err, auth.ErrOldRevision) {
+		t.Errorf("answered with %v", err)
+	}
+}
+
+// discard takes records that nobody reads.
+type discard struct{}
+
+func (discard) Set(_, _ []byte) {}
+func (discard) Delete([]byte)   {}
+
+// A stream that is under way ends when its reader's right may have.
+func TestAStreamEndsWithItsRight(t *testing.T) {
+	m := staffed(t)
+	var puts [][]byte
+	for i := range 100 {
+		puts = append(puts, put(fmt.Sprint("a", i), "1"))
+	}
+	mustApply(t, m, m.AppliedIndex()+1, puts...)
+	alice := Identity{Name: "alice", Revision: m.Rules().Revision}
+	for _, id := range []Identity{alice, administrator} {
+		chunks := 0
+		err := m.Stream(id, &pb.RangeRequest{Key: []byte("a"), RangeEnd: []byte("b")}, func(kv.Result) error {
+			if chunks++; chunks == 1 {
+				command(t, m, granted("x", ""))
+			}
+			return nil
+		})
+		if want := (id == alice); chunks == 0 || errors.Is(err, auth.ErrOldRevision) != want || err != nil && !want {
+			t.Errorf("%+v: %v after %d chunks", id, err, chunks)
+		}
+	}
 }
 
 func TestLeasesAreTheirKeysReaders(t *testing.T) {
