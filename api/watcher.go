@@ -75,6 +75,8 @@ func (w *watches) newWatcher(r *pb.WatchCreateRequest) (*watcher, error) {
 	switch {
 	case r.StartRevision < 0:
 		return nil, rpctypes.ErrCompacted
+	case w.mayWatch(keys) != nil:
+		return nil, w.mayWatch(keys)
 	case len(keys.End) > 0 && !toTheLast && bytes.Compare(keys.Key, keys.End) >= 0:
 		return nil, errEmptyRange
 	}
@@ -95,6 +97,15 @@ func (w *watches) newWatcher(r *pb.WatchCreateRequest) (*watcher, error) {
 		made.noDelete = made.noDelete || f == pb.WatchCreateRequest_NODELETE
 	}
 	return made, nil
+}
+
+// mayWatch refuses with the text of a status, as etcd does.
+func (w *watches) mayWatch(keys kv.Range) error {
+	id, err := w.server.identify(w.flow.ctx, w.flow.caller)
+	if err == nil {
+		err = w.server.config.Machine.MayWatch(id, keys.Key, keys.End)
+	}
+	return fault(w.server.log, "Watch", err)
 }
 
 // cancel ends a watcher. An unknown one gets no answer.

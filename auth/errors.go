@@ -2,7 +2,11 @@
 
 package auth
 
-import "errors"
+import (
+	"errors"
+
+	"golang.org/x/crypto/bcrypt"
+)
 
 // Faults of a request; they are etcd's.
 var (
@@ -25,6 +29,12 @@ var (
 	ErrToken                = errors.New("auth: invalid auth token")
 	ErrManagement           = errors.New("auth: invalid auth management")
 )
+
+// ErrTooLong is bcrypt's: it sees 72 bytes of a password.
+var ErrTooLong = bcrypt.ErrPasswordTooLong
+
+// ErrVerifyOnly is returned by a member that has no key to sign tokens with.
+var ErrVerifyOnly = errors.New("auth: token signing attempted with verify-only key")
 
 // ErrRecord is returned for a record that is none of this format.
 var ErrRecord = errors.New("auth: malformed record")

@@ -146,9 +146,6 @@ func (j *JWT) publicKey(pem []byte) (crypto.PublicKey, error) {
 	return jwt.ParseEdPublicKeyFromPEM(pem)
 }
 
-// ErrVerifyOnly is returned by a member that has no key to sign with.
-var ErrVerifyOnly = errors.New("auth: token signing attempted with verify-only key")
-
 // claims are etcd's.
 type claims struct {
 	Username string  `json:"username"`

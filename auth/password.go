@@ -17,9 +17,9 @@ import (
 // MinCost, MaxCost and DefaultCost are those of bcrypt; each step doubles the
 // time that one hash takes.
 const (
-	MinCost     = bcrypt.MinCost
-	MaxCost     = bcrypt.MaxCost
-	DefaultCost = bcrypt.DefaultCost
+	MinCost     = 4
+	MaxCost     = 31
+	DefaultCost = 10
 )
 
 // Passwords makes and checks the hashes of passwords. A hash takes some 50 ms
@@ -51,8 +51,8 @@ func NewPasswords(cost int) *Passwords {
 	return p
 }
 
-// Hash returns a new hash of a password. It fails with ctx's error, or
-// bcrypt's if the password is too long.
+// Hash returns a new hash of a password. It fails with ErrTooLong or
+// ctx's error.
 func (p *Passwords) Hash(ctx context.Context, password string) ([]byte, error) {
 	if err := p.acquire(ctx); err != nil {
 		return nil, err

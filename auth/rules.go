@@ -116,6 +116,15 @@ func (r *Rules) Admin(c Caller) error {
 	return nil
 }
 
+// Current refuses who was believed by other rules than these: ErrOldRevision.
+// etcd asks for it where it reads, also of who may do anything.
+func (r *Rules) Current(c Caller) error {
+	if r.Enabled && c.Revision != 0 && c.Revision != r.Revision {
+		return ErrOldRevision
+	}
+	return nil
+}
+
 // Read refuses who may not read a key, or the keys up to an end: ErrUserEmpty,
 // ErrOldRevision or ErrDenied.
 func (r *Rules) Read(c Caller, key, end []byte) error {

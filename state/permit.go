@@ -119,11 +119,6 @@ func (m *Machine) MayRenew(id Identity, lease int64) error {
 	return m.named(id, func(p permit) error { return p.writeLease(lease) })
 }
 
-// MayReadLease says whether a caller may know a lease's keys.
-func (m *Machine) MayReadLease(id Identity, lease int64) error {
-	return m.named(id, func(p permit) error { return p.readLease(lease) })
-}
-
 // MayListLeases says whether a caller may know of all leases: as etcd has it,
 // who may read all of their keys.
 func (m *Machine) MayListLeases(id Identity) error {

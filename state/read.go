@@ -79,7 +79,7 @@ func (m *Machine) Range(id Identity, r *pb.RangeRequest) (kv.Result, error) {
 	o.FramesOnly = true
 	for {
 		by := m.settled()
-		if err := by.Read(auth.Caller(id), r.Key, r.RangeEnd); err != nil {
+		if err := by.mayRange(id, r); err != nil {
 			return kv.Result{}, err
 		}
 		result, err := m.store.Range(rangeOf(r.Key, r.RangeEnd), o)
@@ -89,16 +89,23 @@ func (m *Machine) Range(id Identity, r *pb.RangeRequest) (kv.Result, error) {
 	}
 }
 
+func (r *rules) mayRange(id Identity, q *pb.RangeRequest) error {
+	if err := r.Read(auth.Caller(id), q.Key, q.RangeEnd); err != nil {
+		return err
+	}
+	return r.Current(auth.Caller(id))
+}
+
 // Stream is Range in pieces, all of one revision.
 func (m *Machine) Stream(id Identity, r *pb.RangeRequest, fn func(kv.Result) error) error {
 	by := m.settled()
-	if err := by.Read(auth.Caller(id), r.Key, r.RangeEnd); err != nil {
+	if err := by.mayRange(id, r); err != nil {
 		return err
 	}
 	return m.store.Stream(rangeOf(r.Key, r.RangeEnd), readOptions(r), func(result kv.Result) error {
 		if !m.stillBy(by) {
 			by = m.settled()
-			if err := by.Read(auth.Caller(id), r.Key, r.RangeEnd); err != nil {
+			if err := by.mayRange(id, r); err != nil {
 				return err
 			}
 		}
@@ -112,6 +119,9 @@ func (m *Machine) Txn(id Identity, r *pb.TxnRequest) (Reply, error) {
 	for {
 		by := m.settled()
 		if err := m.permit(by, id).txn(r); err != nil {
+			return Reply{}, err
+		}
+		if err := by.Current(auth.Caller(id)); err != nil {
 			return Reply{}, err
 		}
 		v := pinned{m.store, m.store.Revision()}

@@ -234,7 +234,7 @@ func query(t *testing.T, m *Machine, line string) string {
 	case "events":
 		return events(t, m, numbers(t, body)[0])
 	case "keys":
-		keys, err := m.LeaseKeys(numbers(t, body)[0])
+		keys, err := m.LeaseKeys(who, numbers(t, body)[0])
 		return fmt.Sprintf("  %q %v\n", keys, err)
 	}
 	t.Fatalf("unknown verb in %q", line)
