@@ -38,7 +38,7 @@ func TestCleatctlPrintsEtcdctlsBytesOfUsers(t *testing.T) {
 	theirs := &side{path: program(t, etcdctl), endpoint: first}
 	ours := &side{path: program(t, cleatctl), endpoint: second}
 	all := []step{{line: "user add root:root"}, {line: "role add root"}}
-	for form, name := range map[string]string{"": "a", "-w simple": "b", "-w fields": "c", "-w json": "d", "-w protobuf": "e", "--hex": "f"} {
+	for form, name := range map[string]string{"": "a", "-w fields": "b", "-w json": "c", "-w protobuf": "d"} {
 		all = append(all, authSteps(form, name)...)
 	}
 	all = append(all, step{line: "role delete root"}, step{line: "auth enable"}, step{line: "auth status --user root:root"},
