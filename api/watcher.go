@@ -72,12 +72,13 @@ func rangeOf(r *pb.WatchCreateRequest) kv.Range {
 func (w *watches) newWatcher(r *pb.WatchCreateRequest) (*watcher, error) {
 	keys := rangeOf(r)
 	toTheLast := len(keys.End) == 1 && keys.End[0] == 0
-	switch {
-	case r.StartRevision < 0:
+	if r.StartRevision < 0 {
 		return nil, rpctypes.ErrCompacted
-	case w.mayWatch(keys) != nil:
-		return nil, w.mayWatch(keys)
-	case len(keys.End) > 0 && !toTheLast && bytes.Compare(keys.Key, keys.End) >= 0:
+	}
+	if err := w.mayWatch(keys); err != nil {
+		return nil, err
+	}
+	if len(keys.End) > 0 && !toTheLast && bytes.Compare(keys.Key, keys.End) >= 0 {
 		return nil, errEmptyRange
 	}
 	id := r.WatchId

@@ -14,8 +14,9 @@ import (
 
 // Tokens are the simple tokens. A login is agreed upon, so that all members
 // know its token, but each keeps it in its own memory and by its own clock:
-// whoever starts anew, or takes a checkpoint, knows none, and clients log in
-// again. A token lasts until it was not shown for its time.
+// whoever starts anew knows only those whose entries it applies again, whoever
+// takes a checkpoint none, and clients log in again. A token lasts until it was
+// not shown for its time.
 //
 //	token = 26 random letters "." index of the entry that made it
 //
