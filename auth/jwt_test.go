@@ -151,3 +151,32 @@ func TestTokenSettingsThatCannotBeUsedAreNamed(t *testing.T) {
 		t.Errorf("simple: %v, %v", j, err)
 	}
 }
+
+func FuzzJWT(f *testing.F) {
+	j := setting(f, "jwt,sign-method=HS256,priv-key="+file(f, []byte("secret")))
+	token, err := j.Token("alice", 7)
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Add(token)
+	f.Add("a.b.c")
+	f.Fuzz(func(t *testing.T, text string) {
+		c, err := j.Caller(text)
+		if err == nil && c != (Caller{Name: "alice", Revision: 7}) || err != nil && !errors.Is(err, ErrToken) {
+			t.Errorf("%q: %+v, %v", text, c, err)
+		}
+	})
+}
+
+func FuzzTokenSetting(f *testing.F) {
+	f.Add("simple")
+	f.Add("jwt,sign-method=HS256,ttl=1m")
+	f.Fuzz(func(t *testing.T, text string) {
+		if strings.Contains(text, "-key=") {
+			t.Skip("it would read any file")
+		}
+		if j, err := ParseTokenSetting(text); err != nil && !errors.Is(err, ErrSetting) || err == nil && j != nil {
+			t.Errorf("%q: %v, %v", text, j, err)
+		}
+	})
+}
