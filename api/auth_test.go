@@ -145,7 +145,6 @@ func TestALoginWaitsForTheRulesItIsBy(t *testing.T) {
 	s := startServer(t, nil)
 	s.staff(t)
 	conn := s.dial(t)
-	token := logIn(t, conn, "alice")
 	changes := 0
 	s.node.fail(nodeFaults{hear: func([]byte) { // they change between the check and the login, twice
 		if changes++; changes > 2 {
@@ -158,7 +157,7 @@ func TestALoginWaitsForTheRulesItIsBy(t *testing.T) {
 		s.node.index++
 		s.node.mu.Unlock()
 	}})
-	token = logIn(t, conn, "alice")
+	token := logIn(t, conn, "alice")
 	s.node.fail(nodeFaults{})
 	wantStatus(t, "with the token", putOf(bearing(t.Context(), token), conn, "a"), nil)
 	if changes != 3 {
