@@ -30,9 +30,9 @@ func (s *Server) cluster() *grpc.ServiceDesc {
 		Methods: []grpc.MethodDesc{
 			unary(s, clusterService, "MemberList", s.memberList),
 			unary(s, clusterService, "MemberAdd", s.memberAdd),
-			unary(s, clusterService, "MemberRemove", s.memberRemove),
-			unary(s, clusterService, "MemberUpdate", s.memberUpdate),
-			unary(s, clusterService, "MemberPromote", s.memberPromote),
+			unary(s, clusterService, "MemberRemove", admins(s, s.memberRemove)),
+			unary(s, clusterService, "MemberUpdate", admins(s, s.memberUpdate)),
+			unary(s, clusterService, "MemberPromote", admins(s, s.memberPromote)),
 		},
 	}
 }
@@ -45,12 +45,18 @@ func (s *Server) memberList(ctx context.Context, c call, r *pb.MemberListRequest
 			return nil, err
 		}
 	}
+	if _, err := s.named(ctx, c.caller); err != nil {
+		return nil, err
+	}
 	return &pb.MemberListResponse{Header: s.header.message(0), Members: s.config.Members.List()}, nil
 }
 
 func (s *Server) memberAdd(ctx context.Context, c call, r *pb.MemberAddRequest) (any, error) {
 	if _, err := types.NewURLs(r.PeerURLs); err != nil {
 		return nil, rpctypes.ErrGRPCMemberBadURLs
+	}
+	if _, err := s.admin(ctx, c.caller); err != nil {
+		return nil, err
 	}
 	added, err := s.config.Members.Add(s.patience.bound(ctx, c.start), r.PeerURLs, r.IsLearner)
 	if err != nil {

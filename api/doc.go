@@ -17,7 +17,8 @@
 // A door finishes everything that tells who the caller is, and only then hands
 // the connection on; grpc and net/http receive connections whose caller is
 // known (identity.go). The gateway's in-process connections carry their caller
-// the same way, so no header that a client could send is ever believed.
+// the same way, so no header that a client could send is ever believed but a
+// token, which proves itself (login.go).
 //
 // A request is checked as etcd checks it (check.go), turned into a command for
 // raft or a read of state, and answered. Answers are spliced: state and kv give

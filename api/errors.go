@@ -11,6 +11,7 @@ import (
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 
+	"github.com/cleatd/cleat/auth"
 	"github.com/cleatd/cleat/kv"
 	"github.com/cleatd/cleat/lease"
 	"github.com/cleatd/cleat/raft"
@@ -40,6 +41,26 @@ var faults = []struct{ cause, status error }{
 	{state.ErrValueProvided, rpctypes.ErrGRPCValueProvided},
 	{state.ErrLeaseProvided, rpctypes.ErrGRPCLeaseProvided},
 	{state.ErrCorrupt, rpctypes.ErrGRPCCorrupt},
+	{auth.ErrRootUserNotExist, rpctypes.ErrGRPCRootUserNotExist},
+	{auth.ErrRootRoleNotExist, rpctypes.ErrGRPCRootRoleNotExist},
+	{auth.ErrUserExists, rpctypes.ErrGRPCUserAlreadyExist},
+	{auth.ErrUserEmpty, rpctypes.ErrGRPCUserEmpty},
+	{auth.ErrUserNotFound, rpctypes.ErrGRPCUserNotFound},
+	{auth.ErrRoleExists, rpctypes.ErrGRPCRoleAlreadyExist},
+	{auth.ErrRoleNotFound, rpctypes.ErrGRPCRoleNotFound},
+	{auth.ErrRoleEmpty, rpctypes.ErrGRPCRoleEmpty},
+	{auth.ErrPermissionNotGiven, rpctypes.ErrGRPCPermissionNotGiven},
+	{auth.ErrFailed, rpctypes.ErrGRPCAuthFailed},
+	{auth.ErrNoPassword, status.Error(codes.Unknown, auth.ErrNoPassword.Error())},
+	{auth.ErrDenied, rpctypes.ErrGRPCPermissionDenied},
+	{auth.ErrRoleNotGranted, rpctypes.ErrGRPCRoleNotGranted},
+	{auth.ErrPermissionNotGranted, rpctypes.ErrGRPCPermissionNotGranted},
+	{auth.ErrNotEnabled, rpctypes.ErrGRPCAuthNotEnabled},
+	{auth.ErrOldRevision, rpctypes.ErrGRPCAuthOldRevision},
+	{auth.ErrToken, rpctypes.ErrGRPCInvalidAuthToken},
+	{auth.ErrManagement, rpctypes.ErrGRPCInvalidAuthMgmt},
+	{auth.ErrTooLong, status.Error(codes.Unknown, auth.ErrTooLong.Error())},
+	{auth.ErrVerifyOnly, status.Error(codes.Unknown, auth.ErrVerifyOnly.Error())},
 	{watch.ErrStopped, rpctypes.ErrGRPCStopped},
 	{raft.ErrNoLeader, rpctypes.ErrGRPCNoLeader},
 	{raft.ErrUnknown, rpctypes.ErrGRPCTimeoutDueToLeaderFail},

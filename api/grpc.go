@@ -39,7 +39,7 @@ func (s *Server) newGRPC() *grpc.Server {
 		grpc.UnaryInterceptor(s.foreignUnary),
 		grpc.StreamInterceptor(s.foreignStream),
 	)
-	for _, service := range []*grpc.ServiceDesc{s.kv(), s.watch(), s.lease(), s.cluster(), s.maintenance()} {
+	for _, service := range []*grpc.ServiceDesc{s.kv(), s.watch(), s.lease(), s.cluster(), s.maintenance(), s.auth()} {
 		service.HandlerType = (*any)(nil)
 		g.RegisterService(service, nil)
 	}

@@ -39,7 +39,11 @@ func (s *Server) rangeKeys(ctx context.Context, c call, r *pb.RangeRequest) (any
 			return nil, err
 		}
 	}
-	result, err := s.config.Machine.Range(c.caller.identity, r)
+	id, err := s.identify(ctx, c.caller)
+	if err != nil {
+		return nil, err
+	}
+	result, err := s.config.Machine.Range(id, r)
 	if err != nil {
 		return nil, err
 	}
@@ -59,8 +63,12 @@ func (s *Server) rangeStream(f *flow) error {
 			return err
 		}
 	}
+	id, err := s.identify(f.ctx, f.caller)
+	if err != nil {
+		return err
+	}
 	if r.CountOnly {
-		result, err := s.config.Machine.Range(f.caller.identity, r)
+		result, err := s.config.Machine.Range(id, r)
 		if err != nil {
 			return err
 		}
@@ -68,7 +76,7 @@ func (s *Server) rangeStream(f *flow) error {
 	}
 	// A chunk is known to be the last only when the stream has ended.
 	var held *kv.Result
-	err := s.config.Machine.Stream(f.caller.identity, r, func(result kv.Result) error {
+	err = s.config.Machine.Stream(id, r, func(result kv.Result) error {
 		if err := context.Cause(f.ctx); err != nil {
 			return err
 		}
@@ -93,29 +101,42 @@ func (s *Server) put(ctx context.Context, c call, r *pb.PutRequest) (any, error)
 	if err := checkPut(r); err != nil {
 		return nil, err
 	}
-	return s.write(ctx, c, state.PutCommand(c.caller.identity, r))
+	id, err := s.identify(ctx, c.caller)
+	if err != nil {
+		return nil, err
+	}
+	return s.write(ctx, c, state.PutCommand(id, r))
 }
 
 func (s *Server) deleteRange(ctx context.Context, c call, r *pb.DeleteRangeRequest) (any, error) {
 	if err := checkDeleteRange(r); err != nil {
 		return nil, err
 	}
-	return s.write(ctx, c, state.DeleteRangeCommand(c.caller.identity, r))
+	id, err := s.identify(ctx, c.caller)
+	if err != nil {
+		return nil, err
+	}
+	return s.write(ctx, c, state.DeleteRangeCommand(id, r))
 }
 
 func (s *Server) txn(ctx context.Context, c call, r *pb.TxnRequest) (any, error) {
 	if err := s.checkTxn(r); err != nil {
 		return nil, err
 	}
-	if !state.ReadOnly(r) {
-		return s.write(ctx, c, state.TxnCommand(c.caller.identity, r))
-	}
-	if !state.Serializable(r) {
+	reads := state.ReadOnly(r)
+	if reads && !state.Serializable(r) {
 		if err := s.sync(ctx, c.start); err != nil {
 			return nil, err
 		}
 	}
-	reply, err := s.config.Machine.Txn(c.caller.identity, r)
+	id, err := s.identify(ctx, c.caller)
+	if err != nil {
+		return nil, err
+	}
+	if !reads {
+		return s.write(ctx, c, state.TxnCommand(id, r))
+	}
+	reply, err := s.config.Machine.Txn(id, r)
 	if err != nil {
 		return nil, err
 	}
@@ -139,7 +160,11 @@ func (s *Server) checkTxn(r *pb.TxnRequest) error {
 }
 
 func (s *Server) compact(ctx context.Context, c call, r *pb.CompactionRequest) (any, error) {
-	reply, err := s.propose(ctx, c, state.CompactCommand(c.caller.identity, r))
+	id, err := s.admin(ctx, c.caller)
+	if err != nil {
+		return nil, err
+	}
+	reply, err := s.propose(ctx, c, state.CompactCommand(id, r))
 	if err != nil {
 		return nil, err
 	}

@@ -37,22 +37,34 @@ func (s *Server) leaseGrant(ctx context.Context, c call, r *pb.LeaseGrantRequest
 	if err := s.spaceLeft(); err != nil {
 		return nil, err
 	}
+	id, err := s.named(ctx, c.caller)
+	if err != nil {
+		return nil, err
+	}
 	for r.ID == 0 {
 		r.ID = rand.Int64()
 	}
 	r.TTL = max(r.TTL, s.config.MinLeaseTTL)
-	return s.write(ctx, c, state.LeaseGrantCommand(c.caller.identity, r))
+	return s.write(ctx, c, state.LeaseGrantCommand(id, r))
 }
 
 func (s *Server) leaseRevoke(ctx context.Context, c call, r *pb.LeaseRevokeRequest) (any, error) {
-	return s.write(ctx, c, state.LeaseRevokeCommand(c.caller.identity, r))
+	id, err := s.named(ctx, c.caller)
+	if err != nil {
+		return nil, err
+	}
+	return s.write(ctx, c, state.LeaseRevokeCommand(id, r))
 }
 
 func (s *Server) leaseTimeToLive(ctx context.Context, c call, r *pb.LeaseTimeToLiveRequest) (any, error) {
 	if err := s.sync(ctx, c.start); err != nil {
 		return nil, err
 	}
-	reply, err := s.timeToLive(s.patience.bound(ctx, c.start), r)
+	id, err := s.named(ctx, c.caller)
+	if err != nil {
+		return nil, err
+	}
+	reply, err := s.timeToLive(s.patience.bound(ctx, c.start), id, r)
 	if errors.Is(err, lease.ErrNotFound) {
 		reply, err = &pb.LeaseTimeToLiveResponse{ID: r.ID, TTL: -1}, nil
 	}
@@ -63,7 +75,7 @@ func (s *Server) leaseTimeToLive(ctx context.Context, c call, r *pb.LeaseTimeToL
 	return reply, nil
 }
 
-func (s *Server) timeToLive(ctx context.Context, r *pb.LeaseTimeToLiveRequest) (*pb.LeaseTimeToLiveResponse, error) {
+func (s *Server) timeToLive(ctx context.Context, id state.Identity, r *pb.LeaseTimeToLiveRequest) (*pb.LeaseTimeToLiveResponse, error) {
 	l, known := s.config.Machine.Leases().Lookup(r.ID)
 	if !known {
 		return nil, lease.ErrNotFound
@@ -74,12 +86,19 @@ func (s *Server) timeToLive(ctx context.Context, r *pb.LeaseTimeToLiveRequest) (
 	}
 	reply := &pb.LeaseTimeToLiveResponse{ID: r.ID, TTL: int64(remaining / time.Second), GrantedTTL: l.TTL}
 	if r.Keys {
-		reply.Keys, err = s.config.Machine.LeaseKeys(r.ID)
+		reply.Keys, err = s.config.Machine.LeaseKeys(id, r.ID)
 	}
 	return reply, err
 }
 
-func (s *Server) leaseLeases(context.Context, call, *pb.LeaseLeasesRequest) (any, error) {
+func (s *Server) leaseLeases(ctx context.Context, c call, _ *pb.LeaseLeasesRequest) (any, error) {
+	id, err := s.identify(ctx, c.caller)
+	if err != nil {
+		return nil, err
+	}
+	if err := s.config.Machine.MayListLeases(id); err != nil {
+		return nil, err
+	}
 	reply := &pb.LeaseLeasesResponse{Header: s.header.message(s.revision())}
 	for _, l := range s.config.Machine.Leases().All() {
 		reply.Leases = append(reply.Leases, &pb.LeaseStatus{ID: l.ID})
@@ -113,6 +132,9 @@ func (s *Server) keepAlive(f *flow) error {
 		// The header is older than the renewal: a client must not take a
 		// revision at which the lease was gone for one at which it lived.
 		reply := &pb.LeaseKeepAliveResponse{Header: s.header.message(s.revision()), ID: r.ID}
+		if err := s.mayRenew(f, r.ID); err != nil {
+			return err
+		}
 		ttl, err := s.renew(s.patience.bound(f.ctx, time.Now()), r.ID)
 		switch {
 		case errors.Is(err, lease.ErrNotFound):
@@ -125,6 +147,15 @@ func (s *Server) keepAlive(f *flow) error {
 			return s.broken(f, "send", "lease-keepalive", err)
 		}
 	}
+}
+
+// mayRenew looks anew at each renewal: a stream lasts longer than rights do.
+func (s *Server) mayRenew(f *flow, lease int64) error {
+	id, err := s.identify(f.ctx, f.caller)
+	if err != nil {
+		return err
+	}
+	return s.config.Machine.MayRenew(id, lease)
 }
 
 // broken counts a stream that ended neither by its client nor by this server.

@@ -22,15 +22,15 @@ func (s *Server) maintenance() *grpc.ServiceDesc {
 		Methods: []grpc.MethodDesc{
 			unary(s, maintenanceService, "Status", s.status),
 			unary(s, maintenanceService, "Alarm", s.alarm),
-			unary(s, maintenanceService, "Defragment", s.defragment),
-			unary(s, maintenanceService, "Hash", s.hash),
-			unary(s, maintenanceService, "HashKV", s.hashKV),
-			unary(s, maintenanceService, "MoveLeader", s.moveLeader),
-			unary(s, maintenanceService, "Downgrade", unimplemented[*pb.DowngradeRequest]("there is no earlier version to go back to")),
+			unary(s, maintenanceService, "Defragment", admins(s, s.defragment)),
+			unary(s, maintenanceService, "Hash", admins(s, s.hash)),
+			unary(s, maintenanceService, "HashKV", admins(s, s.hashKV)),
+			unary(s, maintenanceService, "MoveLeader", admins(s, s.moveLeader)),
+			unary(s, maintenanceService, "Downgrade", admins(s, unimplemented[*pb.DowngradeRequest]("there is no earlier version to go back to"))),
 		},
-		Streams: []grpc.StreamDesc{s.stream(maintenanceService, "Snapshot", false, true, func(*flow) error {
+		Streams: []grpc.StreamDesc{s.stream(maintenanceService, "Snapshot", false, true, s.adminsOnly(func(*flow) error {
 			return status.Error(codes.Unimplemented, "cleat: snapshots are not served yet")
-		})},
+		}))},
 	}
 }
 
@@ -42,7 +42,10 @@ func unimplemented[P any](why string) func(context.Context, call, P) (any, error
 }
 
 // status answers from this member alone, so that it answers without a quorum.
-func (s *Server) status(context.Context, call, *pb.StatusRequest) (any, error) {
+func (s *Server) status(ctx context.Context, c call, _ *pb.StatusRequest) (any, error) {
+	if _, err := s.named(ctx, c.caller); err != nil {
+		return nil, err
+	}
 	raft := s.config.Node.Status()
 	total, inUse := s.config.Machine.Store().Size()
 	reply := &pb.StatusResponse{
@@ -83,7 +86,14 @@ func (s *Server) alarms() []*pb.AlarmMember {
 
 func (s *Server) alarm(ctx context.Context, c call, r *pb.AlarmRequest) (any, error) {
 	if r.Action == pb.AlarmRequest_GET {
+		if _, err := s.named(ctx, c.caller); err != nil {
+			return nil, err
+		}
 		return s.listAlarms(r), nil
+	}
+	id, err := s.admin(ctx, c.caller)
+	if err != nil {
+		return nil, err
 	}
 	if r.Alarm != pb.AlarmType_CORRUPT {
 		return nil, status.Error(codes.Unimplemented, "cleat: this alarm follows the disk: free space, and NOSPACE ends by itself")
@@ -94,7 +104,7 @@ func (s *Server) alarm(ctx context.Context, c call, r *pb.AlarmRequest) (any, er
 	if on {
 		told.Alarms = []*pb.AlarmMember{{MemberID: r.MemberID, Alarm: r.Alarm}}
 	}
-	reply, err := s.propose(ctx, c, state.AlarmCommand(c.caller.identity, state.Alarm{Type: r.Alarm, Member: r.MemberID}, on))
+	reply, err := s.propose(ctx, c, state.AlarmCommand(id, state.Alarm{Type: r.Alarm, Member: r.MemberID}, on))
 	if err != nil {
 		return nil, err
 	}

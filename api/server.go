@@ -16,6 +16,7 @@ import (
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/health"
 
+	"github.com/cleatd/cleat/auth"
 	"github.com/cleatd/cleat/raft"
 	"github.com/cleatd/cleat/state"
 	"github.com/cleatd/cleat/watch"
@@ -54,6 +55,11 @@ type Config struct {
 	MinLeaseTTL                           int64 // seconds
 	RequestTimeout, WatchProgressInterval time.Duration
 	QuotaBytes                            int64 // told in Status; zero if there is none
+
+	// Passwords hashes and checks them.
+	Passwords *auth.Passwords
+	// JWT makes and reads tokens; nil: they are simple ones.
+	JWT *auth.JWT
 
 	// Space says whether writes may take more disk; nil: always.
 	Space func() bool
@@ -98,7 +104,7 @@ type Server struct {
 
 // New returns a server that listens nowhere yet.
 func New(c Config) (*Server, error) {
-	if c.Node == nil || c.Machine == nil || c.Hub == nil || c.Keeper == nil || c.Members == nil || c.Logger == nil {
+	if c.Node == nil || c.Machine == nil || c.Hub == nil || c.Keeper == nil || c.Members == nil || c.Passwords == nil || c.Logger == nil {
 		return nil, errors.New("api: a part is missing in the configuration")
 	}
 	s := &Server{config: c, log: c.Logger, metrics: newMetrics(c.Registerer), healthy: health.NewServer()}
@@ -106,6 +112,11 @@ func New(c Config) (*Server, error) {
 	s.patience = &patience{base: s.base, limit: c.RequestTimeout}
 	s.header = newHeader(c.ClusterID, c.MemberID, newTerm(func() uint64 { return c.Node.Status().Term }).current)
 	s.networkIn, s.localIn, s.webIn = newHandoff("grpc"), newHandoff("grpc on the socket"), newHandoff("http")
+	if c.Registerer != nil {
+		c.Registerer.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+			Name: "etcd_debugging_auth_revision", Help: "The revision of users and roles.",
+		}, func() float64 { return float64(c.Machine.Rules().Revision) }))
+	}
 	s.network, s.local = s.newGRPC(), s.newGRPC()
 	if c.RegisterAdmin != nil {
 		c.RegisterAdmin(s.local)

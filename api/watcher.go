@@ -72,10 +72,13 @@ func rangeOf(r *pb.WatchCreateRequest) kv.Range {
 func (w *watches) newWatcher(r *pb.WatchCreateRequest) (*watcher, error) {
 	keys := rangeOf(r)
 	toTheLast := len(keys.End) == 1 && keys.End[0] == 0
-	switch {
-	case r.StartRevision < 0:
+	if r.StartRevision < 0 {
 		return nil, rpctypes.ErrCompacted
-	case len(keys.End) > 0 && !toTheLast && bytes.Compare(keys.Key, keys.End) >= 0:
+	}
+	if err := w.mayWatch(keys); err != nil {
+		return nil, err
+	}
+	if len(keys.End) > 0 && !toTheLast && bytes.Compare(keys.Key, keys.End) >= 0 {
 		return nil, errEmptyRange
 	}
 	id := r.WatchId
@@ -95,6 +98,15 @@ func (w *watches) newWatcher(r *pb.WatchCreateRequest) (*watcher, error) {
 		made.noDelete = made.noDelete || f == pb.WatchCreateRequest_NODELETE
 	}
 	return made, nil
+}
+
+// mayWatch refuses with the text of a status, as etcd does.
+func (w *watches) mayWatch(keys kv.Range) error {
+	id, err := w.server.identify(w.flow.ctx, w.flow.caller)
+	if err == nil {
+		err = w.server.config.Machine.MayWatch(id, keys.Key, keys.End)
+	}
+	return fault(w.server.log, "Watch", err)
 }
 
 // cancel ends a watcher. An unknown one gets no answer.

@@ -119,7 +119,10 @@ func TestGatewaySpeaksJSONAsEtcdDoes(t *testing.T) {
 	if code != 400 || !strings.Contains(body, "etcdserver: key is not provided") {
 		t.Fatalf("got %d %s", code, body)
 	}
-	if code, _ := s.post(t, "/v3/auth/enable", `{}`); code != http.StatusNotImplemented {
+	if code, body := s.post(t, "/v3/auth/enable", `{}`); code != 400 || !strings.Contains(body, "etcdserver: root user does not exist") {
+		t.Fatalf("got %d %s", code, body)
+	}
+	if code, _ := s.post(t, "/v3/maintenance/downgrade", `{}`); code != http.StatusNotImplemented {
 		t.Fatalf("got %d", code)
 	}
 }

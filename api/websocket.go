@@ -7,6 +7,7 @@ import (
 	"context"
 	"io"
 	"net/http"
+	"strings"
 	"sync"
 
 	"github.com/gorilla/websocket"
@@ -25,12 +26,12 @@ import (
 
 // upgrader opens websockets. It refuses a page of another site by its Origin:
 // browsers ask nobody before they open a websocket, and show the user's
-// certificate. Where a client offers "Bearer, TOKEN", as etcd's do, it is told
-// that it was understood; who calls is known by the connection alone.
+// certificate. A page cannot send headers either; where it offers "Bearer, TOKEN"
+// it is told that it was understood, and that is its token.
 var upgrader = websocket.Upgrader{Subprotocols: []string{"Bearer"}}
 
-// converse answers one request over a websocket. Of the headers nothing is
-// passed on.
+// converse answers one request over a websocket. Of the headers nothing but the
+// token is passed on.
 func (g *gateway) converse(w http.ResponseWriter, r *http.Request) {
 	if !g.beginTalk() {
 		http.Error(w, errStopping.Error(), http.StatusServiceUnavailable)
@@ -52,13 +53,28 @@ func (g *gateway) converse(w http.ResponseWriter, r *http.Request) {
 		listen(conn, messages)
 	})
 	asked := r.Clone(ctx)
-	asked.Method, asked.Header, asked.Body, asked.ContentLength = http.MethodPost, http.Header{}, body, -1
+	header := http.Header{}
+	if token := bearer(r.Header.Get("Sec-WebSocket-Protocol")); token != "" {
+		header.Set("Authorization", token)
+	} else if token := r.Header.Get("Authorization"); token != "" {
+		header.Set("Authorization", token)
+	}
+	asked.Method, asked.Header, asked.Body, asked.ContentLength = http.MethodPost, header, body, -1
 	told := &frames{conn: conn, header: http.Header{}}
 	g.answer(told, asked)
 	_ = told.send()  // the client may have left
 	_ = conn.Close() // etcd says no farewell either
 	_ = body.Close() // frees listen, if it has more than was asked for
 	listening.Wait()
+}
+
+// bearer reads "Bearer, TOKEN" as it would stand in a header of its own.
+func bearer(offered string) string {
+	_, token, is := strings.Cut(offered, "Bearer,")
+	if !is {
+		return ""
+	}
+	return "Bearer " + strings.Trim(token, " ")
 }
 
 // beginTalk is false when close has begun; otherwise close waits for

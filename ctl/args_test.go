@@ -261,6 +261,12 @@ func TestMisuseIsRefusedWithCodeTwoAndNothingOnStdout(t *testing.T) {
 		{"get a --endpoints h:1 --cert c", "--cert needs --key"},
 		{"get a --endpoints h:1 --key k", "--key needs --cert"},
 		{"get a --cacert c", "--cacert needs --endpoints"},
+		{"auth enable x", "auth enable takes no argument"}, {"auth status -w fields", "-w fields is no form of auth status"},
+		{"user add", "user add needs NAME"}, {"user add x", "this is none"}, {"user add :x", "NAME before the colon"}, {"user passwd x", "this is none"},
+		{"user get", "user get needs NAME"}, {"user list -w fields", "-w fields is no form"}, {"user grant-role a", "user grant-role needs USER and ROLE"},
+		{"role add", "role add needs NAME"}, {"role list x", "takes no argument"}, {"role grant-permission a read", "needs ROLE"},
+		{"role grant-permission a see k", `"see" is none of read`}, {"role grant-permission a read k z --prefix", "give KEY alone"},
+		{"role grant-permission a read k z y", "needs ROLE"}, {"role revoke-permission a", "needs ROLE"}, {"role revoke-permission a k --prefix --from-key", "exclude each other"},
 		{"get a --password p", "--password needs --user"},
 	} {
 		t.Run(c.line, func(t *testing.T) {

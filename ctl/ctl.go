@@ -55,6 +55,7 @@ func newApp(stdin io.Reader, stdout, stderr io.Writer) *cli.App {
 		Commands: []*cli.Command{
 			putCommand(), getCommand(), delCommand(), txnCommand(), watchCommand(),
 			leaseCommand(), compactionCommand(), endpointCommand(), memberCommand(), moveLeaderCommand(),
+			authCommand(), userCommand(), roleCommand(),
 			inviteCommand(), joinCommand(), recoverCommand(), tokenCommand(), certCommand(), statusCommand(), versionCommand(), completionCommand(),
 		},
 	}

@@ -11,6 +11,8 @@ import (
 	"path/filepath"
 	"strings"
 	"time"
+
+	"github.com/cleatd/cleat/auth"
 )
 
 // ErrConfig marks what the administrator has to mend before the daemon can
@@ -38,6 +40,9 @@ type Config struct {
 	HashInterval          time.Duration // 0: never
 	CertTTL               time.Duration
 	RaftLog               string
+	AuthToken             string // as auth.ParseTokenSetting reads it
+	AuthTokenTTL          int64  // seconds
+	BcryptCost            int64
 	ReserveBytes          int64 // -1: 5 % of the disk, at least 256 MiB, at most 2 GiB
 }
 
@@ -62,6 +67,9 @@ func Default() Config {
 		HashInterval:          time.Minute,
 		CertTTL:               30 * 24 * time.Hour,
 		RaftLog:               "wal",
+		AuthToken:             "simple",
+		AuthTokenTTL:          300,
+		BcryptCost:            auth.DefaultCost,
 		ReserveBytes:          -1,
 	}
 }
@@ -95,6 +103,10 @@ func (c *Config) Validate() error {
 		return bad("cert-ttl", "%v is not between 1s and 10 years", c.CertTTL)
 	case c.RaftLog != "wal" && c.RaftLog != "boltdb":
 		return bad("raft-log", "%q is neither wal nor boltdb", c.RaftLog)
+	case c.AuthTokenTTL < 1 || c.AuthTokenTTL > 365*24*60*60:
+		return bad("auth-token-ttl", "%d is not between 1 and 31536000 seconds", c.AuthTokenTTL)
+	case c.BcryptCost < auth.MinCost || c.BcryptCost > auth.MaxCost:
+		return bad("bcrypt-cost", "%d is not between %d and %d", c.BcryptCost, auth.MinCost, auth.MaxCost)
 	case c.ReserveBytes < -1:
 		return bad("reserve-bytes", "%d is negative", c.ReserveBytes)
 	case !isHost(c.Advertise):

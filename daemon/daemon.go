@@ -22,6 +22,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/collectors"
 
 	"github.com/cleatd/cleat/api"
+	"github.com/cleatd/cleat/auth"
 	"github.com/cleatd/cleat/kv"
 	"github.com/cleatd/cleat/lease"
 	"github.com/cleatd/cleat/peer"
@@ -204,7 +205,10 @@ func (d *Daemon) openState() error {
 	if err != nil {
 		return err
 	}
-	d.machine = state.New(state.Config{Store: d.store, Leases: leases, Newest: d.newest, Logger: d.log, Fatal: d.fail})
+	tokens := auth.NewTokens(time.Duration(d.config.AuthTokenTTL) * time.Second)
+	d.machine = state.New(state.Config{
+		Store: d.store, Leases: leases, Tokens: tokens, Newest: d.newest, Logger: d.log, Fatal: d.fail,
+	})
 	if err := d.machine.Readable(); err != nil {
 		return fmt.Errorf("%w: data directory %s: %w", ErrConfig, d.dir.path, err)
 	}
@@ -267,6 +271,7 @@ func (d *Daemon) startLocal(run context.Context) error {
 	d.keep(run, "watch", d.hub.Run)
 	d.keep(run, "free disk", d.space.Run)
 	d.keep(run, "arrival", d.arrive)
+	d.keep(run, "tokens", d.machine.Tokens().Run)
 	d.keep(run, "own row", d.announce)
 	d.keep(run, "removals", d.dropRemoved)
 	d.keep(run, "leading", func(ctx context.Context) error { return d.node.Lead(ctx, d.lead) })

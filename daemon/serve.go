@@ -4,21 +4,27 @@ package daemon
 
 import (
 	"context"
+	"fmt"
 	"net"
 	"os"
 
 	"google.golang.org/grpc"
 
 	"github.com/cleatd/cleat/api"
+	"github.com/cleatd/cleat/auth"
 )
 
 // serve opens the doors to callers.
 func (d *Daemon) serve(run context.Context) error {
-	var err error
+	tokens, err := auth.ParseTokenSetting(d.config.AuthToken)
+	if err != nil {
+		return fmt.Errorf("%w: auth-token: %w", ErrConfig, err)
+	}
 	d.server, err = api.New(api.Config{
 		Node: d.node, Machine: d.machine, Hub: d.hub, Keeper: d.keeper,
 		ClusterID: d.dir.clusterID(), MemberID: d.dir.memberID(), Version: d.version,
 		Members: members{d}, Ask: d.askLeader,
+		Passwords: auth.NewPasswords(int(d.config.BcryptCost)), JWT: tokens,
 		MaxRequestBytes: int(d.config.MaxRequestBytes), MaxTxnOps: int(d.config.MaxTxnOps),
 		MinLeaseTTL: d.config.minLeaseTTL(), RequestTimeout: d.config.requestTimeout(),
 		WatchProgressInterval: d.config.WatchProgressInterval,

@@ -47,6 +47,9 @@ func Settings() []Setting {
 		{"hash-interval", "how often the leader compares all members' data, if it has changed, at no more than 5 % of a core; 0: never (default: 1m)", func(c *Config) any { return &c.HashInterval }},
 		{"cert-ttl", "the life of the member's certificate, which renews itself at 50 to 80 % of it (default: 720h)", func(c *Config) any { return &c.CertTTL }},
 		{"raft-log", "wal or boltdb: what keeps the log; fixed once the data directory exists (default: wal)", func(c *Config) any { return &c.RaftLog }},
+		{"auth-token", "simple, or jwt,sign-method=NAME,pub-key=FILE,priv-key=FILE,ttl=5m: the tokens of users who log in; alike on all members (default: simple)", func(c *Config) any { return &c.AuthToken }},
+		{"auth-token-ttl", "how many seconds a simple token lasts after it was last shown (default: 300)", func(c *Config) any { return &c.AuthTokenTTL }},
+		{"bcrypt-cost", "how hard passwords are to guess, and to check: each step doubles both (default: 10)", func(c *Config) any { return &c.BcryptCost }},
 		{"reserve-bytes", "free disk below which writes are refused; -1: 5 %, at least 256 MiB, at most 2 GiB (default: -1)", func(c *Config) any { return &c.ReserveBytes }},
 	}
 }

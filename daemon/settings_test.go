@@ -38,6 +38,7 @@ func TestEachSettingCanBeSetFromEachPlace(t *testing.T) {
 		"listen-peer": "[::1]:0", "join": "[::1]:2380", "token-file": "/t",
 		"log-level": "error", "max-request-bytes": "2048", "max-txn-ops": "9", "watch-progress-interval": "1s",
 		"election-timeout": "1s", "hash-interval": "0", "cert-ttl": "3s", "raft-log": "boltdb", "reserve-bytes": "0",
+		"auth-token": "jwt,sign-method=HS256,priv-key=/k", "auth-token-ttl": "60", "bcrypt-cost": "4",
 	}
 	for _, s := range Settings() {
 		value, known := valid[s.Name]
@@ -95,6 +96,8 @@ func TestBadSettingsAreRefusedByName(t *testing.T) {
 		"a short life":             {flags: map[string]string{"cert-ttl": "1ms"}, want: "cert-ttl"},
 		"a tiny request":           {flags: map[string]string{"max-request-bytes": "1"}, want: "max-request-bytes"},
 		"no operations":            {flags: map[string]string{"max-txn-ops": "0"}, want: "max-txn-ops"},
+		"a cheap hash":             {flags: map[string]string{"bcrypt-cost": "3"}, want: "bcrypt-cost"},
+		"no life of tokens":        {flags: map[string]string{"auth-token-ttl": "0"}, want: "auth-token-ttl"},
 		"a negative reserve":       {flags: map[string]string{"reserve-bytes": "-2"}, want: "reserve-bytes"},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -9,6 +9,7 @@ import (
 	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
 	"google.golang.org/protobuf/proto"
 
+	"github.com/cleatd/cleat/auth"
 	"github.com/cleatd/cleat/kv"
 )
 
@@ -31,7 +32,10 @@ func (m *Machine) Apply(entries []Entry) [][]byte {
 		return nil
 	}
 	known := m.roll.Load()
-	a := applier{machine: m, batch: m.store.NewBatch(), format: known.format, corrupt: isCorrupt(known.alarms)}
+	a := applier{
+		machine: m, batch: m.store.NewBatch(),
+		format: known.format, corrupt: isCorrupt(known.alarms), rules: m.rules.Load().Rules,
+	}
 	defer a.batch.Close()
 	applied := m.store.AppliedIndex()
 	var results [][]byte
@@ -51,7 +55,7 @@ func (m *Machine) Apply(entries []Entry) [][]byte {
 		}
 		applied = e.Index
 	}
-	if err := a.batch.Commit(applied); err != nil {
+	if err := a.commit(applied); err != nil {
 		_ = m.failLocked(fmt.Errorf("commit up to entry %d: %w", applied, err)) // told to Fatal
 		return nil
 	}
@@ -76,6 +80,19 @@ type applier struct {
 	rows        bool   // those that are kept in memory have changed
 	format      uint32 // the cluster's
 	corrupt     bool   // there is an alarm that says so
+	caller      auth.Caller
+	rules       *auth.Rules // after the commands so far
+}
+
+// commit makes the batch visible, and with it the rules that came in it.
+func (a *applier) commit(applied uint64) error {
+	if a.rules == a.machine.rules.Load().Rules {
+		return a.batch.Commit(applied)
+	}
+	settle := a.machine.unsettle()
+	err := a.batch.Commit(applied)
+	settle(a.rules)
+	return err
 }
 
 type compaction struct {
@@ -89,15 +106,19 @@ func (a *applier) apply(command []byte) (result []byte, err error) {
 	if len(command) > 0 && uint32(command[0]) > a.format {
 		return refusal(ErrFormat), nil // whatever it says: others may not be able to read it
 	}
-	k, _, body, err := splitCommand(command)
+	k, id, body, err := splitCommand(command)
 	if err != nil {
 		return nil, err
 	}
+	a.caller = auth.Caller(id)
 	var reply Reply
 	switch {
 	case a.corrupt && k.stoppedByCorruption():
 		err = ErrCorrupt
-	default:
+	case k.administers():
+		err = a.rules.Admin(a.caller)
+	}
+	if err == nil {
 		reply, err = a.dispatch(k, body)
 	}
 	if err == nil {
@@ -160,6 +181,9 @@ func (a *applier) dispatch(k kind, body []byte) (Reply, error) {
 	case kindAlarmOff:
 		return a.alarm(body, false)
 	}
+	if k.ofAuth() {
+		return a.dispatchAuth(k, body)
+	}
 	return Reply{}, fmt.Errorf("state: command of unknown kind %d: this member is too old for the log", k)
 }
 
@@ -175,6 +199,9 @@ func (a *applier) put(r *pb.PutRequest) (Reply, error) {
 	t := a.batch.Begin()
 	defer t.End()
 	w := writer{a, t}
+	if err := a.permit().put(r); err != nil {
+		return Reply{}, err
+	}
 	if err := w.checkPut(r); err != nil {
 		return Reply{}, err
 	}
@@ -183,6 +210,9 @@ func (a *applier) put(r *pb.PutRequest) (Reply, error) {
 }
 
 func (a *applier) deleteRange(r *pb.DeleteRangeRequest) (Reply, error) {
+	if err := a.permit().deleteRange(r); err != nil {
+		return Reply{}, err
+	}
 	t := a.batch.Begin()
 	defer t.End()
 	payload, err := writer{a, t}.deleteRange(nil, r)

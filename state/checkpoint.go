@@ -75,15 +75,21 @@ func (p *Prepared) Install() error {
 	if m.failed != nil {
 		return m.failed
 	}
+	settle := m.unsettle()
+	defer settle(nil)
 	err := p.Prepared.Install()
 	if errors.Is(err, kv.ErrOlder) {
 		return err
 	}
+	m.tokens.Clear() // what ended some of them may be in what was skipped
 	if err == nil {
 		err = m.leases.Reload(LeaseReader(m.store))
 	}
 	if err == nil {
 		err = m.reload()
+	}
+	if err == nil {
+		err = m.reloadRules()
 	}
 	if err != nil {
 		return m.failLocked(fmt.Errorf("install a checkpoint at entry %d: %w", p.Index(), err))

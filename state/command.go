@@ -18,10 +18,13 @@ import (
 
 // Identity is who asks. Root is the administrator on the Unix socket; Name is
 // the common name of a client certificate, or the user that the socket's
-// caller is known as.
+// caller is known as, or the one that a token was made for. Revision is that of
+// the rules (package auth) by which the name was believed; it is zero while
+// rules do not count, and where nobody was named.
 type Identity struct {
-	Root bool
-	Name string
+	Root     bool
+	Name     string
+	Revision uint64
 }
 
 // commandVersion is the first byte of every command: the format that it needs
@@ -55,20 +58,47 @@ const (
 	kindRecover
 )
 
-const flagRoot = 1
+// Of users and roles (auth.go).
+const (
+	kindAuthEnable kind = iota + 40
+	kindAuthDisable
+	kindAuthenticate
+	kindUserAdd
+	kindUserDelete
+	kindUserPassword
+	kindUserGrant
+	kindUserRevoke
+	kindRoleAdd
+	kindRoleDelete
+	kindRoleGrant
+	kindRoleRevoke
+)
+
+const (
+	flagRoot     = 1
+	flagRevision = 2 // of the rules; it follows the name
+)
 
 // ErrCommand is returned for bytes that are no command of this format.
 var ErrCommand = errors.New("state: malformed command")
 
-// appendPrefix starts a command: version, kind, flags, name.
+// appendPrefix starts a command: version, kind, flags, name, and the revision
+// of the rules if there is one.
 func appendPrefix(b []byte, k kind, id Identity) []byte {
 	var flags byte
 	if id.Root {
 		flags |= flagRoot
 	}
+	if id.Revision != 0 {
+		flags |= flagRevision
+	}
 	b = append(b, commandVersion, byte(k), flags)
 	b = binary.AppendUvarint(b, uint64(len(id.Name)))
-	return append(b, id.Name...)
+	b = append(b, id.Name...)
+	if id.Revision != 0 {
+		b = binary.AppendUvarint(b, id.Revision)
+	}
+	return b
 }
 
 // splitCommand undoes appendPrefix. The body shares the command's memory.
@@ -81,16 +111,23 @@ func splitCommand(c []byte) (k kind, id Identity, body []byte, err error) {
 		return 0, Identity{}, nil, fmt.Errorf("%w: cut in the identity", ErrCommand)
 	}
 	rest := c[3+size:]
-	return kind(c[1]), Identity{Root: c[2]&flagRoot != 0, Name: string(rest[:n])}, rest[n:], nil
+	id, rest = Identity{Root: c[2]&flagRoot != 0, Name: string(rest[:n])}, rest[n:]
+	if c[2]&flagRevision == 0 {
+		return kind(c[1]), id, rest, nil
+	}
+	if id.Revision, size = binary.Uvarint(rest); size <= 0 {
+		return 0, Identity{}, nil, fmt.Errorf("%w: cut in the revision of the rules", ErrCommand)
+	}
+	return kind(c[1]), id, rest[size:], nil
 }
 
 func requestCommand(k kind, id Identity, m proto.Message) []byte {
 	options := proto.MarshalOptions{}
-	b := make([]byte, 0, 8+len(id.Name)+options.Size(m))
+	b := make([]byte, 0, 8+binary.MaxVarintLen64+len(id.Name)+options.Size(m))
 	b, err := options.MarshalAppend(appendPrefix(b, k, id), m)
 	if err != nil {
-		// Only a string that is not UTF-8 fails to marshal, and requests
-		// have none.
+		// Only a string that is not UTF-8 fails to marshal, and no request
+		// with one was decoded.
 		panic(fmt.Sprintf("state: encode %T: %v", m, err))
 	}
 	return b

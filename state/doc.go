@@ -5,7 +5,7 @@
 //
 // A command is one version byte, one kind byte, the identity of who asked, and
 // a body. raft carries it as bytes; [Machine.Apply] decodes it, dispatches it
-// to kv and lease, and commits the effects of whole log entries together with
+// to kv, lease and auth, and commits the effects of whole log entries together with
 // their index in one batch, so that a crash leaves a prefix of the log and
 // nothing in between.
 //
@@ -14,9 +14,13 @@
 // clock, map order or random number is read here: time inside a command is the
 // proposer's.
 //
+// Who may do what is decided here as well: a write when it is applied, by the
+// rules as the commands before it left them; a read by the rules of the state
+// that it sees (rules.go).
+//
 // Answers leave in wire form: a result carries the response message without
 // its header, which differs from member to member and is put in front of it by
 // the door that sends it.
 //
-// Neighbours: kv and lease below, raft and the doors above.
+// Neighbours: kv, lease and auth below, raft and the doors above.
 package state

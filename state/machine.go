@@ -9,6 +9,7 @@ import (
 	"sync"
 	"sync/atomic"
 
+	"github.com/cleatd/cleat/auth"
 	"github.com/cleatd/cleat/kv"
 	"github.com/cleatd/cleat/lease"
 )
@@ -23,6 +24,7 @@ const (
 	tableMember  = 'p' // the members (members.go)
 	tableRemoved = 'q' // the ids of those who were removed
 	tableAlarm   = 'a' // alarms (alarm.go)
+	tableAuth    = 'u' // users, roles, and whether they count (package auth)
 )
 
 var metaCluster = []byte("cluster")
@@ -32,6 +34,9 @@ type Config struct {
 	Store  *kv.Store
 	Leases *lease.Table
 	Logger *slog.Logger
+
+	// Tokens are told who has logged in; nil: some of the machine's own.
+	Tokens *auth.Tokens
 
 	// Newest is the newest format that this member is to read; zero: Format.
 	Newest uint32
@@ -45,6 +50,7 @@ type Config struct {
 type Machine struct {
 	store  *kv.Store
 	leases *lease.Table
+	tokens *auth.Tokens
 	log    *slog.Logger
 	fatal  func(error)
 	newest uint32 // format that this member reads
@@ -53,7 +59,8 @@ type Machine struct {
 	mu     sync.Mutex
 	failed error // set once, by fail
 
-	roll atomic.Pointer[roll] // written under mu; never nil after New
+	roll  atomic.Pointer[roll]  // written under mu; never nil after New
+	rules atomic.Pointer[rules] // written under mu; never nil after New
 
 	// physical holds the background deletions that have not ended, by
 	// compact revision; guarded by physicalMu because readers ask too.
@@ -75,6 +82,7 @@ func New(c Config) *Machine {
 	m := &Machine{
 		store:    c.Store,
 		leases:   c.Leases,
+		tokens:   c.Tokens,
 		log:      c.Logger,
 		fatal:    c.Fatal,
 		newest:   c.Newest,
@@ -83,8 +91,16 @@ func New(c Config) *Machine {
 	if m.newest == 0 {
 		m.newest = Format
 	}
+	if m.tokens == nil {
+		m.tokens = auth.NewTokens(tokenTTL)
+	}
 	m.roll.Store(&roll{format: firstFormat, changed: make(chan struct{})})
-	if err := m.reload(); err != nil {
+	m.rules.Store(&rules{Rules: auth.NewRules()})
+	err := m.reload()
+	if err == nil {
+		err = m.reloadRules()
+	}
+	if err != nil {
 		_ = m.failLocked(err) // told to Fatal; nobody else has the machine yet
 	}
 	return m
@@ -95,6 +111,9 @@ func (m *Machine) Store() *kv.Store { return m.store }
 
 // Leases returns the lease table, for readers.
 func (m *Machine) Leases() *lease.Table { return m.leases }
+
+// Tokens returns the tokens of who has logged in.
+func (m *Machine) Tokens() *auth.Tokens { return m.tokens }
 
 // Cluster returns the id of the cluster that this state belongs to, zero
 // before the cluster was formed.

@@ -7,6 +7,7 @@ import (
 
 	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
 
+	"github.com/cleatd/cleat/auth"
 	"github.com/cleatd/cleat/kv"
 )
 
@@ -72,22 +73,57 @@ func readOptions(r *pb.RangeRequest) kv.ReadOptions {
 // Range reads keys from this member's own state; the answer's Records stay out
 // where its Frames hold the same. Who wants a linearizable answer calls raft's
 // Sync first. It fails with kv.ErrCompacted or
-// kv.ErrFuture for a revision that is not there.
-func (m *Machine) Range(_ Identity, r *pb.RangeRequest) (kv.Result, error) {
+// kv.ErrFuture for a revision that is not there, or as [auth.Rules.Read] does.
+func (m *Machine) Range(id Identity, r *pb.RangeRequest) (kv.Result, error) {
 	o := readOptions(r)
 	o.FramesOnly = true
-	return m.store.Range(rangeOf(r.Key, r.RangeEnd), o)
+	for {
+		by := m.settled()
+		if err := by.mayRange(id, r); err != nil {
+			return kv.Result{}, err
+		}
+		result, err := m.store.Range(rangeOf(r.Key, r.RangeEnd), o)
+		if m.stillBy(by) {
+			return result, err
+		}
+	}
+}
+
+func (r *rules) mayRange(id Identity, q *pb.RangeRequest) error {
+	if err := r.Read(auth.Caller(id), q.Key, q.RangeEnd); err != nil {
+		return err
+	}
+	return r.Current(auth.Caller(id))
 }
 
 // Stream is Range in pieces, all of one revision.
-func (m *Machine) Stream(_ Identity, r *pb.RangeRequest, fn func(kv.Result) error) error {
-	return m.store.Stream(rangeOf(r.Key, r.RangeEnd), readOptions(r), fn)
+func (m *Machine) Stream(id Identity, r *pb.RangeRequest, fn func(kv.Result) error) error {
+	by := m.settled()
+	if err := by.mayRange(id, r); err != nil {
+		return err
+	}
+	return m.store.Stream(rangeOf(r.Key, r.RangeEnd), readOptions(r), func(result kv.Result) error {
+		if !m.stillBy(by) {
+			by = m.settled()
+			if err := by.mayRange(id, r); err != nil {
+				return err
+			}
+		}
+		return fn(result)
+	})
 }
 
 // Txn answers a transaction that only reads (see [ReadOnly]) from this
 // member's own state at one revision.
-func (m *Machine) Txn(_ Identity, r *pb.TxnRequest) (Reply, error) {
+func (m *Machine) Txn(id Identity, r *pb.TxnRequest) (Reply, error) {
 	for {
+		by := m.settled()
+		if err := m.permit(by, id).txn(r); err != nil {
+			return Reply{}, err
+		}
+		if err := by.Current(auth.Caller(id)); err != nil {
+			return Reply{}, err
+		}
 		v := pinned{m.store, m.store.Revision()}
 		reply, err := m.readTxn(v, r)
 		// A compaction at a later revision may overtake the pinned one
@@ -95,7 +131,9 @@ func (m *Machine) Txn(_ Identity, r *pb.TxnRequest) (Reply, error) {
 		if errors.Is(err, kv.ErrCompacted) && v.revision < m.store.Compacted() {
 			continue
 		}
-		return reply, err
+		if m.stillBy(by) {
+			return reply, err
+		}
 	}
 }
 

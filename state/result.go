@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 
+	"github.com/cleatd/cleat/auth"
 	"github.com/cleatd/cleat/kv"
 	"github.com/cleatd/cleat/lease"
 )
@@ -48,6 +49,24 @@ var resultErrors = []error{
 	ErrFormat,
 	ErrCorrupt,
 	ErrTooManyLearners,
+
+	40: auth.ErrRootUserNotExist,
+	auth.ErrRootRoleNotExist,
+	auth.ErrUserExists,
+	auth.ErrUserEmpty,
+	auth.ErrUserNotFound,
+	auth.ErrRoleExists,
+	auth.ErrRoleNotFound,
+	auth.ErrRoleEmpty,
+	auth.ErrPermissionNotGiven,
+	auth.ErrFailed,
+	auth.ErrNoPassword,
+	auth.ErrDenied,
+	auth.ErrRoleNotGranted,
+	auth.ErrPermissionNotGranted,
+	auth.ErrNotEnabled,
+	auth.ErrOldRevision,
+	auth.ErrManagement,
 }
 
 // Reply is what a command answers.
@@ -75,9 +94,9 @@ func refusal(err error) []byte {
 
 // ParseResult undoes the encoding of a result of [Machine.Apply]. Its error is
 // the request's fault: kv.ErrCompacted, kv.ErrFuture, lease.ErrNotFound,
-// lease.ErrExists, or one of this package. The reply shares the result's memory.
+// lease.ErrExists, one of auth's, or one of this package. The reply shares the result's memory.
 func ParseResult(result []byte) (Reply, error) {
-	if len(result) == 0 || int(result[0]) >= len(resultErrors) {
+	if len(result) == 0 || int(result[0]) >= len(resultErrors) || (result[0] != 0 && resultErrors[result[0]] == nil) {
 		return Reply{}, fmt.Errorf("state: malformed result of %d bytes", len(result))
 	}
 	if err := resultErrors[result[0]]; err != nil {

@@ -15,6 +15,8 @@ import (
 	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
 	"google.golang.org/protobuf/encoding/prototext"
 	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/reflect/protoreflect"
+	"google.golang.org/protobuf/reflect/protoregistry"
 
 	"github.com/cleatd/cleat/kv"
 	"github.com/cleatd/cleat/lease"
@@ -67,6 +69,9 @@ func TestStateDoesNotDependOnHowCommandsAreGrouped(t *testing.T) {
 		}
 		if a, b := hashOf(t, alone), hashOf(t, together); a != b {
 			t.Errorf("%s: hash %v one by one, %v in one batch", path, a, b)
+		}
+		if a, b := rulesText(t, alone), rulesText(t, together); a != b {
+			t.Errorf("%s: rules\n%s one by one\n%s in one batch", path, a, b)
 		}
 	}
 }
@@ -144,9 +149,12 @@ func runScenario(t *testing.T, lines []string) string {
 // parseCommand turns a line into a command and the message it answers with.
 func parseCommand(t *testing.T, m *Machine, line string) (command []byte, response proto.Message, isCommand bool) {
 	t.Helper()
+	root, line := asked(t, line)
 	verb, body, _ := strings.Cut(line, " ")
-	root := Identity{Root: true}
 	switch verb {
+	case "auth":
+		r := message(t, body)
+		return AuthCommand(root, r), &pb.AuthUserAddResponse{}, true // all have a header only
 	case "put":
 		return PutCommand(root, parse(t, body, &pb.PutRequest{})), &pb.PutResponse{}, true
 	case "delete":
@@ -165,19 +173,60 @@ func parseCommand(t *testing.T, m *Machine, line string) (command []byte, respon
 	return nil, nil, false
 }
 
+// asked cuts off who does what a line says: "as NAME@REVISION", the revision
+// being that of the rules, or else the administrator.
+func asked(t *testing.T, line string) (Identity, string) {
+	t.Helper()
+	who, is := strings.CutPrefix(line, "as ")
+	if !is {
+		return Identity{Root: true}, line
+	}
+	who, rest, _ := strings.Cut(who, " ")
+	name, revision, _ := strings.Cut(who, "@")
+	return Identity{Name: name, Revision: uint64(numbers(t, revision)[0])}, rest
+}
+
+// message reads the name of a request of the Auth service and its text.
+func message(t *testing.T, text string) proto.Message {
+	t.Helper()
+	name, body, _ := strings.Cut(text, " ")
+	kind, err := protoregistry.GlobalTypes.FindMessageByName(protoreflect.FullName("etcdserverpb.Auth" + name + "Request"))
+	if err != nil {
+		t.Fatalf("%s: %v", name, err)
+	}
+	return parse(t, body, kind.New().Interface())
+}
+
+// rulesText is all of users and roles, as it lies on disk.
+func rulesText(t *testing.T, m *Machine) string {
+	t.Helper()
+	var out strings.Builder
+	err := m.store.Scan(tableAuth, nil, func(key, value []byte) error {
+		fmt.Fprintf(&out, "  %q %q\n", key, value)
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return out.String()
+}
+
 // query answers the verbs that only look: range, txn-read, events, leases.
 func query(t *testing.T, m *Machine, line string) string {
 	t.Helper()
+	who, line := asked(t, line)
 	verb, body, _ := strings.Cut(line, " ")
 	switch verb {
+	case "rules":
+		return rulesText(t, m)
 	case "range":
-		r, err := m.Range(Identity{Root: true}, parse(t, body, &pb.RangeRequest{}))
+		r, err := m.Range(who, parse(t, body, &pb.RangeRequest{}))
 		if err != nil {
 			return fmt.Sprintf("  error: %v\n", err)
 		}
 		return fmt.Sprintf("  rev=%d %s\n", r.Revision, textOf(t, appendRange(nil, r), &pb.RangeResponse{}))
 	case "read":
-		r, err := m.Txn(Identity{Root: true}, parse(t, body, &pb.TxnRequest{}))
+		r, err := m.Txn(who, parse(t, body, &pb.TxnRequest{}))
 		if err != nil {
 			return fmt.Sprintf("  error: %v\n", err)
 		}
@@ -185,7 +234,7 @@ func query(t *testing.T, m *Machine, line string) string {
 	case "events":
 		return events(t, m, numbers(t, body)[0])
 	case "keys":
-		keys, err := m.LeaseKeys(numbers(t, body)[0])
+		keys, err := m.LeaseKeys(who, numbers(t, body)[0])
 		return fmt.Sprintf("  %q %v\n", keys, err)
 	}
 	t.Fatalf("unknown verb in %q", line)

@@ -122,6 +122,9 @@ func (w writer) checkPut(r *pb.PutRequest) error {
 func (a *applier) txn(r *pb.TxnRequest) (Reply, error) {
 	t := a.batch.Begin()
 	defer t.End()
+	if err := a.permit().txn(r); err != nil {
+		return Reply{}, err
+	}
 	v := txnView{t}
 	b, err := choose(v, r)
 	if err != nil {

@@ -22,7 +22,11 @@ var exceptions = map[string]string{
 		"cleat lets none, since a browser would show them the user's certificate",
 	"plaintext between members": "MemberAdd of an http URL: etcd takes it; cleat has nothing but mutual TLS between members, and refuses it as a bad URL",
 	"a malformed update":        "MemberUpdate with a malformed URL: etcd takes what it refuses in MemberAdd; cleat refuses it there too",
-	"version":                   "GET /version: cleat also tells its own version, as \"cleat\"",
+	"a permission granted again": "a role's permission for a key and an end that it has already, behind another with the same key: etcd keeps both, so that a " +
+		"right that is to be reduced stays; cleat puts it in the place of the old one",
+	"a certificate at the gateway": "a request over HTTP with a client certificate and no token: etcd's gateway asks with the server's certificate, and so etcd takes " +
+		"nobody's name from it; cleat's asks as its caller, who is the certificate's user there as over gRPC",
+	"version": "GET /version: cleat also tells its own version, as \"cleat\"",
 	"stream by a target": "RangeStream with a sort target and no order: etcd sorts each chunk by itself and goes on behind the key that " +
 		"came out last, so it repeats some keys and leaves others out; cleat says Unimplemented, upon which clients ask with Range",
 }

@@ -19,7 +19,9 @@ import (
 // client returns etcd's own client of the server.
 func (s *side) client() *etcdclient.Client {
 	s.Helper()
-	c, err := etcdclient.New(etcdclient.Config{Endpoints: []string{s.target()}, TLS: s.tls, DialTimeout: patience, Logger: zap.NewNop()})
+	c, err := etcdclient.New(etcdclient.Config{
+		Endpoints: []string{s.target()}, TLS: s.tls, Username: s.user, Password: s.user, DialTimeout: patience, Logger: zap.NewNop(),
+	})
 	if err != nil {
 		s.Fatal(err)
 	}

@@ -12,7 +12,10 @@ import (
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/credentials"
 	"google.golang.org/grpc/credentials/insecure"
+	"google.golang.org/grpc/metadata"
 	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/reflect/protoreflect"
+	"google.golang.org/protobuf/reflect/protoregistry"
 )
 
 // side is a server that a body speaks to, and the transcript of what it said.
@@ -23,6 +26,9 @@ type side struct {
 	name string
 	conn *grpc.ClientConn
 
+	token      string // which requests carry; empty: none
+	bearer     string // the same for those over HTTP
+	user       string // whom etcd's client logs in, the password being the name; empty: nobody
 	transcript []entry
 }
 
@@ -69,12 +75,20 @@ func (s *side) askFor(r proto.Message) proto.Message {
 	s.Helper()
 	ctx, cancel := context.WithTimeout(s.Context(), patience)
 	defer cancel()
-	reply, err := call(ctx, s.conn, r)
+	reply, err := call(s.bearing(ctx), s.conn, r)
 	s.note(describe(r), outcome(r, reply, err))
 	if err != nil {
 		return nil
 	}
 	return reply
+}
+
+// bearing adds the token to what a request carries.
+func (s *side) bearing(ctx context.Context) context.Context {
+	if s.token == "" {
+		return ctx
+	}
+	return metadata.AppendToOutgoingContext(ctx, "token", s.token)
 }
 
 // note writes down a step.
@@ -97,28 +111,29 @@ func (s *side) excused(name string, body func()) {
 
 // call sends a request to the method that takes it.
 func call(ctx context.Context, conn *grpc.ClientConn, r proto.Message) (proto.Message, error) {
-	keys, leases := pb.NewKVClient(conn), pb.NewLeaseClient(conn)
-	switch r := r.(type) {
-	case *pb.RangeRequest:
-		return keys.Range(ctx, r)
-	case *pb.PutRequest:
-		return keys.Put(ctx, r)
-	case *pb.DeleteRangeRequest:
-		return keys.DeleteRange(ctx, r)
-	case *pb.TxnRequest:
-		return keys.Txn(ctx, r)
-	case *pb.CompactionRequest:
-		return keys.Compact(ctx, r)
-	case *pb.LeaseGrantRequest:
-		return leases.LeaseGrant(ctx, r)
-	case *pb.LeaseRevokeRequest:
-		return leases.LeaseRevoke(ctx, r)
-	case *pb.LeaseTimeToLiveRequest:
-		return leases.LeaseTimeToLive(ctx, r)
-	case *pb.LeaseLeasesRequest:
-		return leases.LeaseLeases(ctx, r)
-	case *pb.HashKVRequest:
-		return pb.NewMaintenanceClient(conn).HashKV(ctx, r)
+	method := unary[r.ProtoReflect().Descriptor().FullName()]
+	if method == nil {
+		return nil, fmt.Errorf("no method takes a %T", r)
 	}
-	return nil, fmt.Errorf("no method takes a %T", r)
+	kind, err := protoregistry.GlobalTypes.FindMessageByName(method.Output().FullName())
+	if err != nil {
+		return nil, err
+	}
+	reply := kind.New().Interface()
+	return reply, conn.Invoke(ctx, fmt.Sprintf("/%s/%s", method.Parent().FullName(), method.Name()), r, reply)
 }
+
+// unary is etcd's methods without streams, by what they take.
+var unary = func() map[protoreflect.FullName]protoreflect.MethodDescriptor {
+	found := map[protoreflect.FullName]protoreflect.MethodDescriptor{}
+	services := pb.File_rpc_proto.Services()
+	for i := range services.Len() {
+		methods := services.Get(i).Methods()
+		for j := range methods.Len() {
+			if m := methods.Get(j); !m.IsStreamingClient() && !m.IsStreamingServer() {
+				found[m.Input().FullName()] = m
+			}
+		}
+	}
+	return found
+}()

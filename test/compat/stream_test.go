@@ -19,7 +19,7 @@ func (s *side) askStream(r *pb.RangeRequest) {
 	s.Helper()
 	ctx, cancel := context.WithTimeout(s.Context(), patience)
 	defer cancel()
-	stream, err := pb.NewKVClient(s.conn).RangeStream(ctx, r)
+	stream, err := pb.NewKVClient(s.conn).RangeStream(s.bearing(ctx), r)
 	if err != nil {
 		s.Fatal(err)
 	}

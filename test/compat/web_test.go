@@ -59,6 +59,9 @@ func (s *side) request(method, path, body string) *http.Response {
 	if err != nil {
 		s.Fatal(err)
 	}
+	if s.bearer != "" {
+		r.Header.Set("Authorization", s.bearer)
+	}
 	response, err := client.Do(r)
 	if err != nil {
 		s.Fatalf("%s: %s %s: %v", s.name, method, path, err)

@@ -1,0 +1,136 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package auth
+
+import (
+	"context"
+	"crypto/rand"
+	"crypto/sha256"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+)
+
+// Tokens are the simple tokens. A login is agreed upon, so that all members
+// know its token, but each keeps it in its own memory and by its own clock:
+// whoever starts anew knows only those whose entries it applies again, whoever
+// takes a checkpoint none, and clients log in again. A token lasts until it was
+// not shown for its time.
+//
+//	token = 26 random letters "." index of the entry that made it
+//
+// The log has the letters' digest only: who reads a log learns no token.
+type Tokens struct {
+	ttl time.Duration
+
+	mu    sync.Mutex
+	known map[Digest]*token // under mu
+}
+
+// Digest stands for a token's random letters.
+type Digest [sha256.Size]byte
+
+type token struct {
+	user  string
+	index uint64
+	shown time.Time // zero: nobody has looked at the clock yet
+}
+
+// NewTokens returns no tokens yet; each will last for ttl.
+func NewTokens(ttl time.Duration) *Tokens {
+	return &Tokens{ttl: ttl, known: make(map[Digest]*token)}
+}
+
+// NewToken returns the secret letters of a token and what stands for them in
+// the log.
+func NewToken() (letters string, d Digest) {
+	letters = rand.Text()
+	return letters, sha256.Sum256([]byte(letters))
+}
+
+// TokenText returns the token as the client gets it.
+func TokenText(letters string, index uint64) string {
+	return letters + "." + strconv.FormatUint(index, 10)
+}
+
+// ParseToken undoes TokenText as far as members can.
+func ParseToken(text string) (d Digest, index uint64, ok bool) {
+	letters, number, cut := strings.Cut(text, ".")
+	index, err := strconv.ParseUint(number, 10, 64)
+	if !cut || err != nil {
+		return Digest{}, 0, false
+	}
+	return sha256.Sum256([]byte(letters)), index, true
+}
+
+// Assign makes a token that was agreed upon. It reads no clock, as it is part
+// of an apply: the time starts when somebody else looks at the token.
+func (t *Tokens) Assign(d Digest, index uint64, user string) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.known[d] = &token{user: user, index: index}
+}
+
+// Forget ends the tokens of a user.
+func (t *Tokens) Forget(user string) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	for d, known := range t.known {
+		if known.user == user {
+			delete(t.known, d)
+		}
+	}
+}
+
+// Clear ends all tokens.
+func (t *Tokens) Clear() {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	clear(t.known)
+}
+
+// User returns whose token it is, and gives the token its whole time again.
+func (t *Tokens) User(d Digest, index uint64) (name string, ok bool) {
+	now := time.Now()
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	known := t.known[d]
+	if known == nil || known.index != index || known.over(now, t.ttl) {
+		return "", false
+	}
+	known.shown = now
+	return known.user, true
+}
+
+// over says whether a token's time has passed.
+func (t *token) over(now time.Time, ttl time.Duration) bool {
+	return !t.shown.IsZero() && now.Sub(t.shown) > ttl
+}
+
+// Run forgets tokens whose time has passed, until ctx ends.
+func (t *Tokens) Run(ctx context.Context) error {
+	tick := time.NewTicker(min(max(t.ttl/10, time.Second), 30*time.Second))
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case now := <-tick.C:
+			t.sweep(now)
+		}
+	}
+}
+
+func (t *Tokens) sweep(now time.Time) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	for d, known := range t.known {
+		switch {
+		case known.shown.IsZero():
+			known.shown = now
+		case known.over(now, t.ttl):
+			delete(t.known, d)
+		}
+	}
+}
