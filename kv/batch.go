@@ -104,6 +104,7 @@ func (b *Batch) Commit(applied uint64) error {
 		return s.fail(err)
 	}
 	b.done = true
+	s.written.Add(int64(b.batch.Len()))
 	s.writer.committed()
 	s.applied.Store(applied)
 	s.compacted.Store(b.compacted)
