@@ -40,6 +40,7 @@ var faults = []struct{ cause, status error }{
 	{state.ErrValueProvided, rpctypes.ErrGRPCValueProvided},
 	{state.ErrLeaseProvided, rpctypes.ErrGRPCLeaseProvided},
 	{state.ErrCorrupt, rpctypes.ErrGRPCCorrupt},
+	{state.ErrNoSpace, rpctypes.ErrGRPCNoSpace},
 	{watch.ErrStopped, rpctypes.ErrGRPCStopped},
 	{raft.ErrNoLeader, rpctypes.ErrGRPCNoLeader},
 	{raft.ErrUnknown, rpctypes.ErrGRPCTimeoutDueToLeaderFail},

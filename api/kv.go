@@ -87,7 +87,7 @@ func (s *Server) rangeStream(f *flow) error {
 }
 
 func (s *Server) put(ctx context.Context, c call, r *pb.PutRequest) (any, error) {
-	if err := s.spaceLeft(); err != nil {
+	if err := s.roomFor(ctx, state.PutRoom(r)); err != nil {
 		return nil, err
 	}
 	if err := checkPut(r); err != nil {
@@ -104,7 +104,7 @@ func (s *Server) deleteRange(ctx context.Context, c call, r *pb.DeleteRangeReque
 }
 
 func (s *Server) txn(ctx context.Context, c call, r *pb.TxnRequest) (any, error) {
-	if err := s.checkTxn(r); err != nil {
+	if err := s.checkTxn(ctx, r); err != nil {
 		return nil, err
 	}
 	if !state.ReadOnly(r) {
@@ -122,11 +122,9 @@ func (s *Server) txn(ctx context.Context, c call, r *pb.TxnRequest) (any, error)
 	return s.header.reply(reply), nil
 }
 
-func (s *Server) checkTxn(r *pb.TxnRequest) error {
-	if writes(r) {
-		if err := s.spaceLeft(); err != nil {
-			return err
-		}
+func (s *Server) checkTxn(ctx context.Context, r *pb.TxnRequest) error {
+	if err := s.roomFor(ctx, state.TxnRoom(r)); err != nil {
+		return err
 	}
 	if err := checkTxn(r, s.config.MaxTxnOps); err != nil {
 		return err
@@ -188,8 +186,10 @@ func (s *Server) sync(ctx context.Context, start time.Time) error {
 	return s.patience.verdict(ctx, s.config.Node.Sync(s.patience.bound(ctx, start)))
 }
 
-func (s *Server) spaceLeft() error {
-	if s.config.Space == nil || s.config.Space() {
+// roomFor refuses what this member has no room for. What another has no room
+// for is refused when it is applied.
+func (s *Server) roomFor(ctx context.Context, bytes int) error {
+	if bytes == 0 || s.config.Room == nil || s.config.Room(ctx, bytes) {
 		return nil
 	}
 	return rpctypes.ErrGRPCNoSpace

@@ -4,6 +4,7 @@ package api
 
 import (
 	"context"
+	"math"
 
 	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
 	"go.etcd.io/etcd/api/v3/version"
@@ -68,49 +69,44 @@ func (s *Server) status(context.Context, call, *pb.StatusRequest) (any, error) {
 	return reply, nil
 }
 
-// alarms lists what the cluster has agreed upon, and this member's NOSPACE,
-// which comes and goes with the free space of the disk; nobody has to disarm it.
+// alarms lists what the cluster has agreed upon.
 func (s *Server) alarms() []*pb.AlarmMember {
 	var alarms []*pb.AlarmMember
 	for _, a := range s.config.Machine.Alarms() {
 		alarms = append(alarms, &pb.AlarmMember{MemberID: a.Member, Alarm: a.Type})
 	}
-	if s.spaceLeft() != nil {
-		alarms = append(alarms, &pb.AlarmMember{MemberID: s.config.MemberID, Alarm: pb.AlarmType_NOSPACE})
-	}
 	return alarms
 }
 
+// alarm lists alarms, of any member as in etcd, or raises one, which then stays
+// until it is disarmed, or disarms one.
 func (s *Server) alarm(ctx context.Context, c call, r *pb.AlarmRequest) (any, error) {
 	if r.Action == pb.AlarmRequest_GET {
-		return s.listAlarms(r), nil
+		return s.listAlarms(ctx, c, r.Alarm)
 	}
-	if r.Alarm != pb.AlarmType_CORRUPT {
-		return nil, status.Error(codes.Unimplemented, "cleat: this alarm follows the disk: free space, and NOSPACE ends by itself")
-	}
-	// As etcd answers: what was raised, or taken back if it was there.
-	told := s.listAlarms(r)
 	on := r.Action == pb.AlarmRequest_ACTIVATE
-	if on {
-		told.Alarms = []*pb.AlarmMember{{MemberID: r.MemberID, Alarm: r.Alarm}}
+	switch {
+	case !on && r.Action != pb.AlarmRequest_DEACTIVATE:
+		return nil, status.Errorf(codes.InvalidArgument, "cleat: alarms have no action %d", r.Action)
+	case r.Alarm == pb.AlarmType_NONE:
+		return &pb.AlarmResponse{Header: s.header.message(s.revision())}, nil
+	case r.Alarm < 0 || r.Alarm > math.MaxUint8:
+		return nil, status.Errorf(codes.InvalidArgument, "cleat: there is no alarm %d", r.Alarm)
 	}
-	reply, err := s.propose(ctx, c, state.AlarmCommand(c.caller.identity, state.Alarm{Type: r.Alarm, Member: r.MemberID}, on))
-	if err != nil {
-		return nil, err
-	}
-	told.Header = s.header.message(reply.Revision)
-	return told, nil
+	return s.write(ctx, c, state.AlarmCommand(c.caller.identity, state.Alarm{Type: r.Alarm, Member: r.MemberID}, on))
 }
 
-func (s *Server) listAlarms(r *pb.AlarmRequest) *pb.AlarmResponse {
+func (s *Server) listAlarms(ctx context.Context, c call, kind pb.AlarmType) (any, error) {
+	if err := s.sync(ctx, c.start); err != nil {
+		return nil, err
+	}
 	reply := &pb.AlarmResponse{Header: s.header.message(s.revision())}
 	for _, a := range s.alarms() {
-		member := r.MemberID == 0 || r.MemberID == a.MemberID
-		if member && (r.Alarm == pb.AlarmType_NONE || r.Alarm == a.Alarm) {
+		if kind == pb.AlarmType_NONE || kind == a.Alarm {
 			reply.Alarms = append(reply.Alarms, a)
 		}
 	}
-	return reply
+	return reply, nil
 }
 
 // defragment has nothing to do: space comes back by itself. Scripts that call

@@ -55,8 +55,9 @@ type Config struct {
 	RequestTimeout, WatchProgressInterval time.Duration
 	QuotaBytes                            int64 // told in Status; zero if there is none
 
-	// Space says whether writes may take more disk; nil: always.
-	Space func() bool
+	// Room says whether a write may take so many bytes; nil: always. It may
+	// have to wait for agreement before it says no.
+	Room func(ctx context.Context, bytes int) bool
 	// SocketUsers decides who may use the Unix socket. Its error is told to
 	// the caller who is refused.
 	SocketUsers func(uid uint32, gids []uint32) (state.Identity, error)

@@ -38,7 +38,8 @@ type Config struct {
 	HashInterval          time.Duration // 0: never
 	CertTTL               time.Duration
 	RaftLog               string
-	ReserveBytes          int64 // -1: 5 % of the disk, at least 256 MiB, at most 2 GiB
+	ReserveBytes          int64  // -1: 5 % of the disk, at least 256 MiB, at most 2 GiB
+	QuotaBytes            int64  // zero or less: none
 }
 
 // Default returns the settings of a member that is told nothing.

@@ -72,6 +72,7 @@ type Daemon struct {
 	registry   *prometheus.Registry
 	dir        *dataDir
 	space      *space
+	quota      *quota
 	doors      *doors
 	store      *kv.Store
 	machine    *state.Machine
@@ -85,6 +86,7 @@ type Daemon struct {
 
 	fatal     chan error   // one error that ends the member; the first teller wins
 	joining   sync.Mutex   // held by whoever has this member join a cluster
+	raising   sync.Mutex   // held while the alarm is raised
 	removals  sync.Mutex   // held by the leader while it removes a member
 	removing  sync.RWMutex // held for reading by whoever removes a member
 	dismissed atomic.Bool  // this member was removed
@@ -200,6 +202,7 @@ func (d *Daemon) openState() error {
 	if err != nil {
 		return err
 	}
+	d.quota = newQuota(d.config.QuotaBytes, func() int64 { total, _ := d.store.Size(); return total }, d.log)
 	leases, err := lease.Load(state.LeaseReader(d.store), d.registry)
 	if err != nil {
 		return err
@@ -266,6 +269,7 @@ func (d *Daemon) startLocal(run context.Context) error {
 	d.hub = watch.NewHub(d.store, watch.Options{Logger: d.log, Registerer: d.registry})
 	d.keep(run, "watch", d.hub.Run)
 	d.keep(run, "free disk", d.space.Run)
+	d.keep(run, "room", d.watchRoom)
 	d.keep(run, "arrival", d.arrive)
 	d.keep(run, "own row", d.announce)
 	d.keep(run, "removals", d.dropRemoved)

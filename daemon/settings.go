@@ -48,6 +48,7 @@ func Settings() []Setting {
 		{"cert-ttl", "the life of the member's certificate, which renews itself at 50 to 80 % of it (default: 720h)", func(c *Config) any { return &c.CertTTL }},
 		{"raft-log", "wal or boltdb: what keeps the log; fixed once the data directory exists (default: wal)", func(c *Config) any { return &c.RaftLog }},
 		{"reserve-bytes", "free disk below which writes are refused; -1: 5 %, at least 256 MiB, at most 2 GiB (default: -1)", func(c *Config) any { return &c.ReserveBytes }},
+		{"quota-backend-bytes", "what keys, leases and history may take on disk; 0: as much as there is beyond the reserve (default: 0)", func(c *Config) any { return &c.QuotaBytes }},
 	}
 }
 

@@ -38,6 +38,7 @@ func TestEachSettingCanBeSetFromEachPlace(t *testing.T) {
 		"listen-peer": "[::1]:0", "join": "[::1]:2380", "token-file": "/t",
 		"log-level": "error", "max-request-bytes": "2048", "max-txn-ops": "9", "watch-progress-interval": "1s",
 		"election-timeout": "1s", "hash-interval": "0", "cert-ttl": "3s", "raft-log": "boltdb", "reserve-bytes": "0",
+		"quota-backend-bytes": "1",
 	}
 	for _, s := range Settings() {
 		value, known := valid[s.Name]

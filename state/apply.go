@@ -31,7 +31,7 @@ func (m *Machine) Apply(entries []Entry) [][]byte {
 		return nil
 	}
 	known := m.roll.Load()
-	a := applier{machine: m, batch: m.store.NewBatch(), format: known.format, corrupt: isCorrupt(known.alarms)}
+	a := applier{machine: m, batch: m.store.NewBatch(), format: known.format, alarmed: alarmedBy(known.alarms)}
 	defer a.batch.Close()
 	applied := m.store.AppliedIndex()
 	var results [][]byte
@@ -75,7 +75,7 @@ type applier struct {
 	compactions []compaction
 	rows        bool   // those that are kept in memory have changed
 	format      uint32 // the cluster's
-	corrupt     bool   // there is an alarm that says so
+	alarmed     alarmed
 }
 
 type compaction struct {
@@ -94,10 +94,7 @@ func (a *applier) apply(command []byte) (result []byte, err error) {
 		return nil, err
 	}
 	var reply Reply
-	switch {
-	case a.corrupt && k.stoppedByCorruption():
-		err = ErrCorrupt
-	default:
+	if err = a.alarmed.forbids(k, body); err == nil {
 		reply, err = a.dispatch(k, body)
 	}
 	if err == nil {

@@ -48,6 +48,7 @@ var resultErrors = []error{
 	ErrFormat,
 	ErrCorrupt,
 	ErrTooManyLearners,
+	ErrNoSpace,
 }
 
 // Reply is what a command answers.
