@@ -40,6 +40,8 @@ type Config struct {
 	RaftLog               string
 	ReserveBytes          int64  // -1: 5 % of the disk, at least 256 MiB, at most 2 GiB
 	QuotaBytes            int64  // zero or less: none
+	CompactionMode        string // periodic or revision
+	CompactionRetention   string // a time span, hours or revisions; "0": all history; "": 24 hours or a million revisions
 }
 
 // Default returns the settings of a member that is told nothing.
@@ -64,6 +66,7 @@ func Default() Config {
 		CertTTL:               30 * 24 * time.Hour,
 		RaftLog:               "wal",
 		ReserveBytes:          -1,
+		CompactionMode:        periodic,
 	}
 }
 
@@ -100,6 +103,12 @@ func (c *Config) Validate() error {
 		return bad("reserve-bytes", "%d is negative", c.ReserveBytes)
 	case !isHost(c.Advertise):
 		return bad("advertise", "%q is not a host name or address alone; ports are those of listen-peer and listen-client", c.Advertise)
+	}
+	if c.CompactionMode != periodic && c.CompactionMode != byRevision {
+		return bad("auto-compaction-mode", "%q is neither %s nor %s", c.CompactionMode, periodic, byRevision)
+	}
+	if _, _, err := retention(c.CompactionMode, c.CompactionRetention); err != nil {
+		return bad("auto-compaction-retention", "%v", err)
 	}
 	for name, address := range map[string]string{
 		"listen-client": c.clientAddress(c.Advertise), "listen-peer": c.peerAddress(c.Advertise), "join": c.Join,

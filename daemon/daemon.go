@@ -270,6 +270,7 @@ func (d *Daemon) startLocal(run context.Context) error {
 	d.keep(run, "watch", d.hub.Run)
 	d.keep(run, "free disk", d.space.Run)
 	d.keep(run, "room", d.watchRoom)
+	d.keep(run, "history", d.newHistory().Run)
 	d.keep(run, "arrival", d.arrive)
 	d.keep(run, "own row", d.announce)
 	d.keep(run, "removals", d.dropRemoved)
