@@ -39,7 +39,7 @@ func (s *Server) newGRPC() *grpc.Server {
 		grpc.UnaryInterceptor(s.foreignUnary),
 		grpc.StreamInterceptor(s.foreignStream),
 	)
-	for _, service := range []*grpc.ServiceDesc{s.kv(), s.watch(), s.lease(), s.cluster(), s.maintenance()} {
+	for _, service := range []*grpc.ServiceDesc{s.kv(), s.watch(), s.lease(), s.cluster(), s.maintenance(), s.lock(), s.election()} {
 		service.HandlerType = (*any)(nil)
 		g.RegisterService(service, nil)
 	}
@@ -60,7 +60,7 @@ func (s *Server) foreignUnary(ctx context.Context, r any, info *grpc.UnaryServer
 }
 
 func (s *Server) foreignStream(srv any, ss grpc.ServerStream, info *grpc.StreamServerInfo, handle grpc.StreamHandler) error {
-	if strings.HasPrefix(info.FullMethod, "/etcdserverpb.") {
+	if strings.HasPrefix(info.FullMethod, "/etcdserverpb.") || strings.HasPrefix(info.FullMethod, "/"+electionService) {
 		return handle(srv, ss)
 	}
 	if err := admitForeign(ss.Context(), info.FullMethod); err != nil {
