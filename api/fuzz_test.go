@@ -21,6 +21,7 @@ import (
 	"google.golang.org/grpc/codes"
 	healthpb "google.golang.org/grpc/health/grpc_health_v1"
 	"google.golang.org/grpc/mem"
+	reflectionpb "google.golang.org/grpc/reflection/grpc_reflection_v1"
 	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/reflect/protoreflect"
@@ -43,6 +44,7 @@ func requests() map[string]proto.Message {
 	kv, lease, maintenance := "/etcdserverpb.KV/", "/etcdserverpb.Lease/", "/etcdserverpb.Maintenance/"
 	locks, elections, leads := "/v3lockpb.Lock/", "/v3electionpb.Election/", &recipe.LeaderKey{Name: []byte("e"), Key: []byte("e/7"), Rev: 2, Lease: 7}
 	cluster, health, local := "/etcdserverpb.Cluster/", "/grpc.health.v1.Health/", "/cleat.admin.v1.Admin/"
+	reflected := &reflectionpb.ServerReflectionRequest{MessageRequest: &reflectionpb.ServerReflectionRequest_FileContainingSymbol{FileContainingSymbol: "x"}}
 	return map[string]proto.Message{
 		kv + "Range":                &pb.RangeRequest{Key: []byte("a"), RangeEnd: []byte("b"), Limit: 3, SortOrder: 1, SortTarget: 2},
 		kv + "Put":                  &pb.PutRequest{Key: []byte("a"), Value: []byte("v"), Lease: 7, PrevKv: true},
@@ -79,13 +81,15 @@ func requests() map[string]proto.Message {
 		health + "Check":            &healthpb.HealthCheckRequest{Service: "x"},
 		health + "List":             &healthpb.HealthListRequest{},
 		health + "Watch":            &healthpb.HealthCheckRequest{Service: "x"},
-		local + "IssueCertificate":  &admin.IssueCertificateRequest{Csr: []byte("x"), Profile: "client", TtlSeconds: 9},
-		local + "Status":            &admin.StatusRequest{},
-		local + "Invite":            &admin.InviteRequest{Learner: true, TtlSeconds: 9, Uses: 2, Member: 7},
-		local + "ListTokens":        &admin.ListTokensRequest{},
-		local + "RevokeToken":       &admin.RevokeTokenRequest{Token: "x"},
-		local + "Join":              &admin.JoinRequest{Token: "x", Address: "y", Discard: true},
-		local + "Recover":           &admin.RecoverRequest{ForceNewCluster: true},
+		"/grpc.reflection.v1.ServerReflection/ServerReflectionInfo":      reflected,
+		"/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo": reflected,
+		local + "IssueCertificate":                                       &admin.IssueCertificateRequest{Csr: []byte("x"), Profile: "client", TtlSeconds: 9},
+		local + "Status":                                                 &admin.StatusRequest{},
+		local + "Invite":                                                 &admin.InviteRequest{Learner: true, TtlSeconds: 9, Uses: 2, Member: 7},
+		local + "ListTokens":                                             &admin.ListTokensRequest{},
+		local + "RevokeToken":                                            &admin.RevokeTokenRequest{Token: "x"},
+		local + "Join":                                                   &admin.JoinRequest{Token: "x", Address: "y", Discard: true},
+		local + "Recover":                                                &admin.RecoverRequest{ForceNewCluster: true},
 	}
 }
 

@@ -111,7 +111,10 @@ func New(c Config) (*Server, error) {
 	if c.RegisterAdmin != nil {
 		c.RegisterAdmin(s.local)
 	}
-	var err error
+	err := s.reflect(s.local)
+	if err != nil {
+		return nil, err
+	}
 	if s.gateway, err = newGateway(s.networkIn, c.MaxRequestBytes+overhead); err != nil {
 		return nil, fmt.Errorf("make the JSON gateway: %w", err)
 	}
