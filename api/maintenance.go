@@ -5,8 +5,11 @@ package api
 import (
 	"context"
 	"math"
+	"regexp"
+	"strings"
 
 	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
+	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
 	"go.etcd.io/etcd/api/v3/version"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
@@ -27,18 +30,11 @@ func (s *Server) maintenance() *grpc.ServiceDesc {
 			unary(s, maintenanceService, "Hash", s.hash),
 			unary(s, maintenanceService, "HashKV", s.hashKV),
 			unary(s, maintenanceService, "MoveLeader", s.moveLeader),
-			unary(s, maintenanceService, "Downgrade", unimplemented[*pb.DowngradeRequest]("there is no earlier version to go back to")),
+			unary(s, maintenanceService, "Downgrade", s.downgrade),
 		},
 		Streams: []grpc.StreamDesc{s.stream(maintenanceService, "Snapshot", false, true, func(*flow) error {
 			return status.Error(codes.Unimplemented, "cleat: snapshots are not served yet")
 		})},
-	}
-}
-
-// unimplemented refuses an RPC and says why.
-func unimplemented[P any](why string) func(context.Context, call, P) (any, error) {
-	return func(context.Context, call, P) (any, error) {
-		return nil, status.Error(codes.Unimplemented, "cleat: "+why)
 	}
 }
 
@@ -135,3 +131,21 @@ func (s *Server) hash(context.Context, call, *pb.HashRequest) (any, error) {
 	}
 	return &pb.HashResponse{Header: s.header.message(h.Revision), Hash: h.Hash}, nil
 }
+
+// downgrade answers as etcd does where it would refuse. There is no version to
+// go back to, so no target is a good one, and no downgrade is ever under way.
+func (s *Server) downgrade(_ context.Context, _ call, r *pb.DowngradeRequest) (any, error) {
+	switch r.Action {
+	case pb.DowngradeRequest_VALIDATE, pb.DowngradeRequest_ENABLE:
+		if !versionFormat.MatchString(r.Version) {
+			return nil, rpctypes.ErrGRPCWrongDowngradeVersionFormat
+		}
+		return nil, rpctypes.ErrGRPCInvalidDowngradeTargetVersion
+	case pb.DowngradeRequest_CANCEL:
+		return &pb.DowngradeResponse{Header: s.header.message(s.revision()), Version: strings.TrimSuffix(clusterVersion, ".0")}, nil
+	}
+	return nil, status.Error(codes.Unknown, "etcdserver: unknown method") // as etcd says it
+}
+
+// versionFormat is what etcd takes for a version: two numbers, or a semantic one.
+var versionFormat = regexp.MustCompile(`^\d+\.\d+(\.\d+(-[0-9A-Za-z.-]+)?(\+[0-9A-Za-z.-]+)?)?$`)
