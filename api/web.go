@@ -31,6 +31,7 @@ func (s *Server) newWeb() *http.Server {
 		mux.Handle("/metrics", promhttp.HandlerFor(s.config.Gatherer, promhttp.HandlerOpts{}))
 	}
 	s.addProbes(mux)
+	s.addDebug(mux)
 	// A browser shows the user's certificate to whatever page asks.
 	ownSite := http.NewCrossOriginProtection()
 	return &http.Server{

@@ -163,3 +163,19 @@ func TestGatewayWatchesLineByLine(t *testing.T) {
 	}
 	want(`"events":[{"kv":{"key":"Zm9v","create_revision":"2","mod_revision":"2","version":"1","value":"YmFy"}}]`)
 }
+
+func TestProfilesAreForRoot(t *testing.T) {
+	for root, want := range map[bool]int{true: http.StatusOK, false: http.StatusForbidden} {
+		s := startServer(t, func(c *Config) {
+			c.SocketUsers = func(uint32, []uint32) (state.Identity, error) { return state.Identity{Root: root, Name: "alice"}, nil }
+		})
+		for _, path := range []string{"/debug/pprof/", "/debug/pprof/goroutine", "/debug/pprof/cmdline"} {
+			if code, _ := s.get(t, path); code != want {
+				t.Errorf("root %t: %s: %d", root, path, code)
+			}
+		}
+		if code, body := s.get(t, "/debug/vars"); code != http.StatusOK || !json.Valid([]byte(body)) {
+			t.Errorf("root %t: variables: %d %s", root, code, body)
+		}
+	}
+}

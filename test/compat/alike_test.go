@@ -22,6 +22,7 @@ var exceptions = map[string]string{
 		"cleat lets none, since a browser would show them the user's certificate",
 	"plaintext between members": "MemberAdd of an http URL: etcd takes it; cleat has nothing but mutual TLS between members, and refuses it as a bad URL",
 	"a malformed update":        "MemberUpdate with a malformed URL: etcd takes what it refuses in MemberAdd; cleat refuses it there too",
+	"debug variables":           "GET /debug/vars: etcd has raft.status and file_descriptor_limit too; cleat's raft is another, and metrics tell both",
 	"downgrade":                 "Downgrade to one minor version below: etcd says that it may; cleat has no version to go back to, and refuses it like any other",
 	"version":                   "GET /version: cleat also tells its own version, as \"cleat\"",
 	"stream by a target": "RangeStream with a sort target and no order: etcd sorts each chunk by itself and goes on behind the key that " +
