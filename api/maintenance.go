@@ -142,7 +142,7 @@ func (s *Server) downgrade(_ context.Context, _ call, r *pb.DowngradeRequest) (a
 		}
 		return nil, rpctypes.ErrGRPCInvalidDowngradeTargetVersion
 	case pb.DowngradeRequest_CANCEL:
-		return &pb.DowngradeResponse{Header: s.header.message(s.revision()), Version: strings.TrimSuffix(clusterVersion, ".0")}, nil
+		return &pb.DowngradeResponse{Header: s.header.message(s.revision()), Version: strings.TrimSuffix(ClusterVersion, ".0")}, nil
 	}
 	return nil, status.Error(codes.Unknown, "etcdserver: unknown method") // as etcd says it
 }

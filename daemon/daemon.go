@@ -154,6 +154,7 @@ func (d *Daemon) begin(ctx context.Context) error {
 		{"know who this is", d.openKnown},                                 // before the others are met, who ask
 		{"join the agreement", d.openRaft},                                //
 		{"meet the others", d.openKnownPeers},                             // before there can be a leader
+		{"tell how it is", d.openMetrics},                                 // of what has just been opened
 		{"follow the history", func() error { return d.startLocal(run) }}, // before leading, which needs lease and watch
 		{"form the cluster", func() error { return d.form(ctx) }},         // the CA keeps its keys in the state
 		{"open the certificates", func() error { return d.openCertificates(ctx) }},

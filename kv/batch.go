@@ -18,6 +18,7 @@ type Batch struct {
 	compacted int64 // after the compactions so far
 	events    []Event
 	removals  []*removal
+	txns      int   // of more than one change or range, for the metrics
 	err       error // the first fault of the disk; Commit returns it
 	done      bool
 }
@@ -111,6 +112,7 @@ func (b *Batch) Commit(applied uint64) error {
 	if b.revision != s.Revision() {
 		s.tail.append(b.events, b.revision)
 		s.metrics.events(b.events)
+		s.metrics.txns.Add(float64(b.txns))
 		s.revision.Store(b.revision)
 		s.announce()
 	}
