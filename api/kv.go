@@ -39,7 +39,11 @@ func (s *Server) rangeKeys(ctx context.Context, c call, r *pb.RangeRequest) (any
 			return nil, err
 		}
 	}
-	result, err := s.config.Machine.Range(c.caller.identity, r)
+	var result kv.Result
+	err := s.step(ctx, "read", func(context.Context) (err error) {
+		result, err = s.config.Machine.Range(c.caller.identity, r)
+		return err
+	})
 	if err != nil {
 		return nil, err
 	}
@@ -174,16 +178,23 @@ func (s *Server) propose(ctx context.Context, c call, command []byte) (state.Rep
 	if len(command) > s.config.MaxRequestBytes {
 		return state.Reply{}, rpctypes.ErrGRPCRequestTooLarge
 	}
-	result, err := s.config.Node.Propose(s.patience.bound(ctx, c.start), command)
-	if err != nil {
-		return state.Reply{}, s.patience.verdict(ctx, err)
-	}
-	return state.ParseResult(result)
+	var reply state.Reply
+	err := s.step(ctx, "agree", func(ctx context.Context) error {
+		result, err := s.config.Node.Propose(s.patience.bound(ctx, c.start), command)
+		if err != nil {
+			return s.patience.verdict(ctx, err)
+		}
+		reply, err = state.ParseResult(result)
+		return err
+	})
+	return reply, err
 }
 
 // sync returns when the local state is as new as the request.
 func (s *Server) sync(ctx context.Context, start time.Time) error {
-	return s.patience.verdict(ctx, s.config.Node.Sync(s.patience.bound(ctx, start)))
+	return s.step(ctx, "sync", func(ctx context.Context) error {
+		return s.patience.verdict(ctx, s.config.Node.Sync(s.patience.bound(ctx, start)))
+	})
 }
 
 // roomFor refuses what this member has no room for. What another has no room

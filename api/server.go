@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+	"go.opentelemetry.io/otel/trace"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/health"
 
@@ -65,6 +66,7 @@ type Config struct {
 	// come from callers who are root.
 	RegisterAdmin func(grpc.ServiceRegistrar)
 
+	Tracer     trace.Tracer // makes a span of each unary request; nil: none
 	Logger     *slog.Logger
 	Registerer prometheus.Registerer // nil: metrics are not registered
 	Gatherer   prometheus.Gatherer   // served at /metrics; nil: nothing is

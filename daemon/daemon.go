@@ -20,6 +20,7 @@ import (
 	"github.com/cockroachdb/pebble/v2/vfs"
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
+	sdktrace "go.opentelemetry.io/otel/sdk/trace"
 
 	"github.com/cleatd/cleat/api"
 	"github.com/cleatd/cleat/kv"
@@ -83,6 +84,7 @@ type Daemon struct {
 	pki        *pki.Authority
 	comparison *comparison
 	server     *api.Server
+	spans      *sdktrace.TracerProvider // nil: nothing is traced
 
 	fatal     chan error   // one error that ends the member; the first teller wins
 	joining   sync.Mutex   // held by whoever has this member join a cluster
@@ -158,6 +160,7 @@ func (d *Daemon) begin(ctx context.Context) error {
 		{"follow the history", func() error { return d.startLocal(run) }}, // before leading, which needs lease and watch
 		{"form the cluster", func() error { return d.form(ctx) }},         // the CA keeps its keys in the state
 		{"open the certificates", func() error { return d.openCertificates(ctx) }},
+		{"trace requests", func() error { return d.openTracing(run) }},
 		{"serve", func() error { return d.serve(run) }}, // last: whoever gets in finds everything there
 	})
 }

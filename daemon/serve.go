@@ -25,6 +25,7 @@ func (d *Daemon) serve(run context.Context) error {
 		Room:                  d.room, QuotaBytes: max(d.config.QuotaBytes, 0),
 		SocketUsers:   socketUsers(d.doors.socket[0].Addr().String(), os.Getuid()),
 		RegisterAdmin: func(r grpc.ServiceRegistrar) { d.registerAdmin(r) },
+		Tracer:        d.tracer(),
 		Logger:        d.log, Registerer: d.registry, Gatherer: d.registry,
 	})
 	if err != nil {

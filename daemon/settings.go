@@ -49,6 +49,8 @@ func Settings() []Setting {
 		{"raft-log", "wal or boltdb: what keeps the log; fixed once the data directory exists (default: wal)", func(c *Config) any { return &c.RaftLog }},
 		{"reserve-bytes", "free disk below which writes are refused; -1: 5 %, at least 256 MiB, at most 2 GiB (default: -1)", func(c *Config) any { return &c.ReserveBytes }},
 		{"quota-backend-bytes", "what keys, leases and history may take on disk; 0: as much as there is beyond the reserve (default: 0)", func(c *Config) any { return &c.QuotaBytes }},
+		{"distributed-tracing-address", "HOST:PORT, or http:// or https:// URL, of a collector that takes OpenTelemetry spans over OTLP/gRPC (default: none)", func(c *Config) any { return &c.TracingAddress }},
+		{"distributed-tracing-sampling-rate", "requests in a million that are traced although their caller is not (default: 0)", func(c *Config) any { return &c.TracingRate }},
 		{"auto-compaction-mode", "periodic or revision: what auto-compaction-retention counts (default: periodic)", func(c *Config) any { return &c.CompactionMode }},
 		{"auto-compaction-retention", "how much history is kept: a time span, a number of hours, or of revisions; 0: all, until you compact (default: 24h, or 1000000 revisions)", func(c *Config) any { return &c.CompactionRetention }},
 	}

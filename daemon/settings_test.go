@@ -38,6 +38,7 @@ func TestEachSettingCanBeSetFromEachPlace(t *testing.T) {
 		"listen-peer": "[::1]:0", "join": "[::1]:2380", "token-file": "/t",
 		"log-level": "error", "max-request-bytes": "2048", "max-txn-ops": "9", "watch-progress-interval": "1s",
 		"election-timeout": "1s", "hash-interval": "0", "cert-ttl": "3s", "raft-log": "boltdb", "reserve-bytes": "0",
+		"distributed-tracing-address": "localhost:4317", "distributed-tracing-sampling-rate": "7",
 		"quota-backend-bytes": "1", "auto-compaction-mode": "revision", "auto-compaction-retention": "7",
 	}
 	for _, s := range Settings() {
@@ -97,6 +98,7 @@ func TestBadSettingsAreRefusedByName(t *testing.T) {
 		"a tiny request":           {flags: map[string]string{"max-request-bytes": "1"}, want: "max-request-bytes"},
 		"no operations":            {flags: map[string]string{"max-txn-ops": "0"}, want: "max-txn-ops"},
 		"a negative reserve":       {flags: map[string]string{"reserve-bytes": "-2"}, want: "reserve-bytes"},
+		"too many traces":          {flags: map[string]string{"distributed-tracing-sampling-rate": "1000001"}, want: "distributed-tracing-sampling-rate"},
 		"an unknown mode":          {flags: map[string]string{"auto-compaction-mode": "never"}, want: `auto-compaction-mode: "never"`},
 		"a retention in no mode":   {flags: map[string]string{"auto-compaction-mode": "revision", "auto-compaction-retention": "1h"}, want: `auto-compaction-retention: "1h"`},
 		"a tiny retention":         {flags: map[string]string{"auto-compaction-retention": "1ms"}, want: "auto-compaction-retention"},
