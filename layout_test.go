@@ -32,7 +32,8 @@ var mayImport = map[string]string{
 	"backup": "kv lease auth state",
 	"client": "",
 
-	"api":          "raft state watch kv lease auth",
+	"api":          "raft state watch kv lease auth api/recipe",
+	"api/recipe":   "",
 	"admin":        "",
 	"admin/server": "admin raft pki state backup",
 

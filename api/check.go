@@ -96,16 +96,3 @@ func checkOp(op *pb.RequestOp, budget int) error {
 	}
 	return rpctypes.ErrGRPCKeyNotFound // an empty operation
 }
-
-// writes says whether any branch of a transaction may store a key, and so
-// whether it is refused while space is short.
-func writes(r *pb.TxnRequest) bool {
-	for _, branch := range [][]*pb.RequestOp{r.GetSuccess(), r.GetFailure()} {
-		for _, op := range branch {
-			if op.GetRequestPut() != nil || (op.GetRequestTxn() != nil && writes(op.GetRequestTxn())) {
-				return true
-			}
-		}
-	}
-	return false
-}

@@ -148,12 +148,3 @@ func TestAKeyIsWrittenOnceOnEveryPath(t *testing.T) {
 		})
 	}
 }
-
-func TestOnlyTransactionsThatStoreNeedSpace(t *testing.T) {
-	if writes(&pb.TxnRequest{Success: ops(deleteOp("a", "")), Failure: ops(rangeOp(&pb.RangeRequest{}))}) {
-		t.Error("deletions and reads were taken for writes")
-	}
-	if !writes(&pb.TxnRequest{Failure: ops(txnOp(nil, ops(putOp("a"))))}) {
-		t.Error("a nested put was not seen")
-	}
-}

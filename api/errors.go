@@ -61,6 +61,7 @@ var faults = []struct{ cause, status error }{
 	{auth.ErrManagement, rpctypes.ErrGRPCInvalidAuthMgmt},
 	{auth.ErrTooLong, status.Error(codes.Unknown, auth.ErrTooLong.Error())},
 	{auth.ErrVerifyOnly, status.Error(codes.Unknown, auth.ErrVerifyOnly.Error())},
+	{state.ErrNoSpace, rpctypes.ErrGRPCNoSpace},
 	{watch.ErrStopped, rpctypes.ErrGRPCStopped},
 	{raft.ErrNoLeader, rpctypes.ErrGRPCNoLeader},
 	{raft.ErrUnknown, rpctypes.ErrGRPCTimeoutDueToLeaderFail},

@@ -18,6 +18,7 @@ import (
 	"google.golang.org/grpc/credentials/insecure"
 	"google.golang.org/protobuf/encoding/protojson"
 
+	"github.com/cleatd/cleat/api/recipe"
 	"github.com/cleatd/cleat/state"
 )
 
@@ -71,6 +72,8 @@ func newGateway(in *handoff, maxMessage int) (*gateway, error) {
 		gw.RegisterClusterHandlerClient(ctx, g.mux, pb.NewClusterClient(g)),
 		gw.RegisterMaintenanceHandlerClient(ctx, g.mux, pb.NewMaintenanceClient(g)),
 		gw.RegisterAuthHandlerClient(ctx, g.mux, pb.NewAuthClient(g)),
+		recipe.RegisterLockHandlerClient(ctx, g.mux, recipe.NewLockClient(g)),
+		recipe.RegisterElectionHandlerClient(ctx, g.mux, recipe.NewElectionClient(g)),
 	)
 	return g, err
 }

@@ -12,6 +12,8 @@ import (
 	"google.golang.org/grpc/codes"
 	healthpb "google.golang.org/grpc/health/grpc_health_v1"
 	"google.golang.org/grpc/keepalive"
+	reflectionpb "google.golang.org/grpc/reflection/grpc_reflection_v1"
+	reflectionalpha "google.golang.org/grpc/reflection/grpc_reflection_v1alpha"
 	"google.golang.org/grpc/status"
 )
 
@@ -39,7 +41,7 @@ func (s *Server) newGRPC() *grpc.Server {
 		grpc.UnaryInterceptor(s.foreignUnary),
 		grpc.StreamInterceptor(s.foreignStream),
 	)
-	for _, service := range []*grpc.ServiceDesc{s.kv(), s.watch(), s.lease(), s.cluster(), s.maintenance(), s.auth()} {
+	for _, service := range []*grpc.ServiceDesc{s.kv(), s.watch(), s.lease(), s.cluster(), s.maintenance(), s.auth(), s.lock(), s.election()} {
 		service.HandlerType = (*any)(nil)
 		g.RegisterService(service, nil)
 	}
@@ -48,8 +50,8 @@ func (s *Server) newGRPC() *grpc.Server {
 }
 
 // foreignUnary and foreignStream stand before services whose descriptions are
-// generated: health, which anybody may ask whom a door let in, and the admin
-// services, which only root may. Of etcd's services, grpc shows the unary calls
+// generated: health and reflection, which anybody may ask whom a door let in that
+// has them, and the admin services, which only root may. Of etcd's services, grpc shows the unary calls
 // to nobody but their handlers, the streams to foreignStream too.
 func (s *Server) foreignUnary(ctx context.Context, r any, info *grpc.UnaryServerInfo, handle grpc.UnaryHandler) (any, error) {
 	if err := admitForeign(ctx, info.FullMethod); err != nil {
@@ -60,7 +62,7 @@ func (s *Server) foreignUnary(ctx context.Context, r any, info *grpc.UnaryServer
 }
 
 func (s *Server) foreignStream(srv any, ss grpc.ServerStream, info *grpc.StreamServerInfo, handle grpc.StreamHandler) error {
-	if strings.HasPrefix(info.FullMethod, "/etcdserverpb.") {
+	if strings.HasPrefix(info.FullMethod, "/etcdserverpb.") || strings.HasPrefix(info.FullMethod, "/"+electionService) {
 		return handle(srv, ss)
 	}
 	if err := admitForeign(ss.Context(), info.FullMethod); err != nil {
@@ -81,7 +83,8 @@ func admitForeign(ctx context.Context, rpc string) error {
 		return err
 	}
 	switch rpc {
-	case healthpb.Health_Check_FullMethodName, healthpb.Health_Watch_FullMethodName, healthpb.Health_List_FullMethodName:
+	case healthpb.Health_Check_FullMethodName, healthpb.Health_Watch_FullMethodName, healthpb.Health_List_FullMethodName,
+		reflectionpb.ServerReflection_ServerReflectionInfo_FullMethodName, reflectionalpha.ServerReflection_ServerReflectionInfo_FullMethodName:
 		return nil
 	}
 	if !who.identity.Root {

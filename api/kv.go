@@ -43,7 +43,11 @@ func (s *Server) rangeKeys(ctx context.Context, c call, r *pb.RangeRequest) (any
 	if err != nil {
 		return nil, err
 	}
-	result, err := s.config.Machine.Range(id, r)
+	var result kv.Result
+	err = s.step(ctx, "read", func(context.Context) (err error) {
+		result, err = s.config.Machine.Range(id, r)
+		return err
+	})
 	if err != nil {
 		return nil, err
 	}
@@ -95,7 +99,7 @@ func (s *Server) rangeStream(f *flow) error {
 }
 
 func (s *Server) put(ctx context.Context, c call, r *pb.PutRequest) (any, error) {
-	if err := s.spaceLeft(); err != nil {
+	if err := s.roomFor(ctx, state.PutRoom(r)); err != nil {
 		return nil, err
 	}
 	if err := checkPut(r); err != nil {
@@ -120,7 +124,7 @@ func (s *Server) deleteRange(ctx context.Context, c call, r *pb.DeleteRangeReque
 }
 
 func (s *Server) txn(ctx context.Context, c call, r *pb.TxnRequest) (any, error) {
-	if err := s.checkTxn(r); err != nil {
+	if err := s.checkTxn(ctx, r); err != nil {
 		return nil, err
 	}
 	reads := state.ReadOnly(r)
@@ -143,11 +147,9 @@ func (s *Server) txn(ctx context.Context, c call, r *pb.TxnRequest) (any, error)
 	return s.header.reply(reply), nil
 }
 
-func (s *Server) checkTxn(r *pb.TxnRequest) error {
-	if writes(r) {
-		if err := s.spaceLeft(); err != nil {
-			return err
-		}
+func (s *Server) checkTxn(ctx context.Context, r *pb.TxnRequest) error {
+	if err := s.roomFor(ctx, state.TxnRoom(r)); err != nil {
+		return err
 	}
 	if err := checkTxn(r, s.config.MaxTxnOps); err != nil {
 		return err
@@ -201,20 +203,29 @@ func (s *Server) propose(ctx context.Context, c call, command []byte) (state.Rep
 	if len(command) > s.config.MaxRequestBytes {
 		return state.Reply{}, rpctypes.ErrGRPCRequestTooLarge
 	}
-	result, err := s.config.Node.Propose(s.patience.bound(ctx, c.start), command)
-	if err != nil {
-		return state.Reply{}, s.patience.verdict(ctx, err)
-	}
-	return state.ParseResult(result)
+	var reply state.Reply
+	err := s.step(ctx, "agree", func(ctx context.Context) error {
+		result, err := s.config.Node.Propose(s.patience.bound(ctx, c.start), command)
+		if err != nil {
+			return s.patience.verdict(ctx, err)
+		}
+		reply, err = state.ParseResult(result)
+		return err
+	})
+	return reply, err
 }
 
 // sync returns when the local state is as new as the request.
 func (s *Server) sync(ctx context.Context, start time.Time) error {
-	return s.patience.verdict(ctx, s.config.Node.Sync(s.patience.bound(ctx, start)))
+	return s.step(ctx, "sync", func(ctx context.Context) error {
+		return s.patience.verdict(ctx, s.config.Node.Sync(s.patience.bound(ctx, start)))
+	})
 }
 
-func (s *Server) spaceLeft() error {
-	if s.config.Space == nil || s.config.Space() {
+// roomFor refuses what this member has no room for. What another has no room
+// for is refused when it is applied.
+func (s *Server) roomFor(ctx context.Context, bytes int) error {
+	if bytes == 0 || s.config.Room == nil || s.config.Room(ctx, bytes) {
 		return nil
 	}
 	return rpctypes.ErrGRPCNoSpace

@@ -34,7 +34,7 @@ func (s *Server) lease() *grpc.ServiceDesc {
 // leaseGrant chooses the ID and raises the TTL here: the command that all
 // members apply must leave nothing open.
 func (s *Server) leaseGrant(ctx context.Context, c call, r *pb.LeaseGrantRequest) (any, error) {
-	if err := s.spaceLeft(); err != nil {
+	if err := s.roomFor(ctx, state.LeaseRoom); err != nil {
 		return nil, err
 	}
 	id, err := s.named(ctx, c.caller)

@@ -4,8 +4,12 @@ package api
 
 import (
 	"context"
+	"math"
+	"regexp"
+	"strings"
 
 	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
+	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
 	"go.etcd.io/etcd/api/v3/version"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
@@ -26,18 +30,11 @@ func (s *Server) maintenance() *grpc.ServiceDesc {
 			unary(s, maintenanceService, "Hash", admins(s, s.hash)),
 			unary(s, maintenanceService, "HashKV", admins(s, s.hashKV)),
 			unary(s, maintenanceService, "MoveLeader", admins(s, s.moveLeader)),
-			unary(s, maintenanceService, "Downgrade", admins(s, unimplemented[*pb.DowngradeRequest]("there is no earlier version to go back to"))),
+			unary(s, maintenanceService, "Downgrade", admins(s, s.downgrade)),
 		},
 		Streams: []grpc.StreamDesc{s.stream(maintenanceService, "Snapshot", false, true, s.adminsOnly(func(*flow) error {
 			return status.Error(codes.Unimplemented, "cleat: snapshots are not served yet")
 		}))},
-	}
-}
-
-// unimplemented refuses an RPC and says why.
-func unimplemented[P any](why string) func(context.Context, call, P) (any, error) {
-	return func(context.Context, call, P) (any, error) {
-		return nil, status.Error(codes.Unimplemented, "cleat: "+why)
 	}
 }
 
@@ -71,56 +68,51 @@ func (s *Server) status(ctx context.Context, c call, _ *pb.StatusRequest) (any, 
 	return reply, nil
 }
 
-// alarms lists what the cluster has agreed upon, and this member's NOSPACE,
-// which comes and goes with the free space of the disk; nobody has to disarm it.
+// alarms lists what the cluster has agreed upon.
 func (s *Server) alarms() []*pb.AlarmMember {
 	var alarms []*pb.AlarmMember
 	for _, a := range s.config.Machine.Alarms() {
 		alarms = append(alarms, &pb.AlarmMember{MemberID: a.Member, Alarm: a.Type})
 	}
-	if s.spaceLeft() != nil {
-		alarms = append(alarms, &pb.AlarmMember{MemberID: s.config.MemberID, Alarm: pb.AlarmType_NOSPACE})
-	}
 	return alarms
 }
 
+// alarm lists alarms, of any member as in etcd, or raises one, which then stays
+// until it is disarmed, or disarms one.
 func (s *Server) alarm(ctx context.Context, c call, r *pb.AlarmRequest) (any, error) {
 	if r.Action == pb.AlarmRequest_GET {
 		if _, err := s.named(ctx, c.caller); err != nil {
 			return nil, err
 		}
-		return s.listAlarms(r), nil
+		return s.listAlarms(ctx, c, r.Alarm)
 	}
 	id, err := s.admin(ctx, c.caller)
 	if err != nil {
 		return nil, err
 	}
-	if r.Alarm != pb.AlarmType_CORRUPT {
-		return nil, status.Error(codes.Unimplemented, "cleat: this alarm follows the disk: free space, and NOSPACE ends by itself")
-	}
-	// As etcd answers: what was raised, or taken back if it was there.
-	told := s.listAlarms(r)
 	on := r.Action == pb.AlarmRequest_ACTIVATE
-	if on {
-		told.Alarms = []*pb.AlarmMember{{MemberID: r.MemberID, Alarm: r.Alarm}}
+	switch {
+	case !on && r.Action != pb.AlarmRequest_DEACTIVATE:
+		return nil, status.Errorf(codes.InvalidArgument, "cleat: alarms have no action %d", r.Action)
+	case r.Alarm == pb.AlarmType_NONE:
+		return &pb.AlarmResponse{Header: s.header.message(s.revision())}, nil
+	case r.Alarm < 0 || r.Alarm > math.MaxUint8:
+		return nil, status.Errorf(codes.InvalidArgument, "cleat: there is no alarm %d", r.Alarm)
 	}
-	reply, err := s.propose(ctx, c, state.AlarmCommand(id, state.Alarm{Type: r.Alarm, Member: r.MemberID}, on))
-	if err != nil {
-		return nil, err
-	}
-	told.Header = s.header.message(reply.Revision)
-	return told, nil
+	return s.write(ctx, c, state.AlarmCommand(id, state.Alarm{Type: r.Alarm, Member: r.MemberID}, on))
 }
 
-func (s *Server) listAlarms(r *pb.AlarmRequest) *pb.AlarmResponse {
+func (s *Server) listAlarms(ctx context.Context, c call, kind pb.AlarmType) (any, error) {
+	if err := s.sync(ctx, c.start); err != nil {
+		return nil, err
+	}
 	reply := &pb.AlarmResponse{Header: s.header.message(s.revision())}
 	for _, a := range s.alarms() {
-		member := r.MemberID == 0 || r.MemberID == a.MemberID
-		if member && (r.Alarm == pb.AlarmType_NONE || r.Alarm == a.Alarm) {
+		if kind == pb.AlarmType_NONE || kind == a.Alarm {
 			reply.Alarms = append(reply.Alarms, a)
 		}
 	}
-	return reply
+	return reply, nil
 }
 
 // defragment has nothing to do: space comes back by itself. Scripts that call
@@ -149,3 +141,21 @@ func (s *Server) hash(context.Context, call, *pb.HashRequest) (any, error) {
 	}
 	return &pb.HashResponse{Header: s.header.message(h.Revision), Hash: h.Hash}, nil
 }
+
+// downgrade answers as etcd does where it would refuse. There is no version to
+// go back to, so no target is a good one, and no downgrade is ever under way.
+func (s *Server) downgrade(_ context.Context, _ call, r *pb.DowngradeRequest) (any, error) {
+	switch r.Action {
+	case pb.DowngradeRequest_VALIDATE, pb.DowngradeRequest_ENABLE:
+		if !versionFormat.MatchString(r.Version) {
+			return nil, rpctypes.ErrGRPCWrongDowngradeVersionFormat
+		}
+		return nil, rpctypes.ErrGRPCInvalidDowngradeTargetVersion
+	case pb.DowngradeRequest_CANCEL:
+		return &pb.DowngradeResponse{Header: s.header.message(s.revision()), Version: strings.TrimSuffix(ClusterVersion, ".0")}, nil
+	}
+	return nil, status.Error(codes.Unknown, "etcdserver: unknown method") // as etcd says it
+}
+
+// versionFormat is what etcd takes for a version: two numbers, or a semantic one.
+var versionFormat = regexp.MustCompile(`^\d+\.\d+(\.\d+(-[0-9A-Za-z.-]+)?(\+[0-9A-Za-z.-]+)?)?$`)

@@ -31,6 +31,7 @@ type request[R any] interface {
 func unary[R any, P request[R]](s *Server, service, name string, handle func(context.Context, call, P) (any, error)) grpc.MethodDesc {
 	m := s.metrics.method(service, name, "unary")
 	took := s.metrics.durations(name)
+	handle = traced(s, service, name, handle)
 	serve := func(_ any, ctx context.Context, decode func(any) error, _ grpc.UnaryServerInterceptor) (any, error) {
 		c := call{start: time.Now()}
 		m.started.Inc()

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+	"go.opentelemetry.io/otel/trace"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/health"
 
@@ -61,8 +62,9 @@ type Config struct {
 	// JWT makes and reads tokens; nil: they are simple ones.
 	JWT *auth.JWT
 
-	// Space says whether writes may take more disk; nil: always.
-	Space func() bool
+	// Room says whether a write may take so many bytes; nil: always. It may
+	// have to wait for agreement before it says no.
+	Room func(ctx context.Context, bytes int) bool
 	// SocketUsers decides who may use the Unix socket. Its error is told to
 	// the caller who is refused.
 	SocketUsers func(uid uint32, gids []uint32) (state.Identity, error)
@@ -70,6 +72,7 @@ type Config struct {
 	// come from callers who are root.
 	RegisterAdmin func(grpc.ServiceRegistrar)
 
+	Tracer     trace.Tracer // makes a span of each unary request; nil: none
 	Logger     *slog.Logger
 	Registerer prometheus.Registerer // nil: metrics are not registered
 	Gatherer   prometheus.Gatherer   // served at /metrics; nil: nothing is
@@ -121,7 +124,10 @@ func New(c Config) (*Server, error) {
 	if c.RegisterAdmin != nil {
 		c.RegisterAdmin(s.local)
 	}
-	var err error
+	err := s.reflect(s.local)
+	if err != nil {
+		return nil, err
+	}
 	if s.gateway, err = newGateway(s.networkIn, c.MaxRequestBytes+overhead); err != nil {
 		return nil, fmt.Errorf("make the JSON gateway: %w", err)
 	}

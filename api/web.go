@@ -14,9 +14,10 @@ import (
 )
 
 // The versions that clients are told are those of the etcd whose API this is:
-// clients decide by them which features they may use.
+// clients decide by them which features they may use. ClusterVersion is that of
+// the cluster, which metrics tell as well.
 const (
-	clusterVersion = "3.7.0"
+	ClusterVersion = "3.7.0"
 	storageVersion = "3.7.0"
 )
 
@@ -31,6 +32,7 @@ func (s *Server) newWeb() *http.Server {
 		mux.Handle("/metrics", promhttp.HandlerFor(s.config.Gatherer, promhttp.HandlerOpts{}))
 	}
 	s.addProbes(mux)
+	s.addDebug(mux)
 	// A browser shows the user's certificate to whatever page asks.
 	ownSite := http.NewCrossOriginProtection()
 	return &http.Server{
@@ -77,7 +79,7 @@ func (s *Server) serveVersion(w http.ResponseWriter, r *http.Request) {
 		Cluster string `json:"etcdcluster"`
 		Storage string `json:"storage"`
 		Cleat   string `json:"cleat,omitempty"`
-	}{version.Version, clusterVersion, storageVersion, s.config.Version}
+	}{version.Version, ClusterVersion, storageVersion, s.config.Version}
 	w.Header().Set("Content-Type", "application/json")
 	writeJSON(w, v)
 }

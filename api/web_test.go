@@ -9,12 +9,17 @@ import (
 	"strings"
 	"testing"
 
+	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
+
 	"github.com/cleatd/cleat/raft"
+	"github.com/cleatd/cleat/state"
 )
 
 func TestProbes(t *testing.T) {
-	full := false
-	s := startServer(t, func(c *Config) { c.Space = func() bool { return !full } })
+	s := startServer(t, nil)
+	full := func(on bool) {
+		s.apply(t, state.AlarmCommand(state.Identity{}, state.Alarm{Type: pb.AlarmType_NOSPACE, Member: 42}, on))
+	}
 	healthy := `{"health":"true","reason":""}`
 	cases := []struct {
 		name, path string
@@ -31,9 +36,9 @@ func TestProbes(t *testing.T) {
 		{"one check", "/readyz/linearizable_read", nil, 200, "ok\n"},
 		{"unknown check", "/readyz/nothing", nil, 404, "404 page not found\n"},
 		{"unknown exclusion", "/readyz?exclude=nothing", nil, 200, "ok\n"},
-		{"disk full", "/health", func() { full = true }, 503, `{"health":"false","reason":"ALARM NOSPACE"}` + "\n"},
+		{"disk full", "/health", func() { full(true) }, 503, `{"health":"false","reason":"ALARM NOSPACE"}` + "\n"},
 		{"disk full, excluded", "/health?exclude=NOSPACE", nil, 200, healthy},
-		{"no leader", "/health", func() { full = false; s.node.fail(nodeFaults{leaderOff: true}) }, 503,
+		{"no leader", "/health", func() { full(false); s.node.fail(nodeFaults{leaderOff: true}) }, 503,
 			`{"health":"false","reason":"RAFT NO LEADER"}` + "\n"},
 		{"no leader, read locally", "/health?serializable=true", nil, 200, healthy},
 		{"no quorum", "/health", func() { s.node.fail(nodeFaults{sync: raft.ErrNoLeader}) }, 503,
@@ -160,4 +165,20 @@ func TestGatewayWatchesLineByLine(t *testing.T) {
 		t.Fatalf("%d %s", code, body)
 	}
 	want(`"events":[{"kv":{"key":"Zm9v","create_revision":"2","mod_revision":"2","version":"1","value":"YmFy"}}]`)
+}
+
+func TestProfilesAreForRoot(t *testing.T) {
+	for root, want := range map[bool]int{true: http.StatusOK, false: http.StatusForbidden} {
+		s := startServer(t, func(c *Config) {
+			c.SocketUsers = func(uint32, []uint32) (state.Identity, error) { return state.Identity{Root: root, Name: "alice"}, nil }
+		})
+		for _, path := range []string{"/debug/pprof/", "/debug/pprof/goroutine", "/debug/pprof/cmdline"} {
+			if code, _ := s.get(t, path); code != want {
+				t.Errorf("root %t: %s: %d", root, path, code)
+			}
+		}
+		if code, body := s.get(t, "/debug/vars"); code != http.StatusOK || !json.Valid([]byte(body)) {
+			t.Errorf("root %t: variables: %d %s", root, code, body)
+		}
+	}
 }

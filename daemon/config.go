@@ -43,7 +43,12 @@ type Config struct {
 	AuthToken             string // as auth.ParseTokenSetting reads it
 	AuthTokenTTL          int64  // seconds
 	BcryptCost            int64
-	ReserveBytes          int64 // -1: 5 % of the disk, at least 256 MiB, at most 2 GiB
+	ReserveBytes          int64  // -1: 5 % of the disk, at least 256 MiB, at most 2 GiB
+	QuotaBytes            int64  // zero or less: none
+	TracingAddress        string // host:port or URL of an OTLP collector; empty: none
+	TracingRate           int64  // requests in a million that are traced if their caller is not
+	CompactionMode        string // periodic or revision
+	CompactionRetention   string // a time span, hours or revisions; "0": all history; "": 24 hours or a million revisions
 }
 
 // Default returns the settings of a member that is told nothing.
@@ -71,6 +76,7 @@ func Default() Config {
 		AuthTokenTTL:          300,
 		BcryptCost:            auth.DefaultCost,
 		ReserveBytes:          -1,
+		CompactionMode:        periodic,
 	}
 }
 
@@ -111,6 +117,15 @@ func (c *Config) Validate() error {
 		return bad("reserve-bytes", "%d is negative", c.ReserveBytes)
 	case !isHost(c.Advertise):
 		return bad("advertise", "%q is not a host name or address alone; ports are those of listen-peer and listen-client", c.Advertise)
+	}
+	if c.TracingRate < 0 || c.TracingRate > perMillion {
+		return bad("distributed-tracing-sampling-rate", "%d is not between 0 and 1000000", c.TracingRate)
+	}
+	if c.CompactionMode != periodic && c.CompactionMode != byRevision {
+		return bad("auto-compaction-mode", "%q is neither %s nor %s", c.CompactionMode, periodic, byRevision)
+	}
+	if _, _, err := retention(c.CompactionMode, c.CompactionRetention); err != nil {
+		return bad("auto-compaction-retention", "%v", err)
 	}
 	for name, address := range map[string]string{
 		"listen-client": c.clientAddress(c.Advertise), "listen-peer": c.peerAddress(c.Advertise), "join": c.Join,

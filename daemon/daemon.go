@@ -20,6 +20,7 @@ import (
 	"github.com/cockroachdb/pebble/v2/vfs"
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
+	sdktrace "go.opentelemetry.io/otel/sdk/trace"
 
 	"github.com/cleatd/cleat/api"
 	"github.com/cleatd/cleat/auth"
@@ -73,6 +74,7 @@ type Daemon struct {
 	registry   *prometheus.Registry
 	dir        *dataDir
 	space      *space
+	quota      *quota
 	doors      *doors
 	store      *kv.Store
 	machine    *state.Machine
@@ -83,9 +85,11 @@ type Daemon struct {
 	pki        *pki.Authority
 	comparison *comparison
 	server     *api.Server
+	spans      *sdktrace.TracerProvider // nil: nothing is traced
 
 	fatal     chan error   // one error that ends the member; the first teller wins
 	joining   sync.Mutex   // held by whoever has this member join a cluster
+	raising   sync.Mutex   // held while the alarm is raised
 	removals  sync.Mutex   // held by the leader while it removes a member
 	removing  sync.RWMutex // held for reading by whoever removes a member
 	dismissed atomic.Bool  // this member was removed
@@ -153,9 +157,11 @@ func (d *Daemon) begin(ctx context.Context) error {
 		{"know who this is", d.openKnown},                                 // before the others are met, who ask
 		{"join the agreement", d.openRaft},                                //
 		{"meet the others", d.openKnownPeers},                             // before there can be a leader
+		{"tell how it is", d.openMetrics},                                 // of what has just been opened
 		{"follow the history", func() error { return d.startLocal(run) }}, // before leading, which needs lease and watch
 		{"form the cluster", func() error { return d.form(ctx) }},         // the CA keeps its keys in the state
 		{"open the certificates", func() error { return d.openCertificates(ctx) }},
+		{"trace requests", func() error { return d.openTracing(run) }},
 		{"serve", func() error { return d.serve(run) }}, // last: whoever gets in finds everything there
 	})
 }
@@ -201,6 +207,7 @@ func (d *Daemon) openState() error {
 	if err != nil {
 		return err
 	}
+	d.quota = newQuota(d.config.QuotaBytes, func() int64 { total, _ := d.store.Size(); return total }, d.log)
 	leases, err := lease.Load(state.LeaseReader(d.store), d.registry)
 	if err != nil {
 		return err
@@ -270,6 +277,8 @@ func (d *Daemon) startLocal(run context.Context) error {
 	d.hub = watch.NewHub(d.store, watch.Options{Logger: d.log, Registerer: d.registry})
 	d.keep(run, "watch", d.hub.Run)
 	d.keep(run, "free disk", d.space.Run)
+	d.keep(run, "room", d.watchRoom)
+	d.keep(run, "history", d.newHistory().Run)
 	d.keep(run, "arrival", d.arrive)
 	d.keep(run, "tokens", d.machine.Tokens().Run)
 	d.keep(run, "own row", d.announce)

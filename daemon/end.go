@@ -72,7 +72,8 @@ func (d *Daemon) end(ctx context.Context) error {
 	if d.server != nil {
 		d.server.Stop(ctx)
 	}
-	d.stop() // leader work ends while proposals still pass
+	d.closeTracing(ctx) // there are no more requests
+	d.stop()            // leader work ends while proposals still pass
 	d.work.Wait()
 	if d.node != nil {
 		errs = append(errs, d.node.Shutdown(ctx))

@@ -28,10 +28,11 @@ func (d *Daemon) serve(run context.Context) error {
 		MaxRequestBytes: int(d.config.MaxRequestBytes), MaxTxnOps: int(d.config.MaxTxnOps),
 		MinLeaseTTL: d.config.minLeaseTTL(), RequestTimeout: d.config.requestTimeout(),
 		WatchProgressInterval: d.config.WatchProgressInterval,
-		Space:                 d.space.Enough,
-		SocketUsers:           socketUsers(d.doors.socket[0].Addr().String(), os.Getuid()),
-		RegisterAdmin:         func(r grpc.ServiceRegistrar) { d.registerAdmin(r) },
-		Logger:                d.log, Registerer: d.registry, Gatherer: d.registry,
+		Room:                  d.room, QuotaBytes: max(d.config.QuotaBytes, 0),
+		SocketUsers:   socketUsers(d.doors.socket[0].Addr().String(), os.Getuid()),
+		RegisterAdmin: func(r grpc.ServiceRegistrar) { d.registerAdmin(r) },
+		Tracer:        d.tracer(),
+		Logger:        d.log, Registerer: d.registry, Gatherer: d.registry,
 	})
 	if err != nil {
 		return err

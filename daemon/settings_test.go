@@ -39,6 +39,8 @@ func TestEachSettingCanBeSetFromEachPlace(t *testing.T) {
 		"log-level": "error", "max-request-bytes": "2048", "max-txn-ops": "9", "watch-progress-interval": "1s",
 		"election-timeout": "1s", "hash-interval": "0", "cert-ttl": "3s", "raft-log": "boltdb", "reserve-bytes": "0",
 		"auth-token": "jwt,sign-method=HS256,priv-key=/k", "auth-token-ttl": "60", "bcrypt-cost": "4",
+		"distributed-tracing-address": "localhost:4317", "distributed-tracing-sampling-rate": "7",
+		"quota-backend-bytes": "1", "auto-compaction-mode": "revision", "auto-compaction-retention": "7",
 	}
 	for _, s := range Settings() {
 		value, known := valid[s.Name]
@@ -99,6 +101,10 @@ func TestBadSettingsAreRefusedByName(t *testing.T) {
 		"a cheap hash":             {flags: map[string]string{"bcrypt-cost": "3"}, want: "bcrypt-cost"},
 		"no life of tokens":        {flags: map[string]string{"auth-token-ttl": "0"}, want: "auth-token-ttl"},
 		"a negative reserve":       {flags: map[string]string{"reserve-bytes": "-2"}, want: "reserve-bytes"},
+		"too many traces":          {flags: map[string]string{"distributed-tracing-sampling-rate": "1000001"}, want: "distributed-tracing-sampling-rate"},
+		"an unknown mode":          {flags: map[string]string{"auto-compaction-mode": "never"}, want: `auto-compaction-mode: "never"`},
+		"a retention in no mode":   {flags: map[string]string{"auto-compaction-mode": "revision", "auto-compaction-retention": "1h"}, want: `auto-compaction-retention: "1h"`},
+		"a tiny retention":         {flags: map[string]string{"auto-compaction-retention": "1ms"}, want: "auto-compaction-retention"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			path := ""

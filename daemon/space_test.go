@@ -88,7 +88,9 @@ func TestBelowTheReserveOnlyWhatTakesRoomIsRefused(t *testing.T) {
 		t.Fatal(err)
 	}
 	o.Config.ReserveBytes = 0
-	begin(t, o).works()
+	l = begin(t, o)
+	l.await("the alarm is taken back", nil)
+	l.works()
 }
 
 // A member that has never written has to make its CA, or nobody could come in

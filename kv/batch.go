@@ -18,6 +18,7 @@ type Batch struct {
 	compacted int64 // after the compactions so far
 	events    []Event
 	removals  []*removal
+	txns      int   // of more than one change or range, for the metrics
 	err       error // the first fault of the disk; Commit returns it
 	done      bool
 }
@@ -104,12 +105,14 @@ func (b *Batch) Commit(applied uint64) error {
 		return s.fail(err)
 	}
 	b.done = true
+	s.written.Add(int64(b.batch.Len()))
 	s.writer.committed()
 	s.applied.Store(applied)
 	s.compacted.Store(b.compacted)
 	if b.revision != s.Revision() {
 		s.tail.append(b.events, b.revision)
 		s.metrics.events(b.events)
+		s.metrics.txns.Add(float64(b.txns))
 		s.revision.Store(b.revision)
 		s.announce()
 	}

@@ -105,6 +105,7 @@ func (r *remover) done(first *removal) {
 	r.mu.Lock()
 	r.queue = r.queue[1:]
 	r.mu.Unlock()
+	r.store.metrics.compacted.SetToCurrentTime()
 	close(first.done)
 }
 
@@ -147,13 +148,16 @@ func (r *remover) step(from revision, rev int64) (next revision, err error) {
 	if err != nil {
 		return next, err
 	}
+	removed := 0
 	for i, c := range changes {
 		if p := previous[i]; p.main != 0 {
+			removed++
 			if err := removeVersion(b, c.key, p.revision, p.deleted); err != nil {
 				return next, err
 			}
 		}
 		if c.deleted && c.main < rev {
+			removed++
 			if err := removeVersion(b, c.key, c.revision, true); err != nil {
 				return next, err
 			}
@@ -162,7 +166,11 @@ func (r *remover) step(from revision, rev int64) (next revision, err error) {
 	if err := b.Set(metaKey(metaRemoved), encodeNumber(uint64(max(next.main-1, 0))), nil); err != nil {
 		return next, err
 	}
-	return next, b.Commit(pebble.NoSync)
+	if err := b.Commit(pebble.NoSync); err != nil {
+		return next, err
+	}
+	s.metrics.removed.Add(float64(removed))
+	return next, nil
 }
 
 func removeVersion(b *pebble.Batch, key []byte, rev revision, deleted bool) error {

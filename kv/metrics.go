@@ -6,13 +6,21 @@ import "github.com/prometheus/client_golang/prometheus"
 
 // metrics carry etcd's names where they mean the same.
 type metrics struct {
-	puts, deletes prometheus.Counter
+	puts, deletes, ranges, txns prometheus.Counter
+	removed                     prometheus.Counter
+	putBytes, compacted         prometheus.Gauge
 }
 
 func newMetrics(r prometheus.Registerer, s *Store) *metrics {
 	m := &metrics{
 		puts:    prometheus.NewCounter(prometheus.CounterOpts{Name: "etcd_mvcc_put_total", Help: "Keys put."}),
 		deletes: prometheus.NewCounter(prometheus.CounterOpts{Name: "etcd_mvcc_delete_total", Help: "Keys deleted."}),
+		ranges:  prometheus.NewCounter(prometheus.CounterOpts{Name: "etcd_mvcc_range_total", Help: "Ranges read."}),
+		txns:    prometheus.NewCounter(prometheus.CounterOpts{Name: "etcd_mvcc_txn_total", Help: "Writing transactions of more than one change or range."}),
+		removed: prometheus.NewCounter(prometheus.CounterOpts{Name: "etcd_debugging_mvcc_db_compaction_keys_total", Help: "Versions of keys that compactions removed."}),
+
+		putBytes:  prometheus.NewGauge(prometheus.GaugeOpts{Name: "etcd_debugging_mvcc_total_put_size_in_bytes", Help: "Bytes of records put: keys and values, and a little for each."}),
+		compacted: prometheus.NewGauge(prometheus.GaugeOpts{Name: "etcd_debugging_mvcc_db_compaction_last", Help: "When a compaction ended last, in seconds since 1970."}),
 	}
 	if r == nil {
 		return m
@@ -20,7 +28,7 @@ func newMetrics(r prometheus.Registerer, s *Store) *metrics {
 	gauge := func(name, help string, value func() float64) prometheus.Collector {
 		return prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: name, Help: help}, value)
 	}
-	r.MustRegister(m.puts, m.deletes,
+	r.MustRegister(m.puts, m.deletes, m.ranges, m.txns, m.removed, m.putBytes, m.compacted,
 		gauge("etcd_mvcc_db_total_size_in_bytes", "Bytes on disk.", func() float64 { total, _ := s.Size(); return float64(total) }),
 		gauge("etcd_mvcc_db_total_size_in_use_in_bytes", "Bytes on disk that hold data.", func() float64 { _, used := s.Size(); return float64(used) }),
 		gauge("etcd_debugging_mvcc_current_revision", "The store's revision.", func() float64 { return float64(s.Revision()) }),
@@ -33,12 +41,15 @@ func newMetrics(r prometheus.Registerer, s *Store) *metrics {
 
 // events counts what a commit changed.
 func (m *metrics) events(events []Event) {
-	deleted := 0
+	deleted, bytes := 0, 0
 	for _, e := range events {
 		if e.Delete {
 			deleted++
+			continue
 		}
+		bytes += len(e.Record)
 	}
+	m.putBytes.Add(float64(bytes))
 	m.deletes.Add(float64(deleted))
 	m.puts.Add(float64(len(events) - deleted))
 }

@@ -46,7 +46,13 @@ func (s *Store) pebbleOptions(o Options) *pebble.Options {
 			DataCorruption: func(i pebble.DataCorruptionInfo) {
 				_ = s.fail(fmt.Errorf("damaged file %s: %w", i.Path, i.Details))
 			},
-			FlushEnd:      func(pebble.FlushInfo) { s.writer.renew() },
+			FlushBegin: func(pebble.FlushInfo) { s.flushing.Store(s.written.Load()) },
+			FlushEnd: func(i pebble.FlushInfo) {
+				if i.Err == nil {
+					s.flushed.Store(s.flushing.Load())
+				}
+				s.writer.renew()
+			},
 			CompactionEnd: func(pebble.CompactionInfo) { s.writer.renew() },
 		},
 	}

@@ -211,6 +211,7 @@ func sortRecords(records []Record, o ReadOptions) {
 // Range reads keys. It fails with ErrCompacted or ErrFuture for a revision that
 // is not there; Result.Revision is filled even then.
 func (s *Store) Range(r Range, o ReadOptions) (Result, error) {
+	s.metrics.ranges.Inc()
 	for {
 		rev := s.Revision()
 		main, err := o.at(rev, s.Compacted())

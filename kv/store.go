@@ -73,6 +73,12 @@ type Store struct {
 	applied   atomic.Uint64
 
 	durable atomic.Uint64 // written by Flush alone
+
+	// Bytes of committed batches: all of them, those that the flush under way
+	// takes along, and those that are on disk. The last two are written by
+	// Pebble's flushes, one at a time.
+	written, flushing, flushed atomic.Int64
+
 	closed  atomic.Bool
 	failure atomic.Pointer[error]
 	failed  chan struct{} // closed by fail
@@ -309,10 +315,11 @@ func prefixEnd(prefix []byte) []byte {
 	return nil
 }
 
-// Size returns the bytes on disk, and of these the ones that hold data.
+// Size returns the bytes on disk, with those that will be there after the next
+// flush, and of these the ones that hold data.
 func (s *Store) Size() (total, inUse int64) {
 	m := s.db.Metrics()
-	total = int64(m.DiskSpaceUsage())
+	total = int64(m.DiskSpaceUsage()) + max(s.written.Load()-s.flushed.Load(), 0)
 	inUse = total - int64(m.Table.ObsoleteSize) - int64(m.Table.ZombieSize)
 	return total, max(inUse, 0)
 }

@@ -9,6 +9,8 @@ type Txn struct {
 	batch *Batch
 	begin int64 // the revision before
 	sub   uint32
+
+	ranges int
 }
 
 // Begin starts a transaction; End ends it.
@@ -29,6 +31,9 @@ func (t *Txn) Compacted() int64 { return t.batch.compacted }
 // End closes the transaction and returns Revision.
 func (t *Txn) End() int64 {
 	t.batch.revision = t.Revision()
+	if t.sub > 0 && int(t.sub)+t.ranges > 1 {
+		t.batch.txns++
+	}
 	return t.batch.revision
 }
 
@@ -97,6 +102,8 @@ func (t *Txn) write(key []byte, record Record, event Event) {
 
 // Range reads with the transaction's own changes. Result.Revision is Revision.
 func (t *Txn) Range(r Range, o ReadOptions) (Result, error) {
+	t.ranges++
+	t.batch.store.metrics.ranges.Inc()
 	rev := t.Revision()
 	main, err := o.at(rev, t.batch.compacted)
 	if err != nil {

@@ -16,6 +16,7 @@ type metrics struct {
 	written prometheus.Counter
 	leaders prometheus.Counter
 	refused prometheus.Counter
+	unread  prometheus.Counter
 	labels  prometheus.Counter
 	// of checkpoints, to and from other members
 	delivered, installed prometheus.Counter
@@ -37,6 +38,7 @@ func newMetrics(n *Node) *metrics {
 		written: counter("etcd_disk_wal_write_bytes_total", "Bytes written to the raft log."),
 		leaders: counter("etcd_server_leader_changes_seen_total", "Leaders that this member has seen come."),
 		refused: counter("etcd_server_proposals_failed_total", "Proposals that ended with an error."),
+		unread:  counter("etcd_server_read_indexes_failed_total", "Linearizable reads that found no leader, or none in time."),
 		labels:  counter("cleat_raft_labels_total", "Times the state was made durable and the raft log cut."),
 
 		hung:   counter("cleat_raft_log_hung_total", "Times a write of the log hung and this member fell silent, so that another could lead."),
@@ -56,7 +58,7 @@ func newMetrics(n *Node) *metrics {
 		Help:    "Commands in one call to the leader.",
 		Buckets: prometheus.ExponentialBuckets(1, 2, 12),
 	})
-	m.all = append([]prometheus.Collector{m.fsync, m.written, m.leaders, m.refused, m.labels, m.delivered, m.installed, m.hung, m.evaded, m.groups, m.batches}, n.gauges()...)
+	m.all = append([]prometheus.Collector{m.fsync, m.written, m.leaders, m.refused, m.unread, m.labels, m.delivered, m.installed, m.hung, m.evaded, m.groups, m.batches}, n.gauges()...)
 	return m
 }
 
@@ -67,6 +69,7 @@ func (n *Node) gauges() []prometheus.Collector {
 			l, _ := n.reign.current()
 			return claim(l != nil)
 		}),
+		gauge("etcd_server_is_learner", "1 if this member has no vote.", func() float64 { return claim(n.Status().Learner) }),
 		gauge("etcd_server_proposals_committed_total", "Index of the newest committed entry.",
 			func() float64 { return float64(n.committed()) }),
 		gauge("etcd_server_proposals_applied_total", "Index of the newest applied entry.",

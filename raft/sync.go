@@ -35,6 +35,14 @@ func (n *Node) Sync(ctx context.Context) error {
 	if !readsConfirmed {
 		return nil
 	}
+	err := n.sync(ctx)
+	if err != nil {
+		n.metrics.unread.Inc()
+	}
+	return err
+}
+
+func (n *Node) sync(ctx context.Context) error {
 	for {
 		if err := n.ended(); err != nil {
 			return err

@@ -34,7 +34,7 @@ func (m *Machine) Apply(entries []Entry) [][]byte {
 	known := m.roll.Load()
 	a := applier{
 		machine: m, batch: m.store.NewBatch(),
-		format: known.format, corrupt: isCorrupt(known.alarms), rules: m.rules.Load().Rules,
+		format: known.format, alarmed: alarmedBy(known.alarms), rules: m.rules.Load().Rules,
 	}
 	defer a.batch.Close()
 	applied := m.store.AppliedIndex()
@@ -79,7 +79,7 @@ type applier struct {
 	compactions []compaction
 	rows        bool   // those that are kept in memory have changed
 	format      uint32 // the cluster's
-	corrupt     bool   // there is an alarm that says so
+	alarmed     alarmed
 	caller      auth.Caller
 	rules       *auth.Rules // after the commands so far
 }
@@ -112,10 +112,8 @@ func (a *applier) apply(command []byte) (result []byte, err error) {
 	}
 	a.caller = auth.Caller(id)
 	var reply Reply
-	switch {
-	case a.corrupt && k.stoppedByCorruption():
-		err = ErrCorrupt
-	case k.administers():
+	err = a.alarmed.forbids(k, body)
+	if err == nil && k.administers() {
 		err = a.rules.Admin(a.caller)
 	}
 	if err == nil {

@@ -222,9 +222,21 @@ func (a *applier) memberRemove(body []byte) (Reply, error) {
 	if err != nil {
 		return Reply{}, err
 	}
+	alarms, err := readAlarms(a.batch)
+	if err != nil {
+		return Reply{}, err
+	}
 	return a.changed(func() {
 		a.batch.Delete(tableMember, memberKey(id))
 		a.batch.Set(tableRemoved, memberKey(id), []byte{memberVersion})
+		left := slices.DeleteFunc(alarms, func(alarm Alarm) bool {
+			gone := alarm.Member == id && alarm.Passing // nobody else takes it back
+			if gone {
+				a.batch.Delete(tableAlarm, alarmKey(alarm))
+			}
+			return gone
+		})
+		a.alarmed = alarmedBy(left)
 	})
 }
 
@@ -262,7 +274,7 @@ func (a *applier) recoverAs(body []byte) (Reply, error) {
 		for _, alarm := range t.alarms { // there is nobody left to differ from
 			a.batch.Delete(tableAlarm, alarmKey(alarm))
 		}
-		a.corrupt = false
+		a.alarmed = alarmed{}
 	})
 }
 

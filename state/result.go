@@ -49,6 +49,7 @@ var resultErrors = []error{
 	ErrFormat,
 	ErrCorrupt,
 	ErrTooManyLearners,
+	ErrNoSpace,
 
 	40: auth.ErrRootUserNotExist,
 	auth.ErrRootRoleNotExist,

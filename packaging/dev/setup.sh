@@ -57,6 +57,28 @@ install_go() {
 	find .build/go/bin .build/go/pkg/tool -type f -exec chmod +x {} +
 }
 
+# What checks Prometheus's rules comes with a server that would start by itself;
+# it is taken out of the package and nothing is installed.
+fetch_promtool() {
+	if [ -x .build/promtool ] || ! command -v apt-get >/dev/null 2>&1; then return; fi
+	if command -v promtool >/dev/null 2>&1; then
+		mkdir -p .build
+		ln -sf "$(command -v promtool)" .build/promtool
+		return
+	fi
+	from=$(mktemp -d)
+	echo "fetching promtool"
+	if ! (cd "$from" && apt-get download -qq prometheus 2>/dev/null); then
+		as_root && apt-get update -qq
+		(cd "$from" && apt-get download -qq prometheus 2>/dev/null) || true
+	fi
+	mkdir -p .build
+	for package in "$from"/*.deb; do
+		[ -e "$package" ] && dpkg-deb --fsys-tarfile "$package" | tar -xf - -O ./usr/bin/promtool >.build/promtool && chmod +x .build/promtool
+	done
+	rm -rf "$from"
+}
+
 as_root() { [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null 2>&1; }
 
 packages() {
@@ -68,6 +90,7 @@ packages() {
 case ${1:-} in
 install)
 	install_go
+	fetch_promtool
 	packages=$(lacking)
 	if [ -n "$packages" ] && as_root; then
 		# shellcheck disable=SC2086 # a list of words

@@ -26,7 +26,9 @@ var exceptions = map[string]string{
 		"right that is to be reduced stays; cleat puts it in the place of the old one",
 	"a certificate at the gateway": "a request over HTTP with a client certificate and no token: etcd's gateway asks with the server's certificate, and so etcd takes " +
 		"nobody's name from it; cleat's asks as its caller, who is the certificate's user there as over gRPC",
-	"version": "GET /version: cleat also tells its own version, as \"cleat\"",
+	"debug variables": "GET /debug/vars: etcd has raft.status and file_descriptor_limit too; cleat's raft is another, and metrics tell both",
+	"downgrade":       "Downgrade to one minor version below: etcd says that it may; cleat has no version to go back to, and refuses it like any other",
+	"version":         "GET /version: cleat also tells its own version, as \"cleat\"",
 	"stream by a target": "RangeStream with a sort target and no order: etcd sorts each chunk by itself and goes on behind the key that " +
 		"came out last, so it repeats some keys and leaves others out; cleat says Unimplemented, upon which clients ask with Range",
 }

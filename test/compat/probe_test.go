@@ -48,3 +48,24 @@ func TestVersion(t *testing.T) {
 		s.note("the API of GET /version", said["etcdserver"]+" "+said["etcdcluster"]+" "+said["storage"])
 	})
 }
+
+// The values are another program's; what there is, is alike.
+func TestDebugVariables(t *testing.T) {
+	alike(t, both, func(s *side) {
+		response := s.request("GET", "/debug/vars", "")
+		defer response.Body.Close()
+		vars := make(map[string]any)
+		if err := json.NewDecoder(response.Body).Decode(&vars); err != nil {
+			s.Fatalf("%s: %v", s.name, err)
+		}
+		s.excused("debug variables", func() { s.note("GET /debug/vars", strings.Join(sortedKeys(vars), " ")) })
+		delete(vars, "raft.status")
+		delete(vars, "file_descriptor_limit")
+		s.note("Go's own of GET /debug/vars", heading(response)+strings.Join(sortedKeys(vars), " "))
+		for _, path := range []string{"/debug", "/debug/", "/debug/vars/", "/debug/requests", "/config/local/log"} {
+			s.fetch("GET", path, "")
+		}
+		s.fetch("POST", "/debug/vars", "")
+		s.fetch("HEAD", "/debug/vars", "")
+	})
+}

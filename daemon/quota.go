@@ -1,0 +1,139 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package daemon
+
+import (
+	"context"
+	"log/slog"
+	"sync/atomic"
+	"time"
+
+	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
+
+	"github.com/cleatd/cleat/state"
+)
+
+// quota bounds what keys, leases and history may take on this member's disk, as
+// etcd's does: what a write takes at most is added to what there is. To ask the
+// store is too slow for each write, so what was let in since it was asked counts
+// as well.
+type quota struct {
+	limit int64 // zero or less: none
+	size  func() int64
+	log   *slog.Logger
+
+	taken atomic.Int64 // the size when it was looked at last, and what was let in since
+	short bool         // for the log; check's alone
+}
+
+func newQuota(limit int64, size func() int64, log *slog.Logger) *quota {
+	q := &quota{limit: limit, size: size, log: log}
+	q.check()
+	return q
+}
+
+// admit says whether a write of so many bytes fits.
+func (q *quota) admit(bytes int) bool {
+	if q.limit <= 0 {
+		return true
+	}
+	if q.taken.Add(int64(bytes)) < q.limit {
+		return true
+	}
+	q.taken.Add(-int64(bytes))
+	return false
+}
+
+// check looks at the store. It is short when nothing fits any more, and roomy
+// again when so much has gone that the next writes do.
+func (q *quota) check() (short, roomy bool) {
+	if q.limit <= 0 {
+		return false, true
+	}
+	size := q.size()
+	q.taken.Store(size)
+	short = size >= q.limit
+	roomy = size <= q.limit-q.limit/slack
+	switch {
+	case short && !q.short:
+		q.log.Error("the quota is used up: delete, compact, or raise quota-backend-bytes", "size", size, "quota", q.limit)
+		q.short = true
+	case roomy && q.short:
+		q.log.Info("there is room below the quota again", "size", size, "quota", q.limit)
+		q.short = false
+	}
+	return short, roomy
+}
+
+// slack is the part of a bound that must be free beyond it before an alarm is
+// taken back, so that it does not come and go with each write.
+const slack = 20
+
+// A member without room has all of them refuse what takes some: they would fill
+// its disk through the log. It raises etcd's NOSPACE alarm, and takes it back by
+// itself, but not one that somebody else has raised.
+
+// room says whether this member lets in a write of so many bytes. When it does
+// not, the alarm has been raised, if there is a leader.
+func (d *Daemon) room(ctx context.Context, bytes int) bool {
+	if d.space.Enough() && d.quota.admit(bytes) {
+		return true
+	}
+	d.raising.Lock()
+	defer d.raising.Unlock()
+	if raised, _ := d.noSpace(); !raised {
+		d.alarm(ctx, true)
+	}
+	return false
+}
+
+// watchRoom raises the alarm also when what fills the disk comes from elsewhere,
+// and takes it back.
+func (d *Daemon) watchRoom(ctx context.Context) error {
+	tick := time.NewTicker(spaceEvery)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-tick.C:
+		}
+		short, roomy := d.quota.check()
+		short, roomy = short || !d.space.Enough(), roomy && d.space.Roomy()
+		raised, passes := d.noSpace()
+		switch {
+		case short && !raised:
+			d.alarm(ctx, true)
+		case roomy && passes:
+			d.alarm(ctx, false)
+		}
+	}
+}
+
+// noSpace says whether the alarm is raised for this member, and whether this
+// member is to take it back.
+func (d *Daemon) noSpace() (raised, passes bool) {
+	for _, a := range d.machine.Alarms() {
+		if a.Type == pb.AlarmType_NOSPACE && a.Member == d.dir.memberID() {
+			return true, a.Passing
+		}
+	}
+	return false, false
+}
+
+// alarm raises the alarm or takes it back. Without a leader it fails, and is
+// tried again; then nothing is written anyway.
+func (d *Daemon) alarm(ctx context.Context, on bool) {
+	ctx, cancel := context.WithTimeout(ctx, time.Second)
+	defer cancel()
+	alarm := state.Alarm{Type: pb.AlarmType_NOSPACE, Member: d.dir.memberID(), Passing: true}
+	if _, err := committed(d.node.Propose(ctx, state.AlarmCommand(selfIdentity, alarm, on))); err != nil {
+		d.log.Debug("the NOSPACE alarm is not changed yet", "on", on, "cause", err)
+		return
+	}
+	if on {
+		d.log.Warn("NOSPACE: no member takes writes until this one has room")
+		return
+	}
+	d.log.Info("NOSPACE is over: this member has room again")
+}
