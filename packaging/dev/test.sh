@@ -10,7 +10,7 @@ failed=0
 
 run() {
 	echo "go test $*" | sed 's|github.com/cleatd/cleat|.|g'
-	go test -json -timeout 15m "$@" | .build/verdict "$skipped" || failed=1
+	go test -json -timeout 25m "$@" | .build/verdict "$skipped" || failed=1
 }
 
 mkdir -p .build
