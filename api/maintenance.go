@@ -28,9 +28,7 @@ func (s *Server) maintenance() *grpc.ServiceDesc {
 			unary(s, maintenanceService, "MoveLeader", s.moveLeader),
 			unary(s, maintenanceService, "Downgrade", unimplemented[*pb.DowngradeRequest]("there is no earlier version to go back to")),
 		},
-		Streams: []grpc.StreamDesc{s.stream(maintenanceService, "Snapshot", false, true, func(*flow) error {
-			return status.Error(codes.Unimplemented, "cleat: snapshots are not served yet")
-		})},
+		Streams: []grpc.StreamDesc{s.stream(maintenanceService, "Snapshot", false, true, s.snapshot)},
 	}
 }
 

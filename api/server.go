@@ -55,6 +55,9 @@ type Config struct {
 	RequestTimeout, WatchProgressInterval time.Duration
 	QuotaBytes                            int64 // told in Status; zero if there is none
 
+	// Snapshot makes a snapshot of this member's state; nil: none. Its error
+	// is told to the client.
+	Snapshot func(context.Context) (Snapshot, error)
 	// Space says whether writes may take more disk; nil: always.
 	Space func() bool
 	// SocketUsers decides who may use the Unix socket. Its error is told to

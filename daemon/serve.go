@@ -22,6 +22,7 @@ func (d *Daemon) serve(run context.Context) error {
 		MaxRequestBytes: int(d.config.MaxRequestBytes), MaxTxnOps: int(d.config.MaxTxnOps),
 		MinLeaseTTL: d.config.minLeaseTTL(), RequestTimeout: d.config.requestTimeout(),
 		WatchProgressInterval: d.config.WatchProgressInterval,
+		Snapshot:              d.snapshot,
 		Space:                 d.space.Enough,
 		SocketUsers:           socketUsers(d.doors.socket[0].Addr().String(), os.Getuid()),
 		RegisterAdmin:         func(r grpc.ServiceRegistrar) { d.registerAdmin(r) },
