@@ -10,7 +10,7 @@ import (
 )
 
 func TestHelpIsOneScreenWithAnExample(t *testing.T) {
-	pages := []string{"", "lease", "endpoint", "cert", "member", "token"}
+	pages := []string{"", "lease", "endpoint", "cert", "member", "snapshot", "token"}
 	for name := range leaves(newApp(nil, io.Discard, io.Discard).Commands) {
 		pages = append(pages, name)
 	}
