@@ -29,8 +29,9 @@ var mayImport = map[string]string{
 	"watch": "kv",
 	"state": "kv lease auth",
 
-	"backup": "kv lease auth state",
-	"client": "",
+	"backup":      "backup/file kv lease auth state",
+	"backup/file": "",
+	"client":      "",
 
 	"api":          "raft state watch kv lease auth api/recipe",
 	"api/recipe":   "",
@@ -39,8 +40,8 @@ var mayImport = map[string]string{
 
 	"peer": "raft pki",
 
-	"daemon": "peer api admin admin/server backup raft state watch kv lease auth pki pki/ca",
-	"ctl":    "admin client",
+	"daemon": "peer api admin admin/server backup backup/file raft state watch kv lease auth pki pki/ca",
+	"ctl":    "admin client backup/file",
 
 	"cmd/cleatd":           "daemon",
 	"cmd/cleatctl":         "ctl",

@@ -32,9 +32,7 @@ func (s *Server) maintenance() *grpc.ServiceDesc {
 			unary(s, maintenanceService, "MoveLeader", admins(s, s.moveLeader)),
 			unary(s, maintenanceService, "Downgrade", admins(s, s.downgrade)),
 		},
-		Streams: []grpc.StreamDesc{s.stream(maintenanceService, "Snapshot", false, true, s.adminsOnly(func(*flow) error {
-			return status.Error(codes.Unimplemented, "cleat: snapshots are not served yet")
-		}))},
+		Streams: []grpc.StreamDesc{s.stream(maintenanceService, "Snapshot", false, true, s.adminsOnly(s.snapshot))},
 	}
 }
 

@@ -65,6 +65,9 @@ type Config struct {
 	// Room says whether a write may take so many bytes; nil: always. It may
 	// have to wait for agreement before it says no.
 	Room func(ctx context.Context, bytes int) bool
+	// Snapshot makes a snapshot of this member's state; nil: none. Its error
+	// is told to the client.
+	Snapshot func(context.Context) (Snapshot, error)
 	// SocketUsers decides who may use the Unix socket. Its error is told to
 	// the caller who is refused.
 	SocketUsers func(uid uint32, gids []uint32) (state.Identity, error)

@@ -54,7 +54,7 @@ func newApp(stdin io.Reader, stdout, stderr io.Writer) *cli.App {
 		Action:                unknownCommand,
 		Commands: []*cli.Command{
 			putCommand(), getCommand(), delCommand(), txnCommand(), watchCommand(),
-			leaseCommand(), compactionCommand(), endpointCommand(), memberCommand(), moveLeaderCommand(),
+			leaseCommand(), compactionCommand(), endpointCommand(), memberCommand(), moveLeaderCommand(), snapshotCommand(),
 			authCommand(), userCommand(), roleCommand(),
 			inviteCommand(), joinCommand(), recoverCommand(), tokenCommand(), certCommand(), statusCommand(), versionCommand(), completionCommand(),
 		},

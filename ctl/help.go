@@ -20,6 +20,7 @@ const appHelp = `cleatctl - {{.Usage}}
 
 Usage:
   cleatctl COMMAND [FLAGS] [ARGUMENTS]    flags can stand anywhere; after -- all are arguments
+  cleatctl COMMAND --help                 more about a command
 
 Commands:
 {{range .VisibleCommands}}  {{.Name}}{{"\t"}}{{.Usage}}
@@ -30,8 +31,6 @@ Flags of every command, also as CLEATCTL_NAME or ETCDCTL_NAME in the environment
 Examples:
   cleatctl put foo bar
   cleatctl get foo --endpoints=10.0.0.1:2379 --cacert=ca.crt --cert=alice.crt --key=alice.key
-
-More about a command: cleatctl COMMAND --help
 `
 
 const commandHelp = `{{.HelpName}} - {{.Usage}}

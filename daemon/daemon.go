@@ -87,13 +87,14 @@ type Daemon struct {
 	server     *api.Server
 	spans      *sdktrace.TracerProvider // nil: nothing is traced
 
-	fatal     chan error   // one error that ends the member; the first teller wins
-	joining   sync.Mutex   // held by whoever has this member join a cluster
-	raising   sync.Mutex   // held while the alarm is raised
-	removals  sync.Mutex   // held by the leader while it removes a member
-	removing  sync.RWMutex // held for reading by whoever removes a member
-	dismissed atomic.Bool  // this member was removed
-	anew      chan rebirth // holds one: the member is to end and begin anew
+	fatal     chan error    // one error that ends the member; the first teller wins
+	joining   sync.Mutex    // held by whoever has this member join a cluster
+	saving    chan struct{} // holds one while a snapshot is made
+	raising   sync.Mutex    // held while the alarm is raised
+	removals  sync.Mutex    // held by the leader while it removes a member
+	removing  sync.RWMutex  // held for reading by whoever removes a member
+	dismissed atomic.Bool   // this member was removed
+	anew      chan rebirth  // holds one: the member is to end and begin anew
 
 	stop context.CancelFunc // ends everything in work
 	work sync.WaitGroup     // what runs as long as the member
@@ -125,7 +126,7 @@ func newDaemon(o Options) *Daemon {
 		config: o.Config, reload: o.Reload, level: o.Level, log: o.Logger, version: o.Version,
 		newest: cmp.Or(o.newest, state.Format), limit: cmp.Or(o.limit, stopLimit), faults: o.faults,
 		stop:  func() {},
-		fatal: make(chan error, 1), anew: make(chan rebirth, 1),
+		fatal: make(chan error, 1), anew: make(chan rebirth, 1), saving: make(chan struct{}, 1),
 	}
 }
 

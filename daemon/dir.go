@@ -106,7 +106,7 @@ func (d *dataDir) load(raftLog string) error {
 	path := filepath.Join(d.path, "member.json")
 	raw, err := os.ReadFile(path)
 	if errors.Is(err, fs.ErrNotExist) {
-		return d.create(path, raftLog)
+		return d.create(raftLog)
 	}
 	if err != nil {
 		return fmt.Errorf("%w: %v", ErrConfig, err)
@@ -138,7 +138,11 @@ func (d *dataDir) load(raftLog string) error {
 
 // create makes the directory this member's. A directory that holds a state or
 // a log but no member.json is not empty, and is left alone.
-func (d *dataDir) create(path, raftLog string) error {
+func (d *dataDir) create(raftLog string) error {
+	if d.unfinishedRestore() {
+		return fmt.Errorf("%w: data directory %s: cleatd restore was cut short: give the same command again, or empty the directory",
+			ErrConfig, d.path)
+	}
 	for _, part := range []string{"state", "raft", "pki"} {
 		if _, err := os.Stat(filepath.Join(d.path, part)); err == nil {
 			return fmt.Errorf("%w: data directory %s holds %s/ but no member.json: restore the file, or choose an empty data-dir",
@@ -147,11 +151,16 @@ func (d *dataDir) create(path, raftLog string) error {
 	}
 	d.fresh = true
 	d.member = memberFile{Format: dirFormat, Cluster: hexID(newID()), Member: hexID(newID()), RaftLog: raftLog}
+	return d.writeMember()
+}
+
+// writeMember makes it durable whose directory this is.
+func (d *dataDir) writeMember() error {
 	raw, err := json.MarshalIndent(d.member, "", "\t")
 	if err != nil {
 		return err
 	}
-	return writeFileDurably(path, append(raw, '\n'))
+	return writeFileDurably(filepath.Join(d.path, "member.json"), append(raw, '\n'))
 }
 
 // writeFileDurably makes a file appear whole or not at all, also after a power

@@ -33,6 +33,7 @@ func (d *Daemon) serve(run context.Context) error {
 		RegisterAdmin: func(r grpc.ServiceRegistrar) { d.registerAdmin(r) },
 		Tracer:        d.tracer(),
 		Logger:        d.log, Registerer: d.registry, Gatherer: d.registry,
+		Snapshot: d.snapshot,
 	})
 	if err != nil {
 		return err

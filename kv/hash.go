@@ -39,7 +39,7 @@ func (s *Store) HashKVPaced(rev int64, pause func() error) (Hash, error) {
 		rev = h.Revision
 	}
 	h.HashRevision = rev
-	live, err := s.Range(Range{Key: []byte{0}, End: []byte{0}}, ReadOptions{Revision: rev, Limit: 1, KeysOnly: true})
+	live, err := s.Range(withEmpty, ReadOptions{Revision: rev, Limit: 1, KeysOnly: true})
 	if err != nil {
 		return h, err
 	}
@@ -70,7 +70,7 @@ func (s *Store) HashKVPaced(rev int64, pause func() error) (Hash, error) {
 
 // hashChunk adds the history from revision from on, up to a bound.
 func (s *Store) hashChunk(crc uint32, from, rev, compacted, keep int64) (uint32, int64, error) {
-	changes, next, err := s.history(everything, from, rev, chunkBytes)
+	changes, next, err := s.history(withEmpty, from, rev, chunkBytes)
 	if err != nil {
 		return 0, 0, err
 	}
@@ -96,6 +96,10 @@ func (s *Store) hashChunk(crc uint32, from, rev, compacted, keep int64) (uint32,
 }
 
 var everything = Range{Key: []byte{0}, End: []byte{0}}
+
+// withEmpty has the empty key too, which nobody can put or read. Where a
+// restore has raised the revision, its record stands for the revision.
+var withEmpty = Range{End: []byte{0}}
 
 // split parts changes, which are in order, behind a revision.
 func split(changes []change, main int64) (old, recent []change) {

@@ -24,6 +24,11 @@ const (
 // nil Record reads as a key that is not there.
 type Record []byte
 
+// NewRecord builds a record in memory of its own.
+func NewRecord(key, value []byte, create, mod, version, lease int64) Record {
+	return encodeRecord(key, value, create, mod, version, lease)
+}
+
 // encodeRecord builds a record in memory of its own.
 func encodeRecord(key, value []byte, create, mod, version, lease int64) Record {
 	r := make([]byte, 0, len(key)+len(value)+48)

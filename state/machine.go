@@ -71,10 +71,10 @@ type Machine struct {
 // LeaseReader returns the store's lease table as [lease.Load] wants it.
 func LeaseReader(s *kv.Store) lease.Reader { return leaseReader{s} }
 
-type leaseReader struct{ store *kv.Store }
+type leaseReader struct{ from scanner }
 
 func (r leaseReader) Scan(prefix []byte, fn func(key, value []byte) error) error {
-	return r.store.Scan(tableLease, prefix, fn)
+	return r.from.Scan(tableLease, prefix, fn)
 }
 
 // New returns a machine over an open store and the leases loaded from it.

@@ -293,7 +293,7 @@ type roll struct {
 	changed chan struct{} // closed when there is a newer one
 }
 
-// scanner is the store, or a batch that is being applied.
+// scanner is the store, at some moment or now, or a batch that is being applied.
 type scanner interface {
 	Scan(table byte, prefix []byte, fn func(key, value []byte) error) error
 }

@@ -25,10 +25,10 @@ func main() {
 	app := &cli.App{
 		Name: "cleatd", Usage: "one member of a cleat cluster", Version: version,
 		HideHelpCommand: true, ArgsUsage: " ", Flags: flags(), Action: run,
-		Commands:     []*cli.Command{recoverCommand()},
+		Commands:     []*cli.Command{recoverCommand(), restoreCommand()},
 		OnUsageError: usageError,
 	}
-	err := app.RunContext(ctx, os.Args)
+	err := app.RunContext(ctx, argumentsLast(os.Args))
 	if err == nil {
 		return
 	}

@@ -189,5 +189,8 @@ func (b bench) everything(ctx context.Context, report *report) error {
 	if err := b.play(ctx, b.scenes(), report); err != nil || b.members > 1 {
 		return err
 	}
-	return b.storage(ctx, report)
+	if err := b.storage(ctx, report); err != nil {
+		return err
+	}
+	return b.backups(ctx, report)
 }

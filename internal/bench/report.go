@@ -29,6 +29,7 @@ type report struct {
 	Ratios   []compared        `json:"ratios"`
 	Storage  []held            `json:"storage,omitempty"`
 	Leases   []aged            `json:"leases,omitempty"`
+	Backups  []kept            `json:"backups,omitempty"`
 	Stalled  []slowed          `json:"stalled,omitempty"`
 }
 

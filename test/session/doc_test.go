@@ -27,6 +27,7 @@ const (
 	cleatctl  = "bin/cleatctl"
 	etcd      = ".build/peers/server"
 	etcdctl   = ".build/peers/etcdctl"
+	etcdutl   = ".build/peers/etcdutl"
 	debianCtl = "/usr/bin/etcdctl"
 )
 
@@ -54,7 +55,7 @@ func program(t testing.TB, name string) string {
 	}
 	if err != nil {
 		t.Fatalf("%v: bring it with %s", err, map[string]string{
-			cleatd: "make build", cleatctl: "make build", etcd: "make peers", etcdctl: "make peers",
+			cleatd: "make build", cleatctl: "make build", etcd: "make peers", etcdctl: "make peers", etcdutl: "make peers",
 			debianCtl: "apt-get install etcd-client",
 		}[name])
 	}

@@ -1,0 +1,86 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package file
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+)
+
+// ErrNoHash: the file has no checksum at its end.
+var ErrNoHash = errors.New("snapshot without a checksum")
+
+// HasHash says whether a file of size bytes ends with a checksum: pages are
+// multiples of 512 bytes.
+func HasHash(size int64) bool { return size%512 == sha256.Size }
+
+// Snapshot is an open file.
+type Snapshot struct {
+	*Reader
+	file *os.File
+}
+
+// Open opens a file whose checksum is right, or only its pages if that is to be
+// skipped, as it must be for a copy of the database in etcd's directory, which
+// has none. The error is ErrForeign, ErrDamaged or ErrNoHash, or the disk's.
+func Open(path string, skipHash bool) (_ *Snapshot, err error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	defer func() {
+		if err != nil {
+			err = errors.Join(fmt.Errorf("%s: %w", path, err), f.Close())
+		}
+	}()
+	info, err := f.Stat()
+	if err != nil {
+		return nil, err
+	}
+	if !info.Mode().IsRegular() {
+		return nil, fmt.Errorf("%w: no regular file", ErrForeign)
+	}
+	pages := info.Size()
+	if HasHash(pages) {
+		pages -= sha256.Size
+	}
+	r, err := NewReader(f, pages)
+	if errors.Is(err, ErrForeign) {
+		return nil, err // it says more than a checksum
+	}
+	if !skipHash {
+		if failed := checkHash(f, info.Size()); failed != nil {
+			return nil, failed
+		}
+	}
+	if err != nil {
+		return nil, err
+	}
+	return &Snapshot{r, f}, nil
+}
+
+func checkHash(f io.ReaderAt, size int64) error {
+	if !HasHash(size) {
+		return fmt.Errorf("%w: it is cut, or a copy of the database of etcd's own directory", ErrNoHash)
+	}
+	pages := size - sha256.Size
+	h := sha256.New()
+	if _, err := io.Copy(h, io.NewSectionReader(f, 0, pages)); err != nil {
+		return err
+	}
+	want := make([]byte, sha256.Size)
+	if _, err := f.ReadAt(want, pages); err != nil && !errors.Is(err, io.EOF) {
+		return err
+	}
+	if have := h.Sum(nil); !bytes.Equal(have, want) {
+		return fmt.Errorf("%w: its SHA-256 is %x, not %x as it says", ErrDamaged, have, want)
+	}
+	return nil
+}
+
+// Close closes the file.
+func (s *Snapshot) Close() error { return s.file.Close() }

@@ -1,0 +1,147 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package backup
+
+import (
+	"bytes"
+	"errors"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"testing"
+
+	"github.com/cleatd/cleat/backup/file"
+	"github.com/cleatd/cleat/kv"
+	"github.com/cleatd/cleat/lease"
+)
+
+// made returns a file with these buckets.
+func made(t testing.TB, buckets map[string][][2]string) string {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), "made.db")
+	f, err := os.Create(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	w := file.NewWriter(f)
+	for name, pairs := range buckets {
+		_ = w.Bucket(name) // Close tells
+		for _, p := range pairs {
+			_ = w.Put([]byte(p[0]), []byte(p[1]))
+		}
+	}
+	if _, err := w.Close(); err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
+
+func at(main int64) string { return string(file.AppendRevision(nil, main, 0, false)) }
+
+func TestWhatIsNotEtcdsIsRefused(t *testing.T) {
+	good := string(kv.NewRecord([]byte("k"), nil, 2, 2, 1, 0))
+	for name, c := range map[string]struct {
+		buckets map[string][][2]string
+		err     error
+	}{
+		"good":                     {map[string][][2]string{file.Meta: nil, file.Key: {{at(2), good}}}, nil},
+		"another program's bbolt":  {map[string][][2]string{"conf": {{"CurrentTerm", "x"}}}, file.ErrForeign},
+		"no meta":                  {map[string][][2]string{file.Key: nil}, file.ErrForeign},
+		"a newer etcd":             {map[string][][2]string{file.Key: nil, file.Meta: {{file.StorageVersion, "3.8.0"}}}, ErrNewer},
+		"a version that is none":   {map[string][][2]string{file.Key: nil, file.Meta: {{file.StorageVersion, "new"}}}, file.ErrDamaged},
+		"users":                    {map[string][][2]string{file.Key: nil, file.Meta: nil, file.AuthUsers: {{"root", "x"}}}, ErrAuth},
+		"a revision that is none":  {map[string][][2]string{file.Meta: nil, file.Key: {{"2", good}}}, file.ErrDamaged},
+		"a record that is none":    {map[string][][2]string{file.Meta: nil, file.Key: {{at(2), "\xff\xff"}}}, file.ErrDamaged},
+		"another revision inside":  {map[string][][2]string{file.Meta: nil, file.Key: {{at(3), good}}}, file.ErrDamaged},
+		"a lease that is none":     {map[string][][2]string{file.Meta: nil, file.Key: nil, file.Lease: {{"12345678", "x"}}}, file.ErrDamaged},
+		"compacted nowhere":        {map[string][][2]string{file.Key: nil, file.Meta: {{file.FinishedCompaction, "x"}}}, file.ErrDamaged},
+		"compacted without an end": {map[string][][2]string{file.Key: nil, file.Meta: {{file.FinishedCompaction, at(1<<63 - 1)}}}, file.ErrDamaged},
+	} {
+		if _, err := tried(t, made(t, c.buckets), 0); !errors.Is(err, c.err) {
+			t.Errorf("%s: %v, not %v", name, err, c.err)
+		}
+	}
+}
+
+// A key that etcd has let one revision delete and put is what it was in the end.
+func TestAKeyTwiceInOneRevision(t *testing.T) {
+	put := string(kv.NewRecord([]byte("k"), []byte("v"), 2, 2, 1, 0))
+	again := string(kv.NewRecord([]byte("k"), []byte("w"), 3, 3, 1, 0))
+	gone := string(kv.NewRecord([]byte("k"), nil, 0, 0, 0, 0))
+	s := restored(t, made(t, map[string][][2]string{file.Meta: nil, file.Key: {
+		{at(2), put}, {string(file.AppendRevision(nil, 3, 0, true)), gone}, {string(file.AppendRevision(nil, 3, 1, false)), again},
+	}}), 0)
+	r, err := s.store.Range(kv.Range{Key: []byte("k")}, kv.ReadOptions{})
+	if err != nil || len(r.Records) != 1 || string(r.Records[0].Value()) != "w" {
+		t.Errorf("%v %v", r, err)
+	}
+	if events, _, err := s.store.Events(kv.Range{Key: []byte("a"), End: []byte{0}}, 2, 3, 1<<20); err != nil || len(events) != 2 {
+		t.Errorf("%v %v", events, err)
+	}
+	s.put("k", "x", 0)
+}
+
+// Damage that no checksum tells of is an error or harmless, never a crash.
+func TestDamageWithoutAChecksum(t *testing.T) {
+	s := newSubject(t)
+	random := rand.New(rand.NewPCG(4, 4))
+	s.live(random, 300)
+	whole, err := os.ReadFile(s.save())
+	if err != nil {
+		t.Fatal(err)
+	}
+	path := filepath.Join(t.TempDir(), "damaged.db")
+	refused := 0
+	for range 2000 {
+		damaged := append([]byte(nil), whole...)
+		for range 1 + random.IntN(3) {
+			damaged[random.IntN(len(damaged))] ^= byte(1 + random.IntN(255))
+		}
+		if err := os.WriteFile(path, damaged, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := tried(t, path, 0); err != nil {
+			refused++
+			if !isRefusal(err) {
+				t.Fatal(err)
+			}
+		}
+	}
+	t.Logf("%d of 2000 were noticed", refused)
+}
+
+func FuzzCheck(f *testing.F) {
+	key, lease := encodeLease(lease.Lease{ID: 7, TTL: 60, Remaining: 30})
+	path := made(f, map[string][][2]string{
+		file.Meta:  {{file.FinishedCompaction, at(2)}, {file.StorageVersion, "3.7.0"}},
+		file.Lease: {{string(key), string(lease)}},
+		file.Key: {
+			{at(2), string(kv.NewRecord([]byte("k"), []byte("v"), 2, 2, 1, 7))},
+			{string(file.AppendRevision(nil, 3, 0, true)), string(kv.NewRecord([]byte("k"), nil, 0, 0, 0, 0))},
+		},
+	})
+	raw, err := os.ReadFile(path)
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Add(raw)
+	f.Fuzz(func(t *testing.T, raw []byte) {
+		r, err := file.NewReader(bytes.NewReader(raw), int64(len(raw)))
+		if err == nil {
+			_, err = Check(r, 0)
+		}
+		if err != nil && !isRefusal(err) {
+			t.Errorf("%v", err)
+		}
+	})
+}
+
+func isRefusal(err error) bool {
+	for _, known := range []error{file.ErrDamaged, file.ErrForeign, ErrNewer, ErrAuth} {
+		if errors.Is(err, known) {
+			return true
+		}
+	}
+	return false
+}

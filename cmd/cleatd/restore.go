@@ -1,0 +1,95 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"fmt"
+	"log/slog"
+	"os"
+	"slices"
+	"strings"
+
+	"github.com/urfave/cli/v2"
+
+	"github.com/cleatd/cleat/daemon"
+)
+
+const (
+	bumpFlag     = "bump-revision"
+	compactFlag  = "mark-compacted"
+	skipHashFlag = "skip-hash-check"
+)
+
+func restoreCommand() *cli.Command {
+	return &cli.Command{
+		Name:      "restore",
+		Usage:     "make an empty data directory a new cluster with the data of a snapshot",
+		ArgsUsage: "FILE",
+		Description: `The snapshot is one that cleatctl or etcdctl saved, of cleat or of etcd 3.4 to
+3.7. The new cluster has an id, a member and a CA of its own; further members
+join it as usual. Nothing is written before all of the file was checked. Run it
+as the user that cleatd runs as. Clients that hold on to revisions, such as
+Kubernetes, must not see one again: raise it by more than was written since the
+snapshot, and mark what came before as compacted.
+
+Example:
+  cleatd restore backup.db --bump-revision 1000000000 --mark-compacted`,
+		Flags: append(flags(),
+			&cli.Int64Flag{Name: bumpFlag, Usage: "begin `N` revisions behind the snapshot's"},
+			&cli.BoolFlag{Name: compactFlag, DisableDefaultText: true, Usage: "mark what came before as compacted (goes with --" + bumpFlag + ")"},
+			&cli.BoolFlag{Name: skipHashFlag, DisableDefaultText: true, Usage: "take a file without a checksum: a copy of member/snap/db of an etcd that is stopped"},
+		),
+		OnUsageError: usageError,
+		Action:       restore,
+	}
+}
+
+func restore(c *cli.Context) error {
+	if c.NArg() != 1 {
+		return fmt.Errorf("%w: restore takes one argument, the snapshot's file, but was given %d", daemon.ErrConfig, c.NArg())
+	}
+	bump := c.Int64(bumpFlag)
+	if bump < 0 || (bump > 0) != c.Bool(compactFlag) {
+		return fmt.Errorf("%w: --%s N, which is above zero, and --%s go together: clients must not read or watch what lies between",
+			daemon.ErrConfig, bumpFlag, compactFlag)
+	}
+	config, err := load(c)
+	if err != nil {
+		return err
+	}
+	level := new(slog.LevelVar)
+	level.Set(max(config.LogLevel, slog.LevelError))
+	r, err := daemon.Restore(
+		daemon.Options{Config: config, Level: level, Logger: daemon.NewLogger(os.Stderr, level), Version: version},
+		daemon.Restoring{File: c.Args().First(), SkipHash: c.Bool(skipHashFlag), Bump: bump})
+	if err != nil {
+		return err
+	}
+	fmt.Fprintf(c.App.Writer, "Restored %d changes and %d leases in %s: member %016x of the new cluster %016x, at revision %d: start it.\n",
+		r.Changes, r.Leases, config.DataDir, r.Member, r.Cluster, r.Revision)
+	return nil
+}
+
+// argumentsLast lets people write restore FILE --flag, as etcdutl has it: the
+// library reads no flag behind an argument.
+func argumentsLast(args []string) []string {
+	if len(args) < 2 || args[1] != "restore" {
+		return args
+	}
+	alone := []string{compactFlag, skipHashFlag, "help", "h"}
+	var flags, words []string
+	for rest := args[2:]; len(rest) > 0; rest = rest[1:] {
+		name := strings.TrimLeft(rest[0], "-")
+		switch {
+		case rest[0] == "--":
+			words, rest = append(words, rest[1:]...), rest[:1]
+		case !strings.HasPrefix(rest[0], "-") || rest[0] == "-":
+			words = append(words, rest[0])
+		case strings.Contains(name, "=") || slices.Contains(alone, name) || len(rest) == 1:
+			flags = append(flags, rest[0])
+		default:
+			flags, rest = append(flags, rest[0], rest[1]), rest[1:]
+		}
+	}
+	return slices.Concat(args[:2], flags, []string{"--"}, words)
+}

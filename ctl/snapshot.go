@@ -1,0 +1,183 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package ctl
+
+import (
+	"context"
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"hash"
+	"io"
+	"os"
+	"path/filepath"
+
+	"github.com/dustin/go-humanize"
+	"github.com/urfave/cli/v2"
+
+	"github.com/cleatd/cleat/backup/file"
+)
+
+func snapshotCommand() *cli.Command {
+	return &cli.Command{
+		Name:  "snapshot",
+		Usage: "back up, look at a backup, begin anew with one",
+		Description: `Example:
+  cleatctl snapshot save backup.db`,
+		Subcommands: []*cli.Command{
+			{
+				Name:      "save",
+				Usage:     "write all that a member has to a file",
+				ArgsUsage: "FILE",
+				Description: `The file is what etcd's tools know as a snapshot: etcd starts from it, too. It
+appears whole, readable by its owner only, or not at all. There is no time limit
+unless --command-timeout is given.
+
+Example:
+  cleatctl snapshot save backup.db`,
+				Action: snapshotSave,
+			},
+			{
+				Name:      "status",
+				Usage:     "check a snapshot and show what it has",
+				ArgsUsage: "FILE",
+				Description: `The simple form lists hash, revision, total keys, total size and version.
+
+Example:
+  cleatctl snapshot status backup.db -w table`,
+				Action: snapshotStatus,
+			},
+			snapshotRestoreCommand(),
+		},
+	}
+}
+
+func snapshotSave(c *cli.Context) error {
+	if c.NArg() != 1 {
+		return misuse("snapshot save takes one argument, the file to write, but was given %d", c.NArg())
+	}
+	s, err := open(c, anyForm, chooseDoor)
+	if err != nil {
+		return err
+	}
+	defer s.Close()
+	if n := len(s.Endpoints()); n != 1 {
+		return misuse("a snapshot is one member's: name one of the %d endpoints", n)
+	}
+	ctx, cancel := context.WithCancel(c.Context)
+	if sourceOf(c, "command-timeout") != fromDefault {
+		ctx, cancel = context.WithTimeout(c.Context, c.Duration("command-timeout"))
+	}
+	defer cancel()
+	path := c.Args().First()
+	version, err := saveTo(ctx, s, path)
+	if err != nil {
+		return err
+	}
+	if err := s.out.say("Snapshot saved at %s", path); err != nil {
+		return err
+	}
+	if version == "" {
+		return nil
+	}
+	return s.out.say("Server version %s", version)
+}
+
+// saveTo writes the file beside its place and renames it when all of it is
+// there and its checksum is right.
+func saveTo(ctx context.Context, s *session, path string) (version string, err error) {
+	r, err := s.SnapshotWithVersion(ctx)
+	if err != nil {
+		return "", fmt.Errorf("ask for a snapshot: %w", err)
+	}
+	defer func() { _ = r.Snapshot.Close() }() // all of it was read, or an error tells
+	part := path + ".part"
+	f, err := os.OpenFile(part, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)
+	if err != nil {
+		return "", err
+	}
+	defer func() { _ = os.Remove(part) }() // gone already when all went well
+	sum := &trailing{hash: sha256.New()}
+	if _, err := io.Copy(io.MultiWriter(f, sum), r.Snapshot); err != nil {
+		return "", errors.Join(fmt.Errorf("receive the snapshot: %w", err), f.Close())
+	}
+	if !sum.right() {
+		return "", errors.Join(errors.New("receive the snapshot: what came is not what its checksum says: try again, or another member"), f.Close())
+	}
+	if err := errors.Join(f.Sync(), f.Close()); err != nil {
+		return "", err
+	}
+	if err := os.Rename(part, path); err != nil {
+		return "", err
+	}
+	dir, err := os.Open(filepath.Dir(path))
+	if err != nil {
+		return "", err
+	}
+	return r.Version, errors.Join(dir.Sync(), dir.Close())
+}
+
+// trailing hashes all but the last bytes, which are the hash.
+type trailing struct {
+	hash hash.Hash
+	last []byte
+	size int64
+}
+
+func (t *trailing) Write(b []byte) (int, error) {
+	t.size += int64(len(b))
+	t.last = append(t.last, b...)
+	if rest := len(t.last) - sha256.Size; rest > 0 {
+		t.hash.Write(t.last[:rest])
+		t.last = append(t.last[:0], t.last[rest:]...)
+	}
+	return len(b), nil
+}
+
+func (t *trailing) right() bool {
+	return file.HasHash(t.size) && string(t.hash.Sum(nil)) == string(t.last)
+}
+
+func snapshotStatus(c *cli.Context) error {
+	if c.NArg() != 1 {
+		return misuse("snapshot status takes one argument, the snapshot's file, but was given %d", c.NArg())
+	}
+	out, err := newPrinter(c, endpointForms)
+	if err != nil {
+		return err
+	}
+	path := c.Args().First()
+	info, err := os.Stat(path)
+	if err != nil {
+		return err
+	}
+	snapshot, err := file.Open(path, !file.HasHash(info.Size())) // a copy of etcd's own database has none
+	if err != nil {
+		return err
+	}
+	defer func() { _ = snapshot.Close() }() // it was only read
+	status, err := snapshot.Status()
+	if err != nil {
+		return fmt.Errorf("%s: %w", path, err)
+	}
+	row := []string{
+		fmt.Sprintf("%x", status.Hash), fmt.Sprint(status.Revision), fmt.Sprint(status.TotalKey),
+		humanize.Bytes(uint64(status.TotalSize)), status.Version,
+	}
+	return out.print(answer{
+		json: status,
+		simple: func(p *printer) {
+			p.linef("%s, %s, %s, %s, %s", row[0], row[1], row[2], row[3], row[4])
+		},
+		fields: func(p *printer) {
+			p.linef(`"Hash" : %d`, status.Hash)
+			p.linef(`"Revision" : %d`, status.Revision)
+			p.linef(`"Keys" : %d`, status.TotalKey)
+			p.linef(`"Size" : %d`, status.TotalSize)
+			p.linef(`"Version" : %s`, status.Version)
+		},
+		table: func() table {
+			return table{{"hash", "revision", "total keys", "total size", "version"}, row}
+		},
+	})
+}

@@ -1,0 +1,153 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package daemon
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/cleatd/cleat/backup"
+	"github.com/cleatd/cleat/backup/file"
+	"github.com/cleatd/cleat/raft"
+	"github.com/cleatd/cleat/state"
+)
+
+// Restoring says what is restored, and how.
+type Restoring struct {
+	File     string // an etcd snapshot, or cleat's own
+	SkipHash bool   // it need not have a checksum, as a copy of etcd's database has none
+	Bump     int64  // begin so many revisions behind it, with all before compacted; zero: where it ends
+}
+
+// Restored is what a restore made.
+type Restored struct {
+	Cluster, Member uint64 // both new
+	Revision        int64  // with which it begins
+	Changes, Leases int    // that it has
+}
+
+// Restore makes an empty data directory that of a new cluster with one member,
+// which begins with the keys and leases of a snapshot. All of the file is
+// checked before anything is written. When it ends early, the directory is
+// good for nothing but the same command once more. Errors that the
+// administrator can mend wrap ErrConfig.
+func Restore(o Options, r Restoring) (done Restored, err error) {
+	snapshot, err := file.Open(r.File, r.SkipHash)
+	if err != nil {
+		return done, refused(err)
+	}
+	defer func() { err = errors.Join(err, snapshot.Close()) }()
+	found, err := backup.Check(snapshot.Reader, r.Bump)
+	if err != nil {
+		return done, refused(fmt.Errorf("%s: %w", r.File, err))
+	}
+	d := newDaemon(o)
+	if err := d.takeEmptyDir(); err != nil {
+		return done, err
+	}
+	defer func() { err = errors.Join(err, d.dir.Close()) }()
+	done = Restored{Cluster: d.dir.clusterID(), Member: d.dir.memberID(), Changes: found.Changes, Leases: len(found.Leases)}
+	if done.Revision, err = d.restore(snapshot.Reader, found, r.Bump); err != nil {
+		return done, err
+	}
+	return done, d.dir.endRestore()
+}
+
+// refused marks what stands against a file.
+func refused(err error) error {
+	switch {
+	case errors.Is(err, file.ErrNoHash):
+		return fmt.Errorf("%w: %w; if it is such a copy, give --skip-hash-check", ErrConfig, err)
+	case mendable(err, file.ErrForeign, file.ErrDamaged, backup.ErrNewer, backup.ErrAuth, backup.ErrBump, os.ErrNotExist, os.ErrPermission):
+		return fmt.Errorf("%w: %w", ErrConfig, err)
+	}
+	return err
+}
+
+// restore fills the state, and gives it the log's first entry: the state is
+// another cluster's from then on, and whoever joins begins with a checkpoint,
+// since the log has nothing of what came before.
+func (d *Daemon) restore(snapshot *file.Reader, found backup.Found, bump int64) (revision int64, err error) {
+	d.registry = prometheus.NewRegistry() // nobody reads it
+	if err := d.openState(); err != nil {
+		return 0, err
+	}
+	defer func() { err = errors.Join(err, d.store.Close()) }()
+	if revision, err = backup.Restore(snapshot, found, d.store, d.machine, bump); err != nil {
+		return 0, err
+	}
+	_, err = raft.Recover(raft.Config{
+		Dir: filepath.Join(d.dir.path, "raft"), Member: d.dir.memberID(), Log: d.config.RaftLog, Logger: d.log,
+	}, machine{d.machine}, state.FormCommand(d.dir.clusterID()))
+	if err != nil {
+		return 0, err
+	}
+	return revision, d.dir.syncNames()
+}
+
+// restoringFile is there from before a restore writes anything until
+// member.json is.
+const restoringFile = "restoring"
+
+// takeEmptyDir takes a directory that holds nothing, or what a restore left
+// that did not get to its end.
+func (d *Daemon) takeEmptyDir() error {
+	path := d.config.DataDir
+	if err := os.MkdirAll(path, 0o700); err != nil {
+		return fmt.Errorf("%w: data-dir: %v", ErrConfig, err)
+	}
+	lock, err := lockFile(filepath.Join(path, "LOCK"))
+	if err != nil {
+		return err
+	}
+	d.dir = &dataDir{path: path, lock: lock, fresh: true}
+	d.dir.member = memberFile{Format: dirFormat, Cluster: hexID(newID()), Member: hexID(newID()), RaftLog: d.config.RaftLog}
+	if err := d.dir.beginRestore(); err != nil {
+		return errors.Join(err, lock.Close())
+	}
+	return nil
+}
+
+func (d *dataDir) beginRestore() error {
+	if d.unfinishedRestore() {
+		for _, part := range []string{"state", "raft"} {
+			if err := os.RemoveAll(filepath.Join(d.path, part)); err != nil {
+				return err
+			}
+		}
+		return nil
+	}
+	entries, err := os.ReadDir(d.path)
+	if err != nil {
+		return err
+	}
+	for _, e := range entries {
+		if name := e.Name(); name != "LOCK" && name != "lost+found" {
+			return fmt.Errorf("%w: data-dir: %s is not empty, it has %s: a restore makes a new cluster and needs an empty directory",
+				ErrConfig, d.path, name)
+		}
+	}
+	return writeFileDurably(filepath.Join(d.path, restoringFile), nil)
+}
+
+// unfinishedRestore says that what the directory holds is half a restore.
+func (d *dataDir) unfinishedRestore() bool {
+	_, begun := os.Stat(filepath.Join(d.path, restoringFile))
+	_, ended := os.Stat(filepath.Join(d.path, "member.json"))
+	return begun == nil && errors.Is(ended, os.ErrNotExist)
+}
+
+// endRestore makes the directory a member's.
+func (d *dataDir) endRestore() error {
+	if err := d.writeMember(); err != nil {
+		return err
+	}
+	if err := os.Remove(filepath.Join(d.path, restoringFile)); err != nil {
+		return err
+	}
+	return syncDir(d.path)
+}

@@ -1,0 +1,84 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package state
+
+import (
+	"errors"
+	"fmt"
+
+	"github.com/cleatd/cleat/kv"
+	"github.com/cleatd/cleat/lease"
+)
+
+// loadIndex stands for the log entry in which leases that are loaded were
+// granted: the first one, which raft.Recover makes next.
+const loadIndex = 1
+
+// attachAtOnce is how many keys are attached in one commit.
+const attachAtOnce = 10_000
+
+// LoadLeases gives a state that has nothing but keys its leases, and attaches
+// the keys that name one; a key may name a lease that is no more, as in etcd.
+// Nothing was applied before, and the machine belongs to the caller alone.
+func (m *Machine) LoadLeases(leases []lease.Lease) error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.failed != nil {
+		return m.failed
+	}
+	if m.store.AppliedIndex() != 0 || m.leases.Len() != 0 {
+		return errors.New("state: leases are loaded into a state that has been used")
+	}
+	err := m.loadLocked(func(w leaseTable) error {
+		for _, l := range leases {
+			if err := m.leases.Grant(w, l.ID, l.TTL, loadIndex); err != nil {
+				return fmt.Errorf("lease %016x: %w", l.ID, err)
+			}
+			if l.Remaining >= l.TTL {
+				continue
+			}
+			if err := m.leases.Checkpoint(w, lease.Ref{ID: l.ID, Granted: loadIndex}, l.Remaining); err != nil {
+				return fmt.Errorf("lease %016x: %w", l.ID, err)
+			}
+		}
+		return nil
+	})
+	if err != nil || len(leases) == 0 {
+		return err
+	}
+	var held []kv.Record
+	attach := func(w leaseTable) error {
+		for _, record := range held {
+			if err := m.leases.Attach(w, record.Lease(), record.Key()); err != nil && !errors.Is(err, lease.ErrNotFound) {
+				return err
+			}
+		}
+		return nil
+	}
+	err = m.store.Stream(kv.Range{Key: []byte{0}, End: []byte{0}}, kv.ReadOptions{}, func(r kv.Result) error {
+		for _, record := range r.Records {
+			if record.Lease() != 0 {
+				held = append(held, record)
+			}
+		}
+		if len(held) < attachAtOnce {
+			return nil
+		}
+		defer func() { held = held[:0] }()
+		return m.loadLocked(attach)
+	})
+	if err != nil {
+		return err
+	}
+	return m.loadLocked(attach)
+}
+
+// loadLocked commits what fill writes.
+func (m *Machine) loadLocked(fill func(leaseTable) error) error {
+	b := m.store.NewBatch()
+	defer b.Close()
+	if err := fill(leaseTable{b}); err != nil {
+		return err
+	}
+	return b.Commit(0)
+}
