@@ -59,6 +59,9 @@ type Config struct {
 	// Room says whether a write may take so many bytes; nil: always. It may
 	// have to wait for agreement before it says no.
 	Room func(ctx context.Context, bytes int) bool
+	// Disk says whether this member's disk has room, which Room takes into
+	// account, and which is told as its own NOSPACE; nil: always.
+	Disk func() bool
 	// SocketUsers decides who may use the Unix socket. Its error is told to
 	// the caller who is refused.
 	SocketUsers func(uid uint32, gids []uint32) (state.Identity, error)
