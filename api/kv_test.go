@@ -153,7 +153,9 @@ func TestRequestsThatAreTooLarge(t *testing.T) {
 }
 
 func TestNoSpaceRefusesOnlyWhatTakesSpace(t *testing.T) {
-	s := startServer(t, func(c *Config) { c.Room = func(context.Context, int) bool { return false } })
+	s := startServer(t, func(c *Config) {
+		c.Room, c.Disk = func(context.Context, int) bool { return false }, func() bool { return false }
+	})
 	conn := s.dial(t)
 	client, leases := pb.NewKVClient(conn), pb.NewLeaseClient(conn)
 	ctx := t.Context()
@@ -170,6 +172,10 @@ func TestNoSpaceRefusesOnlyWhatTakesSpace(t *testing.T) {
 	_, read := client.Range(ctx, &pb.RangeRequest{Key: []byte("a")})
 	if err := errors.Join(remove, removeTxn, read); err != nil {
 		t.Error(err)
+	}
+	alarms, err := pb.NewMaintenanceClient(conn).Alarm(ctx, &pb.AlarmRequest{})
+	if err != nil || len(alarms.Alarms) != 1 || alarms.Alarms[0].Alarm != pb.AlarmType_NOSPACE || alarms.Alarms[0].MemberID != 42 {
+		t.Errorf("got %v, %v", alarms, err)
 	}
 }
 

@@ -6,6 +6,7 @@ import (
 	"context"
 	"math"
 	"regexp"
+	"slices"
 	"strings"
 
 	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
@@ -14,6 +15,7 @@ import (
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
+	"google.golang.org/protobuf/proto"
 
 	"github.com/cleatd/cleat/state"
 )
@@ -66,13 +68,21 @@ func (s *Server) status(ctx context.Context, c call, _ *pb.StatusRequest) (any, 
 	return reply, nil
 }
 
-// alarms lists what the cluster has agreed upon.
+// alarms lists what the cluster has agreed upon, and this member's NOSPACE while
+// its disk is short: that is nobody else's, and ends by itself.
 func (s *Server) alarms() []*pb.AlarmMember {
 	var alarms []*pb.AlarmMember
 	for _, a := range s.config.Machine.Alarms() {
 		alarms = append(alarms, &pb.AlarmMember{MemberID: a.Member, Alarm: a.Type})
 	}
-	return alarms
+	if s.config.Disk == nil || s.config.Disk() {
+		return alarms
+	}
+	own := &pb.AlarmMember{MemberID: s.config.MemberID, Alarm: pb.AlarmType_NOSPACE}
+	if slices.ContainsFunc(alarms, func(a *pb.AlarmMember) bool { return proto.Equal(a, own) }) {
+		return alarms
+	}
+	return append(alarms, own)
 }
 
 // alarm lists alarms, of any member as in etcd, or raises one, which then stays

@@ -68,6 +68,9 @@ type Config struct {
 	// Snapshot makes a snapshot of this member's state; nil: none. Its error
 	// is told to the client.
 	Snapshot func(context.Context) (Snapshot, error)
+	// Disk says whether this member's disk has room, which Room takes into
+	// account, and which is told as its own NOSPACE; nil: always.
+	Disk func() bool
 	// SocketUsers decides who may use the Unix socket. Its error is told to
 	// the caller who is refused.
 	SocketUsers func(uid uint32, gids []uint32) (state.Identity, error)

@@ -208,7 +208,7 @@ func alike(t *testing.T, a, b *subject) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		again, err := b.machine.LeaseKeys(x[i].ID)
+		again, err := b.machine.LeaseKeys(state.Identity{Root: true}, x[i].ID)
 		if err != nil || fmt.Sprint(keys) != fmt.Sprint(again) {
 			t.Fatalf("lease %d holds %q, restored %q, %v", x[i].ID, keys, again, err)
 		}

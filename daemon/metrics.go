@@ -10,6 +10,7 @@ import (
 	"syscall"
 
 	"github.com/prometheus/client_golang/prometheus"
+	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
 	"go.etcd.io/etcd/api/v3/version"
 
 	"github.com/cleatd/cleat/api"
@@ -61,6 +62,9 @@ func (m memberMetrics) Collect(out chan<- prometheus.Metric) {
 	tell(descBuild, 1, m.version)
 	for _, a := range m.machine.Alarms() {
 		tell(descAlarm, 1, etcdID(a.Member), a.Type.String())
+	}
+	if raised, _ := m.noSpace(); !raised && !m.space.Enough() {
+		tell(descAlarm, 1, own, pb.AlarmType_NOSPACE.String())
 	}
 	for _, other := range m.node.Members() {
 		if other.ID != m.dir.memberID() {

@@ -65,18 +65,23 @@ func (q *quota) check() (short, roomy bool) {
 	return short, roomy
 }
 
-// slack is the part of a bound that must be free beyond it before an alarm is
-// taken back, so that it does not come and go with each write.
+// slack is the part of the quota that must be free before the alarm is taken
+// back, so that it does not come and go with each write.
 const slack = 20
 
-// A member without room has all of them refuse what takes some: they would fill
-// its disk through the log. It raises etcd's NOSPACE alarm, and takes it back by
-// itself, but not one that somebody else has raised.
+// A member whose quota is used up has all of them refuse what takes room, as in
+// etcd: it raises the NOSPACE alarm. It takes it back by itself, but not one that
+// somebody else has raised. A disk without room is that member's alone: the
+// others go on without it as long as they are a majority, and one that has ended
+// on a full disk could take nothing back.
 
 // room says whether this member lets in a write of so many bytes. When it does
 // not, the alarm has been raised, if there is a leader.
 func (d *Daemon) room(ctx context.Context, bytes int) bool {
-	if d.space.Enough() && d.quota.admit(bytes) {
+	if !d.space.Enough() {
+		return false
+	}
+	if d.quota.admit(bytes) {
 		return true
 	}
 	d.raising.Lock()
@@ -87,7 +92,7 @@ func (d *Daemon) room(ctx context.Context, bytes int) bool {
 	return false
 }
 
-// watchRoom raises the alarm also when what fills the disk comes from elsewhere,
+// watchRoom raises the alarm also when what uses the quota up comes from elsewhere,
 // and takes it back.
 func (d *Daemon) watchRoom(ctx context.Context) error {
 	tick := time.NewTicker(spaceEvery)
@@ -99,7 +104,6 @@ func (d *Daemon) watchRoom(ctx context.Context) error {
 		case <-tick.C:
 		}
 		short, roomy := d.quota.check()
-		short, roomy = short || !d.space.Enough(), roomy && d.space.Roomy()
 		raised, passes := d.noSpace()
 		switch {
 		case short && !raised:
@@ -132,7 +136,7 @@ func (d *Daemon) alarm(ctx context.Context, on bool) {
 		return
 	}
 	if on {
-		d.log.Warn("NOSPACE: no member takes writes until this one has room")
+		d.log.Warn("NOSPACE: no member takes writes until this one has room below its quota")
 		return
 	}
 	d.log.Info("NOSPACE is over: this member has room again")

@@ -28,7 +28,7 @@ func (d *Daemon) serve(run context.Context) error {
 		MaxRequestBytes: int(d.config.MaxRequestBytes), MaxTxnOps: int(d.config.MaxTxnOps),
 		MinLeaseTTL: d.config.minLeaseTTL(), RequestTimeout: d.config.requestTimeout(),
 		WatchProgressInterval: d.config.WatchProgressInterval,
-		Room:                  d.room, QuotaBytes: max(d.config.QuotaBytes, 0),
+		Room:                  d.room, QuotaBytes: max(d.config.QuotaBytes, 0), Disk: d.space.Enough,
 		SocketUsers:   socketUsers(d.doors.socket[0].Addr().String(), os.Getuid()),
 		RegisterAdmin: func(r grpc.ServiceRegistrar) { d.registerAdmin(r) },
 		Tracer:        d.tracer(),

@@ -14,13 +14,13 @@ import (
 // space watches the free room on the disk of the data directory. Below the
 // reserve new writes are refused, so that the log and the state never meet a
 // full disk in the middle of a write; reads, deletes and compaction go on, and
-// writes come back by themselves with the room (quota.go).
+// writes come back by themselves with the room.
 type space struct {
 	path    string
 	reserve int64 // as set; -1 follows from the size of the disk
 	log     *slog.Logger
 
-	enough, roomy atomic.Bool // written by check alone
+	enough atomic.Bool // written by check alone
 }
 
 const (
@@ -36,9 +36,6 @@ func newSpace(path string, reserve int64, log *slog.Logger) (*space, error) {
 
 // Enough says whether writes may go on.
 func (s *space) Enough() bool { return s.enough.Load() }
-
-// Roomy says that there is a little more than enough.
-func (s *space) Roomy() bool { return s.roomy.Load() }
 
 // spaceEvery is how often the disk is looked at. A fast disk takes some hundred
 // MiB a second, log and state together, and what is in memory follows: the
@@ -68,7 +65,6 @@ func (s *space) check() error {
 	}
 	reserve := reserveFor(s.reserve, total)
 	enough := free >= reserve
-	s.roomy.Store(free >= reserve+reserve/slack)
 	if s.enough.Swap(enough) == enough {
 		return nil
 	}
