@@ -176,9 +176,9 @@ func (r *Rules) DeleteRole(w Writer, name string) (*Rules, error) {
 	return n, nil
 }
 
-// GrantPermission gives a role a permission, in the place of one with the same
-// key and end. It fails with ErrManagement for what is no range, or with
-// ErrRoleNotFound.
+// GrantPermission gives a role a permission, in the place of those with the same
+// key and end, of which etcd may have made several. It fails with ErrManagement
+// for what is no range, or with ErrRoleNotFound.
 func (r *Rules) GrantPermission(w Writer, name string, p Permission) (*Rules, error) {
 	if !sound(p) {
 		return nil, ErrManagement
@@ -191,6 +191,8 @@ func (r *Rules) GrantPermission(w Writer, name string, p Permission) (*Rules, er
 	at := slices.IndexFunc(role.Permissions, p.same)
 	if at >= 0 {
 		role.Permissions[at] = p
+		others := slices.DeleteFunc(role.Permissions[at+1:], p.same)
+		role.Permissions = role.Permissions[:at+1+len(others)]
 	} else {
 		role.Permissions = append(role.Permissions, p)
 		slices.SortStableFunc(role.Permissions, byKey)

@@ -55,6 +55,11 @@ func (c *cluster) do(changed *Rules, err error) error {
 	if read.text() != c.text() {
 		c.Fatalf("on disk: %s\nin memory: %s", read.text(), c.text())
 	}
+	moved := disk{}
+	c.Content().Write(moved)
+	if read, failed = Load(moved); failed != nil || read.text() != c.text() {
+		c.Fatalf("taken elsewhere: %v, %v\nhere: %s", read, failed, c.text())
+	}
 	return err
 }
 
@@ -249,4 +254,22 @@ func FuzzRecords(f *testing.F) {
 			t.Errorf("%s became %v, %v", r.text(), again, err)
 		}
 	})
+}
+
+// etcd may have one permission several times; a grant replaces them all.
+func TestAPermissionThatWasThereTwiceIsReplaced(t *testing.T) {
+	twice, other := Permission{Key: []byte("k"), End: []byte("l"), Type: authpb.Permission_READWRITE}, Permission{Key: []byte("k")}
+	from := disk{}
+	Content{Roles: []Role{{Name: "writer", Permissions: []Permission{twice, other, twice, twice}}}}.Write(from)
+	r, err := Load(from)
+	if err != nil {
+		t.Fatal(err)
+	}
+	twice.Type = authpb.Permission_READ
+	if r, err = r.GrantPermission(from, "writer", twice); err != nil {
+		t.Fatal(err)
+	}
+	if role, _ := r.Role("writer"); fmt.Sprint(role.Permissions) != fmt.Sprint([]Permission{twice, other}) || r.Revision != 2 {
+		t.Errorf("%+v at %d", role, r.Revision)
+	}
 }

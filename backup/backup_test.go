@@ -11,7 +11,9 @@ import (
 	"path/filepath"
 	"testing"
 
+	"go.etcd.io/etcd/api/v3/authpb"
 	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
+	"google.golang.org/protobuf/proto"
 
 	"github.com/cleatd/cleat/backup/file"
 	"github.com/cleatd/cleat/kv"
@@ -76,6 +78,40 @@ func (s *subject) grant(id, ttl int64) {
 	s.apply(state.LeaseGrantCommand(root, &pb.LeaseGrantRequest{ID: id, TTL: ttl}))
 }
 
+// govern changes users and roles as requests of etcd's Auth service do; what
+// is refused changes nothing.
+func (s *subject) govern(requests ...proto.Message) {
+	s.t.Helper()
+	for _, r := range requests {
+		s.apply(state.AuthCommand(root, r))
+	}
+}
+
+// rule changes users and roles at random.
+func (s *subject) rule(random *rand.Rand) {
+	s.t.Helper()
+	pick := func(kind string) string { return fmt.Sprint(kind, random.IntN(10)) }
+	user, role := pick("user"), pick("role")
+	p := &authpb.Permission{PermType: authpb.Permission_Type(random.IntN(4)), Key: []byte(pick("key")), RangeEnd: []byte([]string{"", "\x00", "z"}[random.IntN(3)])}
+	all := []proto.Message{
+		&pb.AuthUserAddRequest{Name: user, HashedPassword: "IyM="},
+		&pb.AuthUserAddRequest{Name: user, Options: &authpb.UserAddOptions{NoPassword: true}},
+		&pb.AuthUserAddRequest{Name: "root", HashedPassword: "IyM="},
+		&pb.AuthUserDeleteRequest{Name: user},
+		&pb.AuthRoleAddRequest{Name: role},
+		&pb.AuthRoleAddRequest{Name: "root"},
+		&pb.AuthRoleDeleteRequest{Role: role},
+		&pb.AuthUserGrantRoleRequest{User: user, Role: role},
+		&pb.AuthUserGrantRoleRequest{User: "root", Role: "root"},
+		&pb.AuthRoleGrantPermissionRequest{Name: role, Perm: p},
+		&pb.AuthRoleGrantPermissionRequest{Name: "root", Perm: p},
+		&pb.AuthRoleRevokePermissionRequest{Role: role, Key: p.Key, RangeEnd: p.RangeEnd},
+		&pb.AuthEnableRequest{},
+		&pb.AuthDisableRequest{},
+	}
+	s.govern(all[random.IntN(len(all))])
+}
+
 // live changes the state at random, a little of everything.
 func (s *subject) live(random *rand.Rand, changes int) {
 	s.t.Helper()
@@ -96,6 +132,8 @@ func (s *subject) live(random *rand.Rand, changes int) {
 			s.put(key, "", random.Int64N(20)+1)
 		case 7:
 			s.put(key, string(make([]byte, random.IntN(20_000))), 0)
+		case 8, 9:
+			s.rule(random)
 		default:
 			s.put(key, fmt.Sprint(random.Int64()), 0)
 		}
@@ -194,6 +232,9 @@ func alike(t *testing.T, a, b *subject) {
 		if x, y := a.hash(rev), b.hash(rev); x != y {
 			t.Fatalf("at revision %d: %+v, restored %+v", rev, x, y)
 		}
+	}
+	if x, y := a.machine.Rules().Content(), b.machine.Rules().Content(); fmt.Sprint(x) != fmt.Sprint(y) {
+		t.Fatalf("users and roles\n%v\nrestored\n%v", x, y)
 	}
 	x, y := a.machine.Leases().All(), b.machine.Leases().All()
 	if len(x) != len(y) {

@@ -12,6 +12,7 @@ import (
 	"go.etcd.io/etcd/api/v3/mvccpb"
 	"google.golang.org/protobuf/proto"
 
+	"github.com/cleatd/cleat/auth"
 	"github.com/cleatd/cleat/backup/file"
 	"github.com/cleatd/cleat/kv"
 	"github.com/cleatd/cleat/lease"
@@ -21,8 +22,6 @@ import (
 var (
 	// ErrNewer: the snapshot is of an etcd that came after this program.
 	ErrNewer = errors.New("backup: snapshot of a newer etcd")
-	// ErrAuth: the snapshot has users or roles.
-	ErrAuth = errors.New("backup: snapshot with users or roles")
 	// ErrBump: a revision is not raised so far.
 	ErrBump = errors.New("backup: revision that cannot be raised")
 )
@@ -33,11 +32,12 @@ type Found struct {
 	Compacted int64 // the history before it may have holes; -1: it begins with the first
 	Changes   int   // of keys
 	Leases    []lease.Lease
+	Auth      auth.Content
 }
 
 // Check reads all of a snapshot that is to begin bump revisions behind itself,
 // and changes nothing. The error is [file.ErrForeign] for one that is not
-// etcd's, [file.ErrDamaged], ErrNewer, ErrAuth or ErrBump.
+// etcd's, [file.ErrDamaged], ErrNewer or ErrBump.
 func Check(s *file.Reader, bump int64) (Found, error) {
 	f := Found{Revision: 1, Compacted: -1}
 	if err := checkKind(s); err != nil {
@@ -57,6 +57,9 @@ func Check(s *file.Reader, bump int64) (Found, error) {
 	if bump < 0 || bump > maxRevision-f.Revision {
 		return f, fmt.Errorf("%w: %d by %d", ErrBump, f.Revision, bump)
 	}
+	if f.Auth, err = readAuth(s); err != nil {
+		return f, err
+	}
 	return f, s.Walk(file.Lease, func(key, value []byte) error {
 		l, err := decodeLease(key, value)
 		f.Leases = append(f.Leases, l)
@@ -72,19 +75,6 @@ func checkKind(s *file.Reader) error {
 	for _, name := range []string{file.Key, file.Meta} {
 		if !has[name] {
 			return fmt.Errorf("%w: it has no bucket %q", file.ErrForeign, name)
-		}
-	}
-	return checkAuth(s)
-}
-
-// checkAuth refuses what would be lost.
-func checkAuth(s *file.Reader) error {
-	for _, name := range []string{file.AuthUsers, file.AuthRoles} {
-		err := s.Walk(name, func(key, _ []byte) error {
-			return fmt.Errorf("%w: %q in %s; this version has none", ErrAuth, key, name)
-		})
-		if err != nil {
-			return err
 		}
 	}
 	return nil
@@ -191,6 +181,9 @@ func Restore(s *file.Reader, f Found, store *kv.Store, m *state.Machine, bump in
 		}
 	}
 	if err := l.Finish(revision, compacted); err != nil {
+		return 0, err
+	}
+	if err := m.LoadRules(f.Auth); err != nil {
 		return 0, err
 	}
 	return revision, m.LoadLeases(f.Leases)

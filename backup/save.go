@@ -104,7 +104,11 @@ func (s *Source) makeSure() error {
 	if err != nil || free > 3*bound+tablesRoom { // the sort, and pages that are half empty
 		return err
 	}
-	changes, pages := int64(0), int64(tablesRoom)
+	rules, err := s.View.Rules()
+	if err != nil {
+		return err
+	}
+	changes, pages := int64(0), tablesRoom+authRoom(rules.Content())
 	err = s.changes(func(c kv.Change) error {
 		n := int64(len(c.Record)) + recordOverhead
 		if c.Deleted {
@@ -132,7 +136,7 @@ func mebibytes(n int64) int64 { return (n + 1<<20 - 1) >> 20 }
 
 const (
 	recordOverhead = 18 + 4  // its key, lengths
-	tablesRoom     = 1 << 20 // what is not keys, with room
+	tablesRoom     = 1 << 20 // what is not keys or users, with room
 )
 
 // changes calls fn for each change in the view.
@@ -188,12 +192,16 @@ func (s *Source) writeTables(w *file.Writer) error {
 	if err != nil {
 		return err
 	}
+	rules, err := s.View.Rules()
+	if err != nil {
+		return err
+	}
 	_ = w.Bucket(file.Lease) // the writer keeps its first error for Close, here and below
 	for _, l := range leases {
 		_ = w.Put(encodeLease(l))
 	}
 	s.writeMeta(w, cast)
 	writeCast(w, cast)
-	writeAuth(w)
+	writeAuth(w, rules.Content())
 	return nil
 }

@@ -17,8 +17,8 @@ import (
 	"github.com/cleatd/cleat/state"
 )
 
-// What is not keys or leases tells whoever reads the file where it comes from;
-// who restores it begins with another cluster.
+// What is not keys, leases, users or roles tells whoever reads the file where it
+// comes from; who restores it begins with another cluster.
 
 func (s *Source) writeMeta(w *file.Writer, cast state.Cast) {
 	conf := confState{Voters: []uint64{}}
@@ -99,14 +99,4 @@ func writeCast(w *file.Writer, cast state.Cast) {
 		"clusterVersion": []byte(StorageVersion),
 		"downgrade":      []byte(`{"target-version":"","enabled":false}`),
 	})
-}
-
-// writeAuth writes the buckets of users and roles, of which there are none yet.
-func writeAuth(w *file.Writer) {
-	putAll(w, file.Auth, map[string][]byte{
-		file.AuthEnabled:  {0},
-		file.AuthRevision: binary.BigEndian.AppendUint64(nil, 1),
-	})
-	putAll(w, file.AuthRoles, nil)
-	putAll(w, file.AuthUsers, nil)
 }

@@ -27,11 +27,12 @@ type Restoring struct {
 type Restored struct {
 	Cluster, Member uint64 // both new
 	Revision        int64  // with which it begins
-	Changes, Leases int    // that it has
+	Changes, Leases int    // that it has, as the next
+	Users, Roles    int
 }
 
 // Restore makes an empty data directory that of a new cluster with one member,
-// which begins with the keys and leases of a snapshot. All of the file is
+// which begins with the keys, leases, users and roles of a snapshot. All of the file is
 // checked before anything is written. When it ends early, the directory is
 // good for nothing but the same command once more. Errors that the
 // administrator can mend wrap ErrConfig.
@@ -50,7 +51,10 @@ func Restore(o Options, r Restoring) (done Restored, err error) {
 		return done, err
 	}
 	defer func() { err = errors.Join(err, d.dir.Close()) }()
-	done = Restored{Cluster: d.dir.clusterID(), Member: d.dir.memberID(), Changes: found.Changes, Leases: len(found.Leases)}
+	done = Restored{
+		Cluster: d.dir.clusterID(), Member: d.dir.memberID(),
+		Changes: found.Changes, Leases: len(found.Leases), Users: len(found.Auth.Users), Roles: len(found.Auth.Roles),
+	}
 	if done.Revision, err = d.restore(snapshot.Reader, found, r.Bump); err != nil {
 		return done, err
 	}
@@ -62,7 +66,7 @@ func refused(err error) error {
 	switch {
 	case errors.Is(err, file.ErrNoHash):
 		return fmt.Errorf("%w: %w; if it is such a copy, give --skip-hash-check", ErrConfig, err)
-	case mendable(err, file.ErrForeign, file.ErrDamaged, backup.ErrNewer, backup.ErrAuth, backup.ErrBump, os.ErrNotExist, os.ErrPermission):
+	case mendable(err, file.ErrForeign, file.ErrDamaged, backup.ErrNewer, backup.ErrBump, os.ErrNotExist, os.ErrPermission):
 		return fmt.Errorf("%w: %w", ErrConfig, err)
 	}
 	return err

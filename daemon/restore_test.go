@@ -46,7 +46,7 @@ func (l *life) hashKV() *clientv3.HashKVResponse {
 	return h
 }
 
-// filled is a member with keys, history, a compaction and a lease.
+// filled is a member with keys, history, a compaction, a lease and a user.
 func filled(t *testing.T, o Options) (*life, clientv3.LeaseID) {
 	t.Helper()
 	l := begin(t, o)
@@ -55,6 +55,9 @@ func filled(t *testing.T, o Options) (*life, clientv3.LeaseID) {
 		t.Fatal(err)
 	}
 	if _, err := l.client.Put(within(t), "leased", "x", clientv3.WithLease(granted.ID)); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := l.client.UserAdd(within(t), "alice", "alice"); err != nil {
 		t.Fatal(err)
 	}
 	for i := range 30 {
@@ -76,7 +79,7 @@ func TestARestoredMemberHasItAllAndSoHasWhoJoins(t *testing.T) {
 	file := old.backup()
 	o := advertised(t, "new")
 	r, err := Restore(o, Restoring{File: file})
-	if err != nil || r.Revision != want.Header.Revision || r.Leases != 1 {
+	if err != nil || r.Revision != want.Header.Revision || r.Leases != 1 || r.Users != 1 {
 		t.Fatalf("%+v %v", r, err)
 	}
 	restored := begin(t, o)
@@ -96,6 +99,14 @@ func TestARestoredMemberHasItAllAndSoHasWhoJoins(t *testing.T) {
 	}
 	if _, err := joined.client.Get(within(t), "after"); err != nil {
 		t.Fatal(err)
+	}
+	for _, l := range []*life{restored, joined} {
+		if s, err := l.client.AuthStatus(within(t)); err != nil || s.AuthRevision != 2 {
+			t.Errorf("%+v %v", s, err)
+		}
+		if _, err := l.client.UserGet(within(t), "alice"); err != nil {
+			t.Error(err)
+		}
 	}
 	if a, b := restored.hashKV(), joined.hashKV(); a.Hash != b.Hash || a.HashRevision != b.HashRevision {
 		t.Errorf("%v, who joined has %v", a, b)

@@ -11,6 +11,7 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	"github.com/cleatd/cleat/auth"
+	"github.com/cleatd/cleat/kv"
 )
 
 // Changes of users and roles. The door has replaced every password by its hash:
@@ -93,7 +94,7 @@ func (a *applier) authenticate(body []byte) (Reply, error) {
 }
 
 // authTable lets the auth package keep itself in the batch being applied.
-type authTable struct{ *applier }
+type authTable struct{ batch *kv.Batch }
 
 func (t authTable) Set(key, value []byte) { t.batch.Set(tableAuth, key, value) }
 func (t authTable) Delete(key []byte)     { t.batch.Delete(tableAuth, key) }
@@ -108,7 +109,7 @@ func (a *applier) changedRules(next *auth.Rules, err error) (Reply, error) {
 }
 
 func (a *applier) dispatchAuth(k kind, body []byte) (Reply, error) {
-	w := authTable{a}
+	w := authTable{a.batch}
 	switch k {
 	case kindAuthenticate:
 		return a.authenticate(body)
@@ -158,11 +159,11 @@ func (a *applier) userAdd(r *pb.AuthUserAddRequest) (Reply, error) {
 		}
 		u.Hash = hash
 	}
-	return a.changedRules(a.rules.AddUser(authTable{a}, u))
+	return a.changedRules(a.rules.AddUser(authTable{a.batch}, u))
 }
 
 func (a *applier) userDelete(r *pb.AuthUserDeleteRequest) (Reply, error) {
-	reply, err := a.changedRules(a.rules.DeleteUser(authTable{a}, r.Name))
+	reply, err := a.changedRules(a.rules.DeleteUser(authTable{a.batch}, r.Name))
 	if err == nil {
 		a.machine.tokens.Forget(r.Name)
 	}
@@ -175,7 +176,7 @@ func (a *applier) userPassword(r *pb.AuthUserChangePasswordRequest) (Reply, erro
 	if err != nil && known && !u.NoPassword {
 		return Reply{}, auth.ErrNoPassword
 	}
-	reply, err := a.changedRules(a.rules.SetPassword(authTable{a}, r.Name, hash))
+	reply, err := a.changedRules(a.rules.SetPassword(authTable{a.batch}, r.Name, hash))
 	if err == nil {
 		a.machine.tokens.Forget(r.Name)
 	}
@@ -187,5 +188,5 @@ func (a *applier) roleGrant(r *pb.AuthRoleGrantPermissionRequest) (Reply, error)
 		return Reply{}, auth.ErrPermissionNotGiven
 	}
 	p := auth.Permission{Key: r.Perm.Key, End: r.Perm.RangeEnd, Type: r.Perm.PermType}
-	return a.changedRules(a.rules.GrantPermission(authTable{a}, r.Name, p))
+	return a.changedRules(a.rules.GrantPermission(authTable{a.batch}, r.Name, p))
 }

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 
+	"github.com/cleatd/cleat/auth"
 	"github.com/cleatd/cleat/kv"
 	"github.com/cleatd/cleat/lease"
 )
@@ -29,7 +30,8 @@ func (m *Machine) LoadLeases(leases []lease.Lease) error {
 	if m.store.AppliedIndex() != 0 || m.leases.Len() != 0 {
 		return errors.New("state: leases are loaded into a state that has been used")
 	}
-	err := m.loadLocked(func(w leaseTable) error {
+	err := m.loadLocked(func(b *kv.Batch) error {
+		w := leaseTable{b}
 		for _, l := range leases {
 			if err := m.leases.Grant(w, l.ID, l.TTL, loadIndex); err != nil {
 				return fmt.Errorf("lease %016x: %w", l.ID, err)
@@ -47,9 +49,9 @@ func (m *Machine) LoadLeases(leases []lease.Lease) error {
 		return err
 	}
 	var held []kv.Record
-	attach := func(w leaseTable) error {
+	attach := func(b *kv.Batch) error {
 		for _, record := range held {
-			if err := m.leases.Attach(w, record.Lease(), record.Key()); err != nil && !errors.Is(err, lease.ErrNotFound) {
+			if err := m.leases.Attach(leaseTable{b}, record.Lease(), record.Key()); err != nil && !errors.Is(err, lease.ErrNotFound) {
 				return err
 			}
 		}
@@ -73,11 +75,32 @@ func (m *Machine) LoadLeases(leases []lease.Lease) error {
 	return m.loadLocked(attach)
 }
 
+// LoadRules gives a state that never had a user its users and roles. Nothing
+// was applied before, and the machine belongs to the caller alone.
+func (m *Machine) LoadRules(c auth.Content) error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.failed != nil {
+		return m.failed
+	}
+	if has := m.Rules().Content(); m.store.AppliedIndex() != 0 || len(has.Users)+len(has.Roles) > 0 {
+		return errors.New("state: users and roles are loaded into a state that has been used")
+	}
+	err := m.loadLocked(func(b *kv.Batch) error {
+		c.Write(authTable{b})
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	return m.reloadRules()
+}
+
 // loadLocked commits what fill writes.
-func (m *Machine) loadLocked(fill func(leaseTable) error) error {
+func (m *Machine) loadLocked(fill func(*kv.Batch) error) error {
 	b := m.store.NewBatch()
 	defer b.Close()
-	if err := fill(leaseTable{b}); err != nil {
+	if err := fill(b); err != nil {
 		return err
 	}
 	return b.Commit(0)

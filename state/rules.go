@@ -7,7 +7,6 @@ import (
 	"time"
 
 	"github.com/cleatd/cleat/auth"
-	"github.com/cleatd/cleat/kv"
 )
 
 // What a caller may read is decided by the rules, and they change by the same
@@ -71,10 +70,10 @@ func (m *Machine) reloadRules() error {
 	return nil
 }
 
-type authReader struct{ store *kv.Store }
+type authReader struct{ from scanner }
 
 func (r authReader) Scan(prefix []byte, fn func(key, value []byte) error) error {
-	return r.store.Scan(tableAuth, prefix, fn)
+	return r.from.Scan(tableAuth, prefix, fn)
 }
 
 // Rules returns who may do what. They go with keys that are read later only by

@@ -7,6 +7,7 @@ import (
 	"maps"
 	"slices"
 
+	"github.com/cleatd/cleat/auth"
 	"github.com/cleatd/cleat/kv"
 	"github.com/cleatd/cleat/lease"
 )
@@ -29,6 +30,9 @@ func (v View) Leases() ([]lease.Lease, error) {
 	}
 	return t.All(), nil
 }
+
+// Rules returns who may do what.
+func (v View) Rules() (*auth.Rules, error) { return auth.Load(authReader{v}) }
 
 // Cast is who a cluster is made of, and what somebody has to look after.
 type Cast struct {

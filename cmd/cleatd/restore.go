@@ -65,8 +65,8 @@ func restore(c *cli.Context) error {
 	if err != nil {
 		return err
 	}
-	fmt.Fprintf(c.App.Writer, "Restored %d changes and %d leases in %s: member %016x of the new cluster %016x, at revision %d: start it.\n",
-		r.Changes, r.Leases, config.DataDir, r.Member, r.Cluster, r.Revision)
+	fmt.Fprintf(c.App.Writer, "Restored %d changes, %d leases, %d users and %d roles in %s: member %016x of the new cluster %016x, at revision %d: start it.\n",
+		r.Changes, r.Leases, r.Users, r.Roles, config.DataDir, r.Member, r.Cluster, r.Revision)
 	return nil
 }
 
