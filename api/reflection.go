@@ -5,6 +5,7 @@ package api
 import (
 	"errors"
 	"fmt"
+	"sync"
 
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/reflection"
@@ -29,15 +30,31 @@ var etcdFiles = map[string]string{
 // reflect lets callers of the socket ask which services there are, and for
 // their messages: grpcurl and its like then need no files. At the network's
 // door nobody is told, as in etcd.
-func (s *Server) reflect(g *grpc.Server) error {
-	known, err := services(g)
-	if err != nil {
-		return fmt.Errorf("describe the services: %w", err)
-	}
-	o := reflection.ServerOptions{Services: g, DescriptorResolver: known}
+func (s *Server) reflect(g *grpc.Server) {
+	known := sync.OnceValues(func() (*protoregistry.Files, error) { return services(g) })
+	o := reflection.ServerOptions{Services: g, DescriptorResolver: resolver(known)}
 	reflectionpb.RegisterServerReflectionServer(g, reflection.NewServerV1(o))
 	reflectionalpha.RegisterServerReflectionServer(g, reflection.NewServer(o))
-	return nil
+}
+
+// resolver puts the files together when the first caller asks: hardly anybody
+// does, and it takes as long as all else in a start.
+type resolver func() (*protoregistry.Files, error)
+
+func (known resolver) FindFileByPath(path string) (protoreflect.FileDescriptor, error) {
+	files, err := known()
+	if err != nil {
+		return nil, fmt.Errorf("describe the services: %w", err)
+	}
+	return files.FindFileByPath(path)
+}
+
+func (known resolver) FindDescriptorByName(name protoreflect.FullName) (protoreflect.Descriptor, error) {
+	files, err := known()
+	if err != nil {
+		return nil, fmt.Errorf("describe the services: %w", err)
+	}
+	return files.FindDescriptorByName(name)
 }
 
 // services returns the files that describe a server's services, with all that

@@ -130,10 +130,8 @@ func New(c Config) (*Server, error) {
 	if c.RegisterAdmin != nil {
 		c.RegisterAdmin(s.local)
 	}
-	err := s.reflect(s.local)
-	if err != nil {
-		return nil, err
-	}
+	s.reflect(s.local)
+	var err error
 	if s.gateway, err = newGateway(s.networkIn, c.MaxRequestBytes+overhead); err != nil {
 		return nil, fmt.Errorf("make the JSON gateway: %w", err)
 	}
