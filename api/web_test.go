@@ -127,8 +127,8 @@ func TestGatewaySpeaksJSONAsEtcdDoes(t *testing.T) {
 	if code, body := s.post(t, "/v3/auth/enable", `{}`); code != 400 || !strings.Contains(body, "etcdserver: root user does not exist") {
 		t.Fatalf("got %d %s", code, body)
 	}
-	if code, _ := s.post(t, "/v3/maintenance/downgrade", `{}`); code != http.StatusNotImplemented {
-		t.Fatalf("got %d", code)
+	if code, body := s.post(t, "/v3/maintenance/downgrade", `{}`); code != 400 || !strings.Contains(body, "etcdserver: ") {
+		t.Fatalf("got %d %s", code, body)
 	}
 }
 
