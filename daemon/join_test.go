@@ -28,7 +28,7 @@ func advertised(t *testing.T, name string) Options {
 	t.Helper()
 	o := options(t, shortDir(t))
 	o.Config.Name, o.Config.Advertise, o.Config.ListenPeer = name, "127.0.0.1", "127.0.0.1:0"
-	o.Config.ElectionTimeout = 250 * time.Millisecond
+	o.Config.ElectionTimeout = 750 * time.Millisecond
 	return o
 }
 
