@@ -37,7 +37,7 @@ func TestNothingIsLostWhenLeadersDie(t *testing.T) {
 // TestNobodyNoticesARollingRestart stops members in order, one after the other.
 // No request of plain clients may fail, at the sockets or over TLS: puts, gets
 // and transactions, a watch that sees each change once, a lease that is kept
-// alive.
+// alive. What a disk of the machine itself that hangs does is not the restart's.
 func TestNobodyNoticesARollingRestart(t *testing.T) {
 	c := startTrio(t)
 	w, stop := c.write()
