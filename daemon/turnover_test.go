@@ -20,8 +20,8 @@ import (
 // request may fail, and no connection between members may live to the end of
 // its certificate.
 func TestNoRequestFailsWhileCertificatesTurnOver(t *testing.T) {
-	const lives = 3
-	members := threeOf(t, func(o *Options) { o.Config.CertTTL = 12 * time.Second })
+	const lives = 2
+	members := threeOf(t, func(o *Options) { o.Config.CertTTL = 18 * time.Second })
 	ctx, stop := context.WithCancel(t.Context())
 	var load errgroup.Group
 	for i, l := range members {
