@@ -1,5 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
+// Package cleat is the root of the module. Nothing is in it but the test of the
+// import table; DESIGN.md tells where things live.
 package cleat
 
 import (

@@ -25,7 +25,7 @@ func TestRequestsOfAMomentShareTheirBound(t *testing.T) {
 		defer stop()
 		ctx := t.Context()
 		first := p.bound(ctx, time.Now())
-		time.Sleep(grain - 1)
+		time.Sleep(grain - 1) // of a bubble, like all here: no time passes outside
 		if p.bound(ctx, time.Now()) != first {
 			t.Error("requests of one moment do not share")
 		}

@@ -209,16 +209,18 @@ func (b *logBuffer) String() string {
 // eventually fails the test with the last error if try does not succeed soon.
 func eventually(t testing.TB, try func() error) {
 	t.Helper()
-	deadline := time.Now().Add(time.Minute)
+	late, again := time.After(time.Minute), time.NewTicker(5*time.Millisecond)
+	defer again.Stop()
 	for {
 		err := try()
 		if err == nil {
 			return
 		}
-		if time.Now().After(deadline) {
+		select {
+		case <-again.C:
+		case <-late:
 			t.Fatal(err)
 		}
-		time.Sleep(5 * time.Millisecond)
 	}
 }
 

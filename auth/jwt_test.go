@@ -105,7 +105,7 @@ func TestAJWTEnds(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		time.Sleep(59 * time.Second)
+		time.Sleep(59 * time.Second) // of a bubble: no time passes outside
 		if _, err := j.Caller(token); err != nil {
 			t.Error(err)
 		}

@@ -22,7 +22,7 @@ func TestATokenLastsAsLongAsItIsShown(t *testing.T) {
 			t.Fatalf("%x %d %t", d, index, ok)
 		}
 		for range 5 {
-			time.Sleep(50 * time.Second)
+			time.Sleep(50 * time.Second) // of a bubble, like all here: no time passes outside
 			if name, ok := tokens.User(d, index); name != "alice" || !ok {
 				t.Fatalf("shown in time: %q %t", name, ok)
 			}

@@ -48,7 +48,7 @@ func (r *recorded) during(t *testing.T, spans ...time.Duration) {
 		if i > 0 {
 			r.follows.Store(!r.follows.Load())
 		}
-		time.Sleep(span)
+		time.Sleep(span) // of a bubble: no time passes outside
 		synctest.Wait()
 	}
 	stop()

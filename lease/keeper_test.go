@@ -17,7 +17,7 @@ func TestLeaseEndsAtItsTimeNotBefore(t *testing.T) {
 		defer m.lead()()
 		m.grant(1, 10)
 		m.grant(2, 3)
-		time.Sleep(3*time.Second - tick)
+		time.Sleep(3*time.Second - tick) // of a bubble, as in every story: no time passes outside
 		m.wantAlive(2, true)
 		time.Sleep(tick)
 		m.wantAlive(2, false)
