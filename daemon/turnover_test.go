@@ -20,7 +20,7 @@ import (
 // request may fail, and no connection between members may live to the end of
 // its certificate.
 func TestNoRequestFailsWhileCertificatesTurnOver(t *testing.T) {
-	const lives = 2
+	const lives = 3
 	members := threeOf(t, func(o *Options) { o.Config.CertTTL = 18 * time.Second })
 	ctx, stop := context.WithCancel(t.Context())
 	var load errgroup.Group
