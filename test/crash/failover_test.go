@@ -45,14 +45,14 @@ func TestNobodyNoticesARollingRestart(t *testing.T) {
 	leave := c.accompany(w)
 	defer leave()
 	lives := slices.Clone(c.members[:])
+	var pauses []time.Duration
 	t.Cleanup(func() {
 		for _, life := range lives {
-			if t.Failed() {
+			if t.Failed() || slices.Max(append(pauses, 0)) > 500*time.Millisecond {
 				t.Logf("%s:\n%s", life.home.dir, life.said())
 			}
 		}
 	})
-	var pauses []time.Duration
 	for range 2 {
 		for i := range c.members {
 			began := time.Now()
