@@ -56,6 +56,7 @@ type Options struct {
 // what it is told. The zero value is none.
 type faults struct {
 	state vfs.FS
+	kv    func(*kv.Options)
 	raft  func(*raft.Config)
 	stays bool // when it is removed
 }
@@ -200,12 +201,15 @@ func (d *Daemon) advertised() string {
 }
 
 func (d *Daemon) openState() error {
-	var err error
-	d.store, err = kv.Open(kv.Options{
+	o := kv.Options{
 		Dir: filepath.Join(d.dir.path, "state"), FS: d.faults.state,
 		Logger: d.log, Registerer: d.registry, Fatal: d.fail,
-	})
-	if err != nil {
+	}
+	if d.faults.kv != nil {
+		d.faults.kv(&o)
+	}
+	var err error
+	if d.store, err = kv.Open(o); err != nil {
 		return err
 	}
 	d.quota = newQuota(d.config.QuotaBytes, func() int64 { total, _ := d.store.Size(); return total }, d.log)

@@ -12,11 +12,12 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 )
 
 const (
 	furnishedKeys = 45
-	furnishedSize = 1 << 20
+	furnishedSize = 64 << 10
 )
 
 // furnished is the directory of a stopped member with tables, a label, and a
@@ -25,8 +26,12 @@ func furnished(t *testing.T, log string) Options {
 	t.Helper()
 	o := options(t, shortDir(t))
 	o.Config.RaftLog = log
+	o.small()
 	l := begin(t, o)
 	for i := range furnishedKeys {
+		if i == furnishedKeys-5 {
+			l.labelled()
+		}
 		if err := l.put(fmt.Sprint(i), furnishedSize); err != nil {
 			t.Fatal(err)
 		}
@@ -37,12 +42,42 @@ func furnished(t *testing.T, log string) Options {
 	return o
 }
 
+// labelled waits for the member's first label.
+func (l *life) labelled() {
+	l.t.Helper()
+	late := time.After(patience)
+	for {
+		labels, err := filepath.Glob(filepath.Join(l.d.dir.path, "raft", "labels", "*.label"))
+		if err != nil {
+			l.t.Fatal(err)
+		}
+		if len(labels) > 0 {
+			return
+		}
+		select {
+		case <-time.After(10 * time.Millisecond):
+		case <-late:
+			l.t.Fatal("there is no label")
+		}
+	}
+}
+
 // spots are where the damage is, in bytes from the file's begin.
 type spots func(whole []byte) []int
 
 // part is one byte, so many hundredths into what is not zero at the file's end.
 func part(hundredths int) spots {
-	return func(whole []byte) []int { return []int{(len(bytes.TrimRight(whole, "\x00")) - 1) * hundredths / 100} }
+	return func(whole []byte) []int { return []int{(len(trimmed(whole)) - 1) * hundredths / 100} }
+}
+
+// trimmed is what stands before the zeros at the end, found by the block first:
+// the log keeps room for what is to come.
+func trimmed(whole []byte) []byte {
+	zeros := make([]byte, 64<<10)
+	for bytes.HasSuffix(whole, zeros) {
+		whole = whole[:len(whole)-len(zeros)]
+	}
+	return bytes.TrimRight(whole, "\x00")
 }
 
 // each is the byte after each copy of a text: bolt keeps old pages.
@@ -194,7 +229,7 @@ func TestAnotherIdInMemberJSONIsNoticed(t *testing.T) {
 }
 
 // copied is a member's directory once more. Zeros at the end of a file are left
-// out, as the log keeps room for what is to come.
+// out.
 func copied(t *testing.T, o Options) Options {
 	t.Helper()
 	next := options(t, shortDir(t))
@@ -215,7 +250,7 @@ func copied(t *testing.T, o Options) Options {
 		if err != nil {
 			return err
 		}
-		return errors.Join(os.WriteFile(to, bytes.TrimRight(whole, "\x00"), 0o600), os.Truncate(to, int64(len(whole))))
+		return errors.Join(os.WriteFile(to, trimmed(whole), 0o600), os.Truncate(to, int64(len(whole))))
 	})
 	if err != nil {
 		t.Fatal(err)

@@ -108,6 +108,7 @@ func stopped(t *testing.T, err error, words ...string) {
 }
 
 func TestAStateThatCannotBeWrittenStopsTheMember(t *testing.T) {
+	const size = 64 << 10
 	syncs := func(k errorfs.OpKind) bool {
 		return k == errorfs.OpFileSync || k == errorfs.OpFileSyncData || k == errorfs.OpFileSyncTo
 	}
@@ -124,6 +125,8 @@ func TestAStateThatCannotBeWrittenStopsTheMember(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			var sick atomic.Bool
 			o := options(t, shortDir(t))
+			o.small()
+			o.limit = 0 // Pebble stands still for good where it cannot go on
 			o.faults.state = errorfs.Wrap(vfs.Default, errorfs.InjectorFunc(func(op errorfs.Op) error {
 				if sick.Load() && c.fails(op.Kind) && strings.Contains(op.Path, c.file) {
 					return &os.PathError{Op: "write", Path: op.Path, Err: syscall.EIO}
@@ -132,10 +135,10 @@ func TestAStateThatCannotBeWrittenStopsTheMember(t *testing.T) {
 			}))
 			l := begin(t, o)
 			sick.Store(true)
-			acknowledged := l.fill(1 << 20)
+			acknowledged := l.fill(size)
 			stopped(t, l.fall(), filepath.Join(o.Config.DataDir, "state"), c.file, "input/output error")
 			again := successor(t, o)
-			again.holds(acknowledged, 1<<20)
+			again.holds(acknowledged, size)
 			again.works()
 		})
 	}
@@ -175,19 +178,21 @@ func TestAStateThatCannotBeReadStopsTheMember(t *testing.T) {
 // A label promises that the state is durable; without it the log cannot be cut
 // off and grows without end.
 func TestALabelThatCannotBeWrittenStopsTheMember(t *testing.T) {
+	const size = 64 << 10
 	o := options(t, shortDir(t))
+	o.small()
 	l := begin(t, o)
 	labels := filepath.Join(o.Config.DataDir, "raft", "labels")
 	if err := errors.Join(os.Remove(labels), os.WriteFile(labels, nil, 0o600)); err != nil {
 		t.Fatal(err)
 	}
-	acknowledged := l.fill(1 << 20)
+	acknowledged := l.fill(size)
 	stopped(t, l.fall(), labels, "not a directory")
 	if err := os.Remove(labels); err != nil {
 		t.Fatal(err)
 	}
 	l = successor(t, o)
-	l.holds(acknowledged, 1<<20)
+	l.holds(acknowledged, size)
 	l.works()
 }
 

@@ -20,6 +20,9 @@ import (
 	"go.uber.org/zap"
 
 	clientv3 "go.etcd.io/etcd/client/v3"
+
+	"github.com/cleatd/cleat/kv"
+	"github.com/cleatd/cleat/raft"
 )
 
 // patience bounds every wait: it is generous, and no test asserts a time.
@@ -49,6 +52,13 @@ func options(t *testing.T, dir string) Options {
 	return Options{
 		Config: c, Level: new(slog.LevelVar), Logger: slog.New(slog.NewTextHandler(said, nil)), limit: patience,
 	}
+}
+
+// small lets a member write tables and labels after a few MiB, not after tens:
+// the race detector makes each MiB dear.
+func (o *Options) small() {
+	o.faults.kv = func(c *kv.Options) { c.MemtableBytes = 2 << 20 }
+	o.faults.raft = func(c *raft.Config) { c.SnapshotBytes = 2 << 20 }
 }
 
 // sayings is what a member said; goroutines that outlive the test may go on.
