@@ -141,6 +141,43 @@ func TestATokenOfALaterEntryIsWaitedFor(t *testing.T) {
 	}
 }
 
+// disturbed are tokens at which something happens just after they were looked at.
+type disturbed struct {
+	tokens
+	then []func() // the first look's, the second's
+}
+
+func (d *disturbed) User(digest auth.Digest, index uint64) (string, bool) {
+	name, known := d.tokens.User(digest, index)
+	if len(d.then) > 0 {
+		d.then[0]()
+		d.then = d.then[1:]
+	}
+	return name, known
+}
+
+// A login is applied between the look at its token and the next step, then the
+// rules change before the second look's answer is used.
+func TestATokenIsBelievedByTheRulesBeforeTheLook(t *testing.T) {
+	s := startServer(t, nil)
+	s.staff(t)
+	machine := s.config.Machine
+	rules := machine.Rules()
+	letters, digest := auth.NewToken()
+	index := machine.AppliedIndex() + 1
+	s.Server.tokens = &disturbed{s.Server.tokens, []func(){
+		func() { s.apply(t, state.AuthenticateCommand("alice", rules.Revision, digest)) },
+		func() { s.apply(t, state.AuthCommand(state.Identity{Root: true}, &pb.AuthRoleAddRequest{Name: "new"})) },
+	}}
+	id, err := s.bearerOf(t.Context(), auth.TokenText(letters, index), rules)
+	if want := (state.Identity{Name: "alice", Revision: rules.Revision}); err != nil || id != want {
+		t.Errorf("%+v, %v; want %+v", id, err, want)
+	}
+	if machine.Rules().Revision == rules.Revision {
+		t.Error("the rules did not change")
+	}
+}
+
 func TestALoginWaitsForTheRulesItIsBy(t *testing.T) {
 	s := startServer(t, nil)
 	s.staff(t)
