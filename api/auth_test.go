@@ -3,6 +3,7 @@
 package api
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -199,6 +200,30 @@ func TestALoginWaitsForTheRulesItIsBy(t *testing.T) {
 	wantStatus(t, "with the token", putOf(bearing(t.Context(), token), conn, "a"), nil)
 	if changes != 3 {
 		t.Errorf("%d logins were proposed", changes)
+	}
+}
+
+func TestNoPasswordIsProposed(t *testing.T) {
+	s := startServer(t, nil)
+	s.staff(t)
+	conn, proposed := s.dial(t), s.proposed()
+	for _, c := range []struct {
+		method         string
+		request, reply any
+	}{
+		{pb.Auth_UserAdd_FullMethodName, &pb.AuthUserAddRequest{Name: "bob", Password: "secret"}, new(pb.AuthUserAddResponse)},
+		{pb.Auth_UserAdd_FullMethodName, &pb.AuthUserAddRequest{
+			Name: "host", Password: "secret", HashedPassword: "secret", Options: &authpb.UserAddOptions{NoPassword: true},
+		}, new(pb.AuthUserAddResponse)},
+		{pb.Auth_UserChangePassword_FullMethodName, &pb.AuthUserChangePasswordRequest{Name: "host", Password: "secret"}, new(pb.AuthUserChangePasswordResponse)},
+		{pb.Auth_Authenticate_FullMethodName, &pb.AuthenticateRequest{Name: "bob", Password: "secret"}, new(pb.AuthenticateResponse)},
+	} {
+		if err := conn.Invoke(t.Context(), c.method, c.request, c.reply); err != nil {
+			t.Fatalf("%s: %v", c.method, err)
+		}
+		if command := <-proposed; bytes.Contains(command, []byte("secret")) {
+			t.Errorf("%s of %v: proposed %q", c.method, c.request, command)
+		}
 	}
 }
 
