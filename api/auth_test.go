@@ -252,10 +252,24 @@ func TestRightsAreLookedAtWhenTheyAreUsed(t *testing.T) {
 		return err
 	}
 	wantStatus(t, "a renewal", renew(), nil)
+	stream, err := pb.NewWatchClient(conn).Watch(alice)
+	if err != nil {
+		t.Fatal(err)
+	}
+	watched := &watching{t: t, stream: stream}
+	watched.create(&pb.WatchCreateRequest{Key: []byte("a")})
 	if _, err := root.RoleRevokePermission(t.Context(), "writer", "a", "b"); err != nil {
 		t.Fatal(err)
 	}
 	wantStatus(t, "a renewal without the right", renew(), rpctypes.ErrGRPCPermissionDenied)
+	wantStatus(t, "root puts", putOf(t.Context(), conn, "a"), nil)
+	if r := watched.receive(); len(r.Events) != 1 {
+		t.Errorf("the watch told %v", r)
+	}
+	refused := watched.create(&pb.WatchCreateRequest{Key: []byte("a")})
+	if refused.CancelReason != rpctypes.ErrGRPCPermissionDenied.Error() {
+		t.Errorf("a new watch: %v", refused)
+	}
 }
 
 func TestAWebsocketsTokenIsWhatItOffers(t *testing.T) {
