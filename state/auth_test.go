@@ -236,6 +236,44 @@ func keysOf(m *Machine, id Identity, lease int64) error {
 	return err
 }
 
+// counted says how often it was looked through.
+type counted struct {
+	leaseReader
+	scans *int
+}
+
+func (c counted) Scan(prefix []byte, fn func(key, value []byte) error) error {
+	*c.scans++
+	return c.leaseReader.Scan(prefix, fn)
+}
+
+func TestATransactionLooksThroughALeaseOnce(t *testing.T) {
+	m := staffed(t)
+	mustApply(t, m, m.AppliedIndex()+1, LeaseGrantCommand(administrator, &pb.LeaseGrantRequest{ID: 1, TTL: 10}),
+		LeaseGrantCommand(administrator, &pb.LeaseGrantRequest{ID: 2, TTL: 10}),
+		PutCommand(administrator, &pb.PutRequest{Key: []byte("a"), Lease: 1}), PutCommand(administrator, &pb.PutRequest{Key: []byte("b"), Lease: 2}))
+	puts := func(lease int64) (ops []*pb.RequestOp) {
+		for range 10 {
+			ops = append(ops, &pb.RequestOp{Request: &pb.RequestOp_RequestPut{RequestPut: &pb.PutRequest{Key: []byte("a"), Lease: lease}}})
+		}
+		return ops
+	}
+	nested := func(ops []*pb.RequestOp) *pb.RequestOp {
+		return &pb.RequestOp{Request: &pb.RequestOp_RequestTxn{RequestTxn: &pb.TxnRequest{Success: ops}}}
+	}
+	scans := 0
+	p := permit{
+		rules: m.Rules(), caller: auth.Caller{Name: "alice", Revision: m.Rules().Revision},
+		leases: m.leases, keys: counted{leaseReader{m.store}, &scans},
+	}
+	if err := p.txn(&pb.TxnRequest{Success: append(puts(1), nested(puts(1))), Failure: puts(1)}); err != nil || scans != 1 {
+		t.Errorf("hers: %d scans, %v", scans, err)
+	}
+	if err := p.txn(&pb.TxnRequest{Success: append(puts(1), nested(puts(2)))}); !errors.Is(err, auth.ErrDenied) || scans != 3 {
+		t.Errorf("another's: %d scans, %v", scans, err)
+	}
+}
+
 func list(m *Machine, id Identity) error {
 	_, err := m.ListLeases(id)
 	return err

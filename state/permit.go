@@ -17,6 +17,10 @@ type permit struct {
 	caller auth.Caller
 	leases *lease.Table
 	keys   lease.Reader // what is attached to leases
+
+	// writes are the leases all of whose keys the caller may write, as far as a
+	// transaction has found out: it may name one lease with each of its puts.
+	writes map[int64]bool
 }
 
 func (a *applier) permit() permit {
@@ -57,6 +61,9 @@ func (p permit) txn(r *pb.TxnRequest) error {
 	if !p.rules.Enabled {
 		return nil
 	}
+	if p.writes == nil {
+		p.writes = make(map[int64]bool) // the nested ones share it
+	}
 	for _, c := range r.GetCompare() {
 		if err := p.rules.Read(p.caller, c.Key, c.RangeEnd); err != nil {
 			return err
@@ -89,7 +96,7 @@ func (p permit) op(op *pb.RequestOp) error {
 // writeLease asks for all keys of a lease, which end with it. One that is not
 // there has none.
 func (p permit) writeLease(id int64) error {
-	if p.rules.Admin(p.caller) == nil {
+	if p.writes[id] || p.rules.Admin(p.caller) == nil {
 		return nil
 	}
 	keys, err := p.leases.Keys(p.keys, id)
@@ -100,6 +107,9 @@ func (p permit) writeLease(id int64) error {
 		if err := p.rules.Write(p.caller, key, nil); err != nil {
 			return err
 		}
+	}
+	if err == nil && p.writes != nil {
+		p.writes[id] = true
 	}
 	return err
 }
