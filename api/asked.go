@@ -101,6 +101,8 @@ func (s *Server) askLeader(ctx context.Context, kind byte, id int64) (int64, err
 				return 0, errAsked
 			}
 			return value, nil
+		case answer[0] != askedNotLeading:
+			return 0, fmt.Errorf("%w: outcome %d, which this version does not know", errAsked, answer[0])
 		}
 		select {
 		case <-time.After(askPause):

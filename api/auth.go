@@ -78,12 +78,13 @@ func (s *Server) authStatus(ctx context.Context, c call, _ *pb.AuthStatusRequest
 
 // userAdd hashes the password here, as a hash is random and takes long; a hash
 // that the client sent counts as little as in etcd. Who may not add a user is
-// refused before.
+// refused before. The password that a user without one is given all the same
+// goes no further: the log would keep it.
 func (s *Server) userAdd(ctx context.Context, c call, r *pb.AuthUserAddRequest) (any, error) {
-	if !r.GetOptions().GetNoPassword() {
-		if err := s.hash64(ctx, c, &r.Password, &r.HashedPassword); err != nil {
-			return nil, err
-		}
+	if r.GetOptions().GetNoPassword() {
+		r.Password, r.HashedPassword = "", ""
+	} else if err := s.hash64(ctx, c, &r.Password, &r.HashedPassword); err != nil {
+		return nil, err
 	}
 	return changing[*pb.AuthUserAddRequest](s)(ctx, c, r)
 }

@@ -3,6 +3,7 @@
 package api
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -141,6 +142,43 @@ func TestATokenOfALaterEntryIsWaitedFor(t *testing.T) {
 	}
 }
 
+// disturbed are tokens at which something happens just after they were looked at.
+type disturbed struct {
+	tokens
+	then []func() // the first look's, the second's
+}
+
+func (d *disturbed) User(digest auth.Digest, index uint64) (string, bool) {
+	name, known := d.tokens.User(digest, index)
+	if len(d.then) > 0 {
+		d.then[0]()
+		d.then = d.then[1:]
+	}
+	return name, known
+}
+
+// A login is applied between the look at its token and the next step, then the
+// rules change before the second look's answer is used.
+func TestATokenIsBelievedByTheRulesBeforeTheLook(t *testing.T) {
+	s := startServer(t, nil)
+	s.staff(t)
+	machine := s.config.Machine
+	rules := machine.Rules()
+	letters, digest := auth.NewToken()
+	index := machine.AppliedIndex() + 1
+	s.Server.tokens = &disturbed{s.Server.tokens, []func(){
+		func() { s.apply(t, state.AuthenticateCommand("alice", rules.Revision, digest)) },
+		func() { s.apply(t, state.AuthCommand(state.Identity{Root: true}, &pb.AuthRoleAddRequest{Name: "new"})) },
+	}}
+	id, err := s.bearerOf(t.Context(), auth.TokenText(letters, index), rules)
+	if want := (state.Identity{Name: "alice", Revision: rules.Revision}); err != nil || id != want {
+		t.Errorf("%+v, %v; want %+v", id, err, want)
+	}
+	if machine.Rules().Revision == rules.Revision {
+		t.Error("the rules did not change")
+	}
+}
+
 func TestALoginWaitsForTheRulesItIsBy(t *testing.T) {
 	s := startServer(t, nil)
 	s.staff(t)
@@ -162,6 +200,30 @@ func TestALoginWaitsForTheRulesItIsBy(t *testing.T) {
 	wantStatus(t, "with the token", putOf(bearing(t.Context(), token), conn, "a"), nil)
 	if changes != 3 {
 		t.Errorf("%d logins were proposed", changes)
+	}
+}
+
+func TestNoPasswordIsProposed(t *testing.T) {
+	s := startServer(t, nil)
+	s.staff(t)
+	conn, proposed := s.dial(t), s.proposed()
+	for _, c := range []struct {
+		method         string
+		request, reply any
+	}{
+		{pb.Auth_UserAdd_FullMethodName, &pb.AuthUserAddRequest{Name: "bob", Password: "secret"}, new(pb.AuthUserAddResponse)},
+		{pb.Auth_UserAdd_FullMethodName, &pb.AuthUserAddRequest{
+			Name: "host", Password: "secret", HashedPassword: "secret", Options: &authpb.UserAddOptions{NoPassword: true},
+		}, new(pb.AuthUserAddResponse)},
+		{pb.Auth_UserChangePassword_FullMethodName, &pb.AuthUserChangePasswordRequest{Name: "host", Password: "secret"}, new(pb.AuthUserChangePasswordResponse)},
+		{pb.Auth_Authenticate_FullMethodName, &pb.AuthenticateRequest{Name: "bob", Password: "secret"}, new(pb.AuthenticateResponse)},
+	} {
+		if err := conn.Invoke(t.Context(), c.method, c.request, c.reply); err != nil {
+			t.Fatalf("%s: %v", c.method, err)
+		}
+		if command := <-proposed; bytes.Contains(command, []byte("secret")) {
+			t.Errorf("%s of %v: proposed %q", c.method, c.request, command)
+		}
 	}
 }
 
@@ -190,10 +252,24 @@ func TestRightsAreLookedAtWhenTheyAreUsed(t *testing.T) {
 		return err
 	}
 	wantStatus(t, "a renewal", renew(), nil)
+	stream, err := pb.NewWatchClient(conn).Watch(alice)
+	if err != nil {
+		t.Fatal(err)
+	}
+	watched := &watching{t: t, stream: stream}
+	watched.create(&pb.WatchCreateRequest{Key: []byte("a")})
 	if _, err := root.RoleRevokePermission(t.Context(), "writer", "a", "b"); err != nil {
 		t.Fatal(err)
 	}
 	wantStatus(t, "a renewal without the right", renew(), rpctypes.ErrGRPCPermissionDenied)
+	wantStatus(t, "root puts", putOf(t.Context(), conn, "a"), nil)
+	if r := watched.receive(); len(r.Events) != 1 {
+		t.Errorf("the watch told %v", r)
+	}
+	refused := watched.create(&pb.WatchCreateRequest{Key: []byte("a")})
+	if refused.CancelReason != rpctypes.ErrGRPCPermissionDenied.Error() {
+		t.Errorf("a new watch: %v", refused)
+	}
 }
 
 func TestAWebsocketsTokenIsWhatItOffers(t *testing.T) {

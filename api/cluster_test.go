@@ -120,6 +120,19 @@ func TestLeasesAreRenewedWhereTheirClocksAre(t *testing.T) {
 	}
 }
 
+func TestAnAnswerThatSaysNothingIsAFault(t *testing.T) {
+	for _, answer := range [][]byte{nil, {askedDone}, {askedDone, 0x80}, {99}} {
+		s := startServer(t, func(c *Config) {
+			c.Ask = func(ctx context.Context, _ []byte) ([]byte, error) { return answer, ctx.Err() }
+		})
+		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+		defer cancel()
+		if _, err := s.askLeader(ctx, askRenew, 7); !errors.Is(err, errAsked) {
+			t.Errorf("%x: %v", answer, err)
+		}
+	}
+}
+
 func FuzzAnswerLease(f *testing.F) {
 	f.Add([]byte{askRenew, 4})
 	f.Fuzz(func(t *testing.T, question []byte) {

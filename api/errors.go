@@ -60,6 +60,7 @@ var faults = []struct{ cause, status error }{
 	{auth.ErrToken, rpctypes.ErrGRPCInvalidAuthToken},
 	{auth.ErrManagement, rpctypes.ErrGRPCInvalidAuthMgmt},
 	{auth.ErrTooLong, status.Error(codes.Unknown, auth.ErrTooLong.Error())},
+	{auth.ErrBusy, rpctypes.ErrGRPCRequestTooManyRequests},
 	{auth.ErrVerifyOnly, status.Error(codes.Unknown, auth.ErrVerifyOnly.Error())},
 	{state.ErrNoSpace, rpctypes.ErrGRPCNoSpace},
 	{watch.ErrStopped, rpctypes.ErrGRPCStopped},

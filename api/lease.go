@@ -96,11 +96,12 @@ func (s *Server) leaseLeases(ctx context.Context, c call, _ *pb.LeaseLeasesReque
 	if err != nil {
 		return nil, err
 	}
-	if err := s.config.Machine.MayListLeases(id); err != nil {
+	leases, err := s.config.Machine.ListLeases(id)
+	if err != nil {
 		return nil, err
 	}
 	reply := &pb.LeaseLeasesResponse{Header: s.header.message(s.revision())}
-	for _, l := range s.config.Machine.Leases().All() {
+	for _, l := range leases {
 		reply.Leases = append(reply.Leases, &pb.LeaseStatus{ID: l.ID})
 	}
 	return reply, nil

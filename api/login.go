@@ -23,7 +23,13 @@ import (
 // the door says it is, through the gateway too: its requests come as their
 // caller, not with the server's certificate as etcd's do.
 
-// identify returns who asks. It fails with auth.ErrToken.
+// tokens is the part of *auth.Tokens that requests need.
+type tokens interface {
+	User(d auth.Digest, index uint64) (name string, ok bool)
+}
+
+// identify returns who asks. It fails with auth.ErrToken, or as sync does where
+// a token is newer than this member's state.
 func (s *Server) identify(ctx context.Context, from *caller) (state.Identity, error) {
 	rules := s.config.Machine.Rules()
 	if !rules.Enabled {
@@ -97,15 +103,18 @@ func (s *Server) bearerOf(ctx context.Context, token string, rules *auth.Rules) 
 	if !ok {
 		return state.Identity{}, auth.ErrToken
 	}
-	tokens := s.config.Machine.Tokens()
-	name, known := tokens.User(digest, index)
-	if !known && index > s.config.Machine.AppliedIndex() {
+	// A token is there before its entry counts as applied, so the index is looked
+	// at first; and the rules before the token, which ends when its user does:
+	// whoever has the name by later rules may be somebody else.
+	ahead := index > s.config.Machine.AppliedIndex()
+	name, known := s.tokens.User(digest, index)
+	if !known && ahead {
 		// The client logged in at another member, which is ahead of this one.
 		if err := s.sync(ctx, time.Now()); err != nil {
 			return state.Identity{}, err
 		}
-		name, known = tokens.User(digest, index)
 		rules = s.config.Machine.Rules()
+		name, known = s.tokens.User(digest, index)
 	}
 	if !known {
 		return state.Identity{}, auth.ErrToken

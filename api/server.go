@@ -90,6 +90,7 @@ type Server struct {
 	config   Config
 	log      *slog.Logger
 	metrics  *metrics
+	tokens   tokens
 	header   header
 	patience *patience
 	streams  streams
@@ -116,7 +117,7 @@ func New(c Config) (*Server, error) {
 	if c.Node == nil || c.Machine == nil || c.Hub == nil || c.Keeper == nil || c.Members == nil || c.Passwords == nil || c.Logger == nil {
 		return nil, errors.New("api: a part is missing in the configuration")
 	}
-	s := &Server{config: c, log: c.Logger, metrics: newMetrics(c.Registerer), healthy: health.NewServer()}
+	s := &Server{config: c, log: c.Logger, metrics: newMetrics(c.Registerer), tokens: c.Machine.Tokens(), healthy: health.NewServer()}
 	s.base, s.endBase = context.WithCancel(context.Background())
 	s.patience = &patience{base: s.base, limit: c.RequestTimeout}
 	s.header = newHeader(c.ClusterID, c.MemberID, newTerm(func() uint64 { return c.Node.Status().Term }).current)

@@ -164,7 +164,8 @@ func (r *Rules) DeleteRole(w Writer, name string) (*Rules, error) {
 	n.roles, n.users = maps.Clone(r.roles), maps.Clone(r.users)
 	delete(n.roles, name)
 	w.Delete(roleKey(name))
-	for _, u := range r.users {
+	for _, user := range r.Users() { // in order, so that all members write alike
+		u := r.users[user]
 		at, has := slices.BinarySearch(u.Roles, name)
 		if !has {
 			continue

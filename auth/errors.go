@@ -33,6 +33,9 @@ var (
 // ErrTooLong is bcrypt's: it sees 72 bytes of a password.
 var ErrTooLong = bcrypt.ErrPasswordTooLong
 
+// ErrBusy is returned where too many wait for a hash already.
+var ErrBusy = errors.New("auth: too many wait for a hash of their password")
+
 // ErrVerifyOnly is returned by a member that has no key to sign tokens with.
 var ErrVerifyOnly = errors.New("auth: token signing attempted with verify-only key")
 

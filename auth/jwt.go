@@ -85,6 +85,9 @@ func newJWT(options map[string]string) (*JWT, error) {
 	if err := j.keys(public, private); err != nil {
 		return nil, fmt.Errorf("%w: the keys for %s: %w", ErrSetting, j.method.Alg(), err)
 	}
+	if _, err := j.Token("", 0); err != nil && !errors.Is(err, ErrVerifyOnly) {
+		return nil, fmt.Errorf("%w: the key does not do for %s: %w", ErrSetting, j.method.Alg(), err)
+	}
 	return j, nil
 }
 
@@ -154,7 +157,7 @@ type claims struct {
 }
 
 // Token returns a token for a user whose password was right at an auth
-// revision. It fails with ErrVerifyOnly, or if the key does not fit the method.
+// revision. It fails with ErrVerifyOnly.
 func (j *JWT) Token(user string, revision uint64) (string, error) {
 	if j.sign == nil {
 		return "", ErrVerifyOnly

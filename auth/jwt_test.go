@@ -127,6 +127,11 @@ func TestTokenSettingsThatCannotBeUsedAreNamed(t *testing.T) {
 	}
 	private, _ := pair(t, key)
 	_, public := pair(t, another)
+	longer, err := ecdsa.GenerateKey(elliptic.P384(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	curve, _ := pair(t, longer)
 	for text, says := range map[string]string{
 		"":                                "simple or jwt",
 		"other":                           "simple or jwt",
@@ -142,6 +147,7 @@ func TestTokenSettingsThatCannotBeUsedAreNamed(t *testing.T) {
 		"jwt,sign-method=RS256,pub-key=/": "pub-key",
 		"jwt,sign-method=RS256,priv-key=" + private:                        "priv-key",
 		"jwt,sign-method=EdDSA,priv-key=" + private + ",pub-key=" + public: "does not belong",
+		"jwt,sign-method=ES256,priv-key=" + curve:                          "does not do for ES256",
 	} {
 		if _, err := ParseTokenSetting(text); !errors.Is(err, ErrSetting) || !strings.Contains(err.Error(), says) {
 			t.Errorf("%q: %v", text, err)

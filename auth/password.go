@@ -10,6 +10,7 @@ import (
 	"crypto/sha256"
 	"runtime"
 	"sync"
+	"sync/atomic"
 
 	"golang.org/x/crypto/bcrypt"
 )
@@ -24,8 +25,8 @@ const (
 
 // Passwords makes and checks the hashes of passwords. A hash takes some 50 ms
 // of a core on purpose, so at most half of the cores are given to hashing at a
-// time; who comes later waits, and what else the member does goes on. A
-// password that was right is remembered, as a keyed digest in memory beside the
+// time; who comes later waits, and what else the member does goes on. Where
+// maxWaiting wait already, whoever else would have to is refused. A password that was right is remembered, as a keyed digest in memory beside the
 // hash that it was right for, so that many clients of one user cost one hash;
 // another hash makes it forgotten. All methods may be called concurrently.
 type Passwords struct {
@@ -33,9 +34,15 @@ type Passwords struct {
 	slots chan struct{}
 	key   []byte // of the digests; it lasts as long as the process
 
+	waiting atomic.Int64 // for a slot
+
 	mu    sync.Mutex
 	right map[string]credential // by user; under mu
 }
+
+// maxWaiting is how many may wait. With one slot the last of them waits for
+// some 50 s, longer than clients do.
+const maxWaiting = 1000
 
 type credential struct{ hash, digest []byte }
 
@@ -51,8 +58,8 @@ func NewPasswords(cost int) *Passwords {
 	return p
 }
 
-// Hash returns a new hash of a password. It fails with ErrTooLong or
-// ctx's error.
+// Hash returns a new hash of a password. It fails with ErrTooLong,
+// ErrBusy or ctx's error.
 func (p *Passwords) Hash(ctx context.Context, password string) ([]byte, error) {
 	if err := p.acquire(ctx); err != nil {
 		return nil, err
@@ -62,7 +69,7 @@ func (p *Passwords) Hash(ctx context.Context, password string) ([]byte, error) {
 }
 
 // Check says whether a password is that of a user's hash. It fails with
-// ErrFailed if it is not, or with ctx's error.
+// ErrFailed if it is not, with ErrBusy, or with ctx's error.
 func (p *Passwords) Check(ctx context.Context, user string, hash []byte, password string) error {
 	digest := p.digest(user, hash, password)
 	if p.remembered(user, hash, digest) {
@@ -101,6 +108,15 @@ func (p *Passwords) digest(user string, hash []byte, password string) []byte {
 func (p *Passwords) acquire(ctx context.Context) error {
 	if err := ctx.Err(); err != nil {
 		return err
+	}
+	select {
+	case p.slots <- struct{}{}: // at once, unless others wait
+		return nil
+	default:
+	}
+	defer p.waiting.Add(-1)
+	if p.waiting.Add(1) > maxWaiting {
+		return ErrBusy
 	}
 	select {
 	case p.slots <- struct{}{}:

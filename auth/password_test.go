@@ -8,6 +8,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"testing/synctest"
 )
 
 func TestAPasswordIsRightForItsHashOnly(t *testing.T) {
@@ -69,4 +70,45 @@ func TestManyClientsOfOneUserCostOneHash(t *testing.T) {
 	if err := p.Check(gone, "alice", hash, "word"); err != nil {
 		t.Errorf("what is remembered waits for nobody: %v", err)
 	}
+}
+
+func TestWhoWouldWaitBehindTooManyIsRefused(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := NewPasswords(MinCost)
+		hash, err := p.Hash(t.Context(), "word")
+		if err != nil {
+			t.Fatal(err)
+		}
+		for range cap(p.slots) {
+			p.slots <- struct{}{} // others are hashing
+		}
+		gone, leave := context.WithCancel(t.Context())
+		var clients sync.WaitGroup
+		wait := func(ctx context.Context, want error) {
+			clients.Go(func() {
+				if err := p.Check(ctx, "alice", hash, "word"); !errors.Is(err, want) {
+					t.Errorf("who waits: %v, want %v", err, want)
+				}
+			})
+		}
+		for range maxWaiting - 1 {
+			wait(t.Context(), nil)
+		}
+		wait(gone, context.Canceled)
+		synctest.Wait()
+		if err := p.Check(t.Context(), "bob", hash, "word"); !errors.Is(err, ErrBusy) {
+			t.Errorf("behind %d: %v", maxWaiting, err)
+		}
+		leave()
+		synctest.Wait()
+		wait(t.Context(), nil) // in the place of the one that left
+		synctest.Wait()
+		for range cap(p.slots) {
+			p.release()
+		}
+		clients.Wait()
+		if err := p.Check(t.Context(), "bob", hash, "word"); err != nil {
+			t.Errorf("when all are served: %v", err)
+		}
+	})
 }

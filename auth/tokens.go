@@ -3,6 +3,7 @@
 package auth
 
 import (
+	"container/list"
 	"context"
 	"crypto/rand"
 	"crypto/sha256"
@@ -25,21 +26,29 @@ type Tokens struct {
 	ttl time.Duration
 
 	mu    sync.Mutex
-	known map[Digest]*token // under mu
+	known map[Digest]*token     // under mu
+	users map[string]*list.List // the tokens of each user, the one shown last at the back; under mu
 }
+
+// maxTokens is how many tokens a user has. One more ends the one that was not
+// shown for longest: a password that is remembered costs no hash, so whoever
+// knows it could fill the memory.
+const maxTokens = 100_000
 
 // Digest stands for a token's random letters.
 type Digest [sha256.Size]byte
 
 type token struct {
-	user  string
-	index uint64
-	shown time.Time // zero: nobody has looked at the clock yet
+	digest Digest
+	user   string
+	index  uint64
+	shown  time.Time     // zero: nobody has looked at the clock yet
+	place  *list.Element // among its user's
 }
 
 // NewTokens returns no tokens yet; each will last for ttl.
 func NewTokens(ttl time.Duration) *Tokens {
-	return &Tokens{ttl: ttl, known: make(map[Digest]*token)}
+	return &Tokens{ttl: ttl, known: make(map[Digest]*token), users: make(map[string]*list.List)}
 }
 
 // NewToken returns the secret letters of a token and what stands for them in
@@ -69,18 +78,40 @@ func ParseToken(text string) (d Digest, index uint64, ok bool) {
 func (t *Tokens) Assign(d Digest, index uint64, user string) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	t.known[d] = &token{user: user, index: index}
+	own := t.users[user]
+	if own == nil {
+		own = list.New()
+		t.users[user] = own
+	}
+	made := &token{digest: d, user: user, index: index}
+	made.place = own.PushBack(made)
+	t.known[d] = made
+	if own.Len() > maxTokens {
+		t.endLocked(own.Front().Value.(*token))
+	}
+}
+
+func (t *Tokens) endLocked(gone *token) {
+	delete(t.known, gone.digest)
+	own := t.users[gone.user]
+	own.Remove(gone.place)
+	if own.Len() == 0 {
+		delete(t.users, gone.user)
+	}
 }
 
 // Forget ends the tokens of a user.
 func (t *Tokens) Forget(user string) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	for d, known := range t.known {
-		if known.user == user {
-			delete(t.known, d)
-		}
+	own := t.users[user]
+	if own == nil {
+		return
 	}
+	for e := own.Front(); e != nil; e = e.Next() {
+		delete(t.known, e.Value.(*token).digest)
+	}
+	delete(t.users, user)
 }
 
 // Clear ends all tokens.
@@ -88,6 +119,7 @@ func (t *Tokens) Clear() {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	clear(t.known)
+	clear(t.users)
 }
 
 // User returns whose token it is, and gives the token its whole time again.
@@ -100,6 +132,7 @@ func (t *Tokens) User(d Digest, index uint64) (name string, ok bool) {
 		return "", false
 	}
 	known.shown = now
+	t.users[known.user].MoveToBack(known.place)
 	return known.user, true
 }
 
@@ -125,12 +158,12 @@ func (t *Tokens) Run(ctx context.Context) error {
 func (t *Tokens) sweep(now time.Time) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	for d, known := range t.known {
+	for _, known := range t.known {
 		switch {
 		case known.shown.IsZero():
 			known.shown = now
 		case known.over(now, t.ttl):
-			delete(t.known, d)
+			t.endLocked(known)
 		}
 	}
 }

@@ -4,6 +4,7 @@ package auth
 
 import (
 	"context"
+	"encoding/binary"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -33,8 +34,8 @@ func TestATokenLastsAsLongAsItIsShown(t *testing.T) {
 		}
 		time.Sleep(time.Minute)
 		synctest.Wait()
-		if len(tokens.known) != 0 {
-			t.Errorf("%d tokens are kept", len(tokens.known))
+		if len(tokens.known) != 0 || len(tokens.users) != 0 {
+			t.Errorf("%d tokens of %d users are kept", len(tokens.known), len(tokens.users))
 		}
 	})
 }
@@ -52,6 +53,34 @@ func TestTokensEndWithTheirUser(t *testing.T) {
 	tokens.Clear()
 	if len(tokens.known) != 0 {
 		t.Errorf("%d are left", len(tokens.known))
+	}
+}
+
+// The one that was not shown for longest makes room.
+func TestAUserHasSoManyTokens(t *testing.T) {
+	tokens := NewTokens(time.Minute)
+	digest := func(i int) (d Digest) {
+		binary.BigEndian.PutUint64(d[:], uint64(i))
+		return d
+	}
+	has := func(i int) bool {
+		_, known := tokens.User(digest(i), 1)
+		return known
+	}
+	tokens.Assign(digest(-1), 1, "bob")
+	for i := range maxTokens {
+		tokens.Assign(digest(i), 1, "alice")
+	}
+	if !has(0) {
+		t.Error("one was ended before there were too many")
+	}
+	tokens.Assign(digest(maxTokens), 1, "alice")
+	if !has(0) || has(1) || !has(2) || !has(maxTokens) || !has(-1) {
+		t.Errorf("%t %t %t %t %t", has(0), has(1), has(2), has(maxTokens), has(-1))
+	}
+	tokens.Forget("alice")
+	if len(tokens.known) != 1 || len(tokens.users) != 1 {
+		t.Errorf("%d tokens of %d users are left", len(tokens.known), len(tokens.users))
 	}
 }
 

@@ -263,6 +263,7 @@ func TestMisuseIsRefusedWithCodeTwoAndNothingOnStdout(t *testing.T) {
 		{"get a --cacert c", "--cacert needs --endpoints"},
 		{"auth enable x", "auth enable takes no argument"}, {"auth status -w fields", "-w fields is no form of auth status"},
 		{"user add", "user add needs NAME"}, {"user add x", "this is none"}, {"user add :x", "NAME before the colon"}, {"user passwd x", "this is none"},
+		{"user add x --interactive=false", "user add found no password on stdin"}, {"user passwd x --interactive=false", "user passwd found no password on stdin"},
 		{"user get", "user get needs NAME"}, {"user list -w fields", "-w fields is no form"}, {"user grant-role a", "user grant-role needs USER and ROLE"},
 		{"role add", "role add needs NAME"}, {"role list x", "takes no argument"}, {"role grant-permission a read", "needs ROLE"},
 		{"role grant-permission a see k", `"see" is none of read`}, {"role grant-permission a read k z --prefix", "give KEY alone"},

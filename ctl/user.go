@@ -280,12 +280,14 @@ func oneName(c *cli.Context) (string, error) {
 }
 
 // newPassword asks for a password twice at the terminal, or takes the first
-// word of stdin.
+// word of stdin. An empty one would let in everybody who knows the name.
 func newPassword(c *cli.Context, name string) (string, error) {
 	if !c.Bool("interactive") {
 		words := bufio.NewScanner(c.App.Reader)
 		words.Split(bufio.ScanWords)
-		words.Scan()
+		if !words.Scan() && words.Err() == nil {
+			return "", misuse("%s found no password on stdin", called(c))
+		}
 		return words.Text(), words.Err()
 	}
 	input, ok := c.App.Reader.(*os.File)

@@ -236,6 +236,81 @@ func keysOf(m *Machine, id Identity, lease int64) error {
 	return err
 }
 
+// counted says how often it was looked through.
+type counted struct {
+	leaseReader
+	scans *int
+}
+
+func (c counted) Scan(prefix []byte, fn func(key, value []byte) error) error {
+	*c.scans++
+	return c.leaseReader.Scan(prefix, fn)
+}
+
+func TestATransactionLooksThroughALeaseOnce(t *testing.T) {
+	m := staffed(t)
+	mustApply(t, m, m.AppliedIndex()+1, LeaseGrantCommand(administrator, &pb.LeaseGrantRequest{ID: 1, TTL: 10}),
+		LeaseGrantCommand(administrator, &pb.LeaseGrantRequest{ID: 2, TTL: 10}),
+		PutCommand(administrator, &pb.PutRequest{Key: []byte("a"), Lease: 1}), PutCommand(administrator, &pb.PutRequest{Key: []byte("b"), Lease: 2}))
+	puts := func(lease int64) (ops []*pb.RequestOp) {
+		for range 10 {
+			ops = append(ops, &pb.RequestOp{Request: &pb.RequestOp_RequestPut{RequestPut: &pb.PutRequest{Key: []byte("a"), Lease: lease}}})
+		}
+		return ops
+	}
+	nested := func(ops []*pb.RequestOp) *pb.RequestOp {
+		return &pb.RequestOp{Request: &pb.RequestOp_RequestTxn{RequestTxn: &pb.TxnRequest{Success: ops}}}
+	}
+	scans := 0
+	p := permit{
+		rules: m.Rules(), caller: auth.Caller{Name: "alice", Revision: m.Rules().Revision},
+		leases: m.leases, keys: counted{leaseReader{m.store}, &scans},
+	}
+	if err := p.txn(&pb.TxnRequest{Success: append(puts(1), nested(puts(1))), Failure: puts(1)}); err != nil || scans != 1 {
+		t.Errorf("hers: %d scans, %v", scans, err)
+	}
+	if err := p.txn(&pb.TxnRequest{Success: append(puts(1), nested(puts(2)))}); !errors.Is(err, auth.ErrDenied) || scans != 3 {
+		t.Errorf("another's: %d scans, %v", scans, err)
+	}
+}
+
+func list(m *Machine, id Identity) error {
+	_, err := m.ListLeases(id)
+	return err
+}
+
+// Another's key comes and goes at alice's lease while she asks for its keys: she
+// is told of none but hers.
+func TestNobodyIsToldOfAKeyThatWasJustAttached(t *testing.T) {
+	m := staffed(t)
+	mustApply(t, m, m.AppliedIndex()+1, LeaseGrantCommand(administrator, &pb.LeaseGrantRequest{ID: 1, TTL: 10}),
+		PutCommand(administrator, &pb.PutRequest{Key: []byte("a"), Lease: 1}))
+	alice := Identity{Name: "alice", Revision: m.Rules().Revision}
+	done := make(chan struct{})
+	var asking sync.WaitGroup
+	asking.Go(func() {
+		for {
+			select {
+			case <-done:
+				return
+			default:
+			}
+			keys, err := m.LeaseKeys(alice, 1)
+			if len(keys) > 1 || err != nil && !errors.Is(err, auth.ErrDenied) {
+				t.Errorf("%q, %v", keys, err)
+				return
+			}
+		}
+	})
+	for range 2000 {
+		for _, lease := range []int64{1, 0} {
+			mustApply(t, m, m.AppliedIndex()+1, PutCommand(administrator, &pb.PutRequest{Key: []byte("secret"), Lease: lease}))
+		}
+	}
+	close(done)
+	asking.Wait()
+}
+
 func TestLeasesAreTheirKeysReaders(t *testing.T) {
 	m := staffed(t)
 	mustApply(t, m, m.AppliedIndex()+1,
@@ -249,8 +324,8 @@ func TestLeasesAreTheirKeysReaders(t *testing.T) {
 		"renews without a name":   {m.MayRenew(Identity{}, 1), auth.ErrUserEmpty},
 		"reads hers":              {keysOf(m, alice, 1), nil},
 		"reads another's":         {keysOf(m, alice, 2), auth.ErrDenied},
-		"lists":                   {m.MayListLeases(alice), auth.ErrDenied},
-		"the administrator lists": {m.MayListLeases(administrator), nil},
+		"lists":                   {list(m, alice), auth.ErrDenied},
+		"the administrator lists": {list(m, administrator), nil},
 		"watches hers":            {m.MayWatch(alice, []byte("a"), []byte("b")), nil},
 		"watches all":             {m.MayWatch(alice, []byte{0}, []byte{0}), auth.ErrDenied},
 	} {

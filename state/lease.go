@@ -97,16 +97,3 @@ func (a *applier) attach(key []byte, from, to int64) error {
 	}
 	return a.machine.leases.Attach(leaseTable{a.batch}, to, key)
 }
-
-// LeaseKeys returns the keys attached to a lease, in order, to who may read all
-// of them.
-func (m *Machine) LeaseKeys(id Identity, lease int64) (keys [][]byte, err error) {
-	err = m.named(id, func(p permit) error {
-		if err := p.readLease(lease); err != nil {
-			return err
-		}
-		keys, err = m.leases.Keys(p.keys, lease)
-		return err
-	})
-	return keys, err
-}

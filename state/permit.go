@@ -17,14 +17,18 @@ type permit struct {
 	caller auth.Caller
 	leases *lease.Table
 	keys   lease.Reader // what is attached to leases
+
+	// writes are the leases all of whose keys the caller may write, as far as a
+	// transaction has found out: it may name one lease with each of its puts.
+	writes map[int64]bool
 }
 
 func (a *applier) permit() permit {
-	return permit{a.rules, a.caller, a.machine.leases, leaseTable{a.batch}}
+	return permit{rules: a.rules, caller: a.caller, leases: a.machine.leases, keys: leaseTable{a.batch}}
 }
 
 func (m *Machine) permit(by *rules, id Identity) permit {
-	return permit{by.Rules, auth.Caller(id), m.leases, leaseReader{m.store}}
+	return permit{rules: by.Rules, caller: auth.Caller(id), leases: m.leases, keys: leaseReader{m.store}}
 }
 
 // put asks for the key, for what else the lease would take with it, and for
@@ -57,6 +61,9 @@ func (p permit) txn(r *pb.TxnRequest) error {
 	if !p.rules.Enabled {
 		return nil
 	}
+	if p.writes == nil {
+		p.writes = make(map[int64]bool) // the nested ones share it
+	}
 	for _, c := range r.GetCompare() {
 		if err := p.rules.Read(p.caller, c.Key, c.RangeEnd); err != nil {
 			return err
@@ -88,13 +95,8 @@ func (p permit) op(op *pb.RequestOp) error {
 
 // writeLease asks for all keys of a lease, which end with it. One that is not
 // there has none.
-func (p permit) writeLease(id int64) error { return p.leaseKeys(id, p.rules.Write) }
-
-// readLease asks for all keys of a lease, which are told.
-func (p permit) readLease(id int64) error { return p.leaseKeys(id, p.rules.Read) }
-
-func (p permit) leaseKeys(id int64, may func(c auth.Caller, key, end []byte) error) error {
-	if p.rules.Admin(p.caller) == nil {
+func (p permit) writeLease(id int64) error {
+	if p.writes[id] || p.rules.Admin(p.caller) == nil {
 		return nil
 	}
 	keys, err := p.leases.Keys(p.keys, id)
@@ -102,11 +104,29 @@ func (p permit) leaseKeys(id int64, may func(c auth.Caller, key, end []byte) err
 		return nil
 	}
 	for _, key := range keys {
-		if err := may(p.caller, key, nil); err != nil {
+		if err := p.rules.Write(p.caller, key, nil); err != nil {
 			return err
 		}
 	}
+	if err == nil && p.writes != nil {
+		p.writes[id] = true
+	}
 	return err
+}
+
+// readLease returns the keys of a lease, which are told, to who may read all of
+// them. They are looked at once: another may be attached at any time.
+func (p permit) readLease(id int64) ([][]byte, error) {
+	keys, err := p.leases.Keys(p.keys, id)
+	if err != nil || p.rules.Admin(p.caller) == nil {
+		return keys, err
+	}
+	for _, key := range keys {
+		if err := p.rules.Read(p.caller, key, nil); err != nil {
+			return nil, err
+		}
+	}
+	return keys, nil
 }
 
 // MayWatch says whether a caller may see what happens to keys from now on.
@@ -119,20 +139,35 @@ func (m *Machine) MayRenew(id Identity, lease int64) error {
 	return m.named(id, func(p permit) error { return p.writeLease(lease) })
 }
 
-// MayListLeases says whether a caller may know of all leases: as etcd has it,
-// who may read all of their keys.
-func (m *Machine) MayListLeases(id Identity) error {
-	return m.named(id, func(p permit) error {
+// LeaseKeys returns the keys attached to a lease, in order, to who may read all
+// of them. It fails with lease.ErrNotFound.
+func (m *Machine) LeaseKeys(id Identity, lease int64) (keys [][]byte, err error) {
+	err = m.named(id, func(p permit) (err error) {
+		keys, err = p.readLease(lease)
+		return err
+	})
+	return keys, err
+}
+
+// ListLeases returns all leases by ID: as etcd has it, to who may read all of
+// their keys.
+func (m *Machine) ListLeases(id Identity) (all []lease.Lease, err error) {
+	err = m.named(id, func(p permit) error {
+		all = m.leases.All()
 		if p.rules.Admin(p.caller) == nil {
 			return nil
 		}
-		for _, l := range m.leases.All() {
-			if err := p.readLease(l.ID); err != nil {
+		for _, l := range all {
+			if _, err := p.readLease(l.ID); err != nil && !errors.Is(err, lease.ErrNotFound) {
 				return err
 			}
 		}
 		return nil
 	})
+	if err != nil {
+		return nil, err
+	}
+	return all, nil
 }
 
 // named decides about a caller who gave a name, by one set of rules.
