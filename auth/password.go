@@ -26,9 +26,10 @@ const (
 // Passwords makes and checks the hashes of passwords. A hash takes some 50 ms
 // of a core on purpose, so at most half of the cores are given to hashing at a
 // time; who comes later waits, and what else the member does goes on. Where
-// maxWaiting wait already, whoever else would have to is refused. A password that was right is remembered, as a keyed digest in memory beside the
-// hash that it was right for, so that many clients of one user cost one hash;
-// another hash makes it forgotten. All methods may be called concurrently.
+// maxWaiting wait already, whoever else would have to is refused. A password
+// that was right is remembered, as a keyed digest in memory beside the hash that
+// it was right for, so that many clients of one user cost one hash; another hash
+// makes it forgotten. All methods may be called concurrently.
 type Passwords struct {
 	cost  int
 	slots chan struct{}
