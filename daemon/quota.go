@@ -66,7 +66,8 @@ func (q *quota) check() (short, roomy bool) {
 }
 
 // slack is the part of the quota that must be free before the alarm is taken
-// back, so that it does not come and go with each write.
+// back, and the part of the reserve of disk that must be free beyond it before
+// writes go on: neither is to come and go with each write.
 const slack = 20
 
 // A member whose quota is used up has all of them refuse what takes room, as in
