@@ -113,19 +113,34 @@ func prefixEnd(name string) []byte {
 	return end
 }
 
-// turn waits until all claims older than this one are gone.
-func (s *Server) turn(ctx context.Context, c call, own claim) error {
+// errClaimGone: a claim ended while it waited for its turn.
+var errClaimGone = errors.New("api: the claim is gone")
+
+// turn waits until all claims older than this one are gone, and says at which
+// revision it was seen to be the first. It fails with errClaimGone if it is not
+// there any more: its lease has ended, or it was withdrawn. A key that was made
+// again is another claim, with others before it.
+func (s *Server) turn(ctx context.Context, c call, own claim) (revision int64, err error) {
 	youngest := &pb.RangeRequest{
 		Key: []byte(own.name), RangeEnd: prefixEnd(own.name), Limit: 1, MaxCreateRevision: own.made - 1,
 		SortTarget: pb.RangeRequest_CREATE, SortOrder: pb.RangeRequest_DESCEND,
 	}
 	for {
-		before, revision, err := s.read(ctx, c, youngest)
-		if err != nil || len(before) == 0 {
-			return err
+		seen, err := s.transact(ctx, c.again(), &pb.TxnRequest{
+			Compare: []*pb.Compare{made(own.key, own.made)}, Success: []*pb.RequestOp{asRange(youngest)},
+		})
+		if err != nil {
+			return 0, err
 		}
-		if err := s.gone(ctx, before[0].Key, revision); err != nil {
-			return err
+		if !seen.Succeeded {
+			return 0, errClaimGone
+		}
+		before := seen.Responses[0].GetResponseRange().Kvs
+		if len(before) == 0 {
+			return seen.Header.Revision, nil
+		}
+		if err := s.gone(ctx, before[0].Key, seen.Header.Revision); err != nil {
+			return 0, err
 		}
 	}
 }
