@@ -82,6 +82,37 @@ func TestALockIsNotHeldByTwo(t *testing.T) {
 	}
 }
 
+// Waiting may last longer than a token or a right does. The claim goes all the
+// same, or it would come to its turn with nobody there to unlock.
+func TestWhoLosesItsRightsWhileItWaitsLeavesNoClaim(t *testing.T) {
+	s := startServer(t, nil)
+	s.staff(t)
+	conn := s.dial(t)
+	locks := recipe.NewLockClient(conn)
+	alice := bearing(t.Context(), logIn(t, conn, "alice"))
+	held, err := locks.Lock(t.Context(), &recipe.LockRequest{Name: []byte("a")})
+	if err != nil {
+		t.Fatal(err)
+	}
+	waits := play(func() (*recipe.LockResponse, error) { return locks.Lock(alice, &recipe.LockRequest{Name: []byte("a")}) })
+	if err := s.store.Wait(t.Context(), held.Header.Revision+1); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := s.client(t).RoleRevokePermission(t.Context(), "writer", "a", "b"); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := locks.Unlock(t.Context(), &recipe.UnlockRequest{Key: held.Key}); err != nil {
+		t.Fatal(err)
+	}
+	if err := <-waits; status.Convert(err).Message() != "etcdserver: permission denied" {
+		t.Errorf("got %v", err)
+	}
+	left, err := s.store.Range(kv.Range{Key: []byte("a/"), End: []byte("a0")}, kv.ReadOptions{})
+	if err != nil || left.Count != 0 {
+		t.Errorf("%d claims, %v", left.Count, err)
+	}
+}
+
 // Who waits without a claim, since its lease has ended, is not told that it leads.
 func TestNobodyLeadsByALeaseThatHasEnded(t *testing.T) {
 	s := startServer(t, nil)

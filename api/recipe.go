@@ -69,7 +69,12 @@ func (s *Server) transact(ctx context.Context, c call, r *pb.TxnRequest) (*pb.Tx
 	if err != nil {
 		return nil, err
 	}
+	return s.transactAs(ctx, c, id, r)
+}
+
+func (s *Server) transactAs(ctx context.Context, c call, id state.Identity, r *pb.TxnRequest) (*pb.TxnResponse, error) {
 	var reply state.Reply
+	var err error
 	if state.ReadOnly(r) {
 		if err := s.sync(ctx, c.start); err != nil {
 			return nil, err
@@ -213,10 +218,11 @@ func asDelete(key []byte) *pb.RequestOp {
 }
 
 // withdraw deletes a claim of somebody who has stopped waiting, whose own
-// context may have ended. If that fails the lease ends it.
+// context may have ended, and whose token or rights as well: it takes back what
+// was made by right, so nobody is asked. If that fails the lease ends it.
 func (s *Server) withdraw(ctx context.Context, c call, own claim) {
 	r := &pb.TxnRequest{Compare: []*pb.Compare{made(own.key, own.made)}, Success: []*pb.RequestOp{asDelete(own.key)}}
-	if _, err := s.transact(context.WithoutCancel(ctx), c.again(), r); err != nil {
+	if _, err := s.transactAs(context.WithoutCancel(ctx), c.again(), state.Identity{Root: true}, r); err != nil {
 		s.log.Debug("a claim stays until its lease ends", "cause", err)
 	}
 }
