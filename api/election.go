@@ -76,7 +76,11 @@ func (s *Server) win(ctx context.Context, c call, r *recipe.CampaignRequest) (*r
 			}
 		}
 	}
-	if err := s.turn(ctx, c, own); err != nil {
+	_, err = s.turn(ctx, c, own)
+	switch {
+	case errors.Is(err, errClaimGone):
+		return nil, errNotLeader
+	case err != nil:
 		if ctx.Err() != nil {
 			s.withdraw(ctx, c, own)
 		}

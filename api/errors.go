@@ -80,14 +80,23 @@ func fault(log *slog.Logger, rpc string, err error) error {
 	if err == nil {
 		return nil
 	}
+	answer, known := answerTo(err)
+	if !known {
+		log.Error("request met an unknown fault", "rpc", rpc, "err", err)
+	}
+	return answer
+}
+
+// answerTo returns what clients are told of an error, and whether it is one that
+// has an answer of its own.
+func answerTo(err error) (answer error, known bool) {
 	if told := (interface{ GRPCStatus() *status.Status })(nil); errors.As(err, &told) {
-		return told.GRPCStatus().Err()
+		return told.GRPCStatus().Err(), true
 	}
 	for _, f := range faults {
 		if errors.Is(err, f.cause) {
-			return f.status
+			return f.status, true
 		}
 	}
-	log.Error("request met an unknown fault", "rpc", rpc, "err", err)
-	return status.Error(codes.Internal, err.Error())
+	return status.Error(codes.Internal, err.Error()), false
 }

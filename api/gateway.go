@@ -5,6 +5,7 @@ package api
 import (
 	"context"
 	"errors"
+	"io"
 	"math"
 	"net"
 	"net/http"
@@ -59,10 +60,10 @@ func newGateway(in *handoff, maxMessage int) (*gateway, error) {
 	// etcd's options: names as in the .proto, zero values left out, 64-bit
 	// numbers as strings, unknown fields ignored.
 	g.mux = runtime.NewServeMux(runtime.WithMarshalerOption(runtime.MIMEWildcard, &runtime.HTTPBodyMarshaler{
-		Marshaler: &runtime.JSONPb{
+		Marshaler: boundedJSON{&runtime.JSONPb{
 			MarshalOptions:   protojson.MarshalOptions{UseProtoNames: true},
 			UnmarshalOptions: protojson.UnmarshalOptions{DiscardUnknown: true},
-		},
+		}, g.maxBody},
 	}))
 	ctx := context.Background() // the registrations only pass it on
 	err := errors.Join(
@@ -101,12 +102,30 @@ func (g *gateway) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 func (g *gateway) answer(w http.ResponseWriter, r *http.Request) {
 	switch r.URL.Path {
 	case "/v3/watch", "/v3/lease/keepalive":
-		// These answer while their request may still be open.
+		// These answer while their request may still be open, so nothing but its
+		// parts is bounded (see boundedJSON).
 		_ = http.NewResponseController(w).EnableFullDuplex() // unsupported: the request is read to its end first
 	default:
 		r.Body = http.MaxBytesReader(w, r.Body, g.maxBody)
 	}
 	g.mux.ServeHTTP(w, r)
+}
+
+// boundedJSON bounds each value of a stream, which is held until it is whole, as
+// the body of a request with one value is bounded. Whoever sends more gets no
+// further; what was asked before is answered.
+type boundedJSON struct {
+	*runtime.JSONPb
+	most int64
+}
+
+func (m boundedJSON) NewDecoder(r io.Reader) runtime.Decoder {
+	bounded := &io.LimitedReader{R: r}
+	whole := m.JSONPb.NewDecoder(bounded)
+	return runtime.DecoderFunc(func(v any) error {
+		bounded.N = m.most + 1 // the body's own bound comes first, with a text of its own
+		return whole.Decode(v)
+	})
 }
 
 // acquire returns the caller's connection, which stays until it is released.

@@ -4,6 +4,7 @@ package api
 
 import (
 	"context"
+	"errors"
 
 	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
 	"google.golang.org/grpc"
@@ -59,17 +60,13 @@ func (s *Server) holdLock(ctx context.Context, c call, r *recipe.LockRequest) (*
 	if own.is(answer.Responses[1].GetResponseRange().Kvs[0]) {
 		return reply, nil
 	}
-	if err := s.turn(ctx, c, own); err != nil {
-		s.withdraw(ctx, c, own)
-		return nil, err
-	}
-	held, revision, err := s.read(ctx, c, &pb.RangeRequest{Key: own.key})
+	revision, err := s.turn(ctx, c, own)
 	switch {
+	case errors.Is(err, errClaimGone):
+		return nil, errSessionExpired
 	case err != nil:
 		s.withdraw(ctx, c, own)
 		return nil, err
-	case len(held) == 0:
-		return nil, errSessionExpired
 	}
 	reply.Header = s.header.message(revision)
 	return reply, nil

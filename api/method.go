@@ -69,7 +69,7 @@ type call struct {
 func (s *Server) stream(service, name string, client, server bool, handle func(*flow) error) grpc.StreamDesc {
 	kind := map[[2]bool]string{{true, false}: "client_stream", {false, true}: "server_stream", {true, true}: "bidi_stream"}
 	m := s.metrics.method(service, name, kind[[2]bool{client, server}])
-	serve := func(_ any, ss grpc.ServerStream) error {
+	serve := s.tracedStream(service, name, func(ss grpc.ServerStream) error {
 		m.started.Inc()
 		err := s.serveStream(ss, m, handle)
 		if err != nil {
@@ -77,8 +77,11 @@ func (s *Server) stream(service, name string, client, server bool, handle func(*
 		}
 		m.done(status.Code(err))
 		return err
+	})
+	return grpc.StreamDesc{
+		StreamName: name, Handler: func(_ any, ss grpc.ServerStream) error { return serve(ss) },
+		ClientStreams: client, ServerStreams: server,
 	}
-	return grpc.StreamDesc{StreamName: name, Handler: serve, ClientStreams: client, ServerStreams: server}
 }
 
 func (s *Server) serveStream(ss grpc.ServerStream, m *method, handle func(*flow) error) error {

@@ -65,9 +65,14 @@ func (s *Server) serveHealth(w http.ResponseWriter, r *http.Request) {
 // unhealthy says why, or nothing.
 func (s *Server) unhealthy(ctx context.Context, excluded map[string]bool, serializable bool) string {
 	for _, a := range s.alarms() {
-		if name := a.Alarm.String(); !excluded[name] {
-			return "ALARM " + name
+		name := a.Alarm.String()
+		if excluded[name] {
+			continue
 		}
+		if _, known := pb.AlarmType_name[int32(a.Alarm)]; !known {
+			name = "UNKNOWN"
+		}
+		return "ALARM " + name
 	}
 	if !serializable && s.config.Node.Status().Leader == 0 {
 		return "RAFT NO LEADER"
@@ -85,8 +90,8 @@ func (s *Server) probeRead(ctx context.Context, serializable bool) error {
 			return fault(s.log, "probe", err)
 		}
 	}
-	first := &pb.RangeRequest{Key: []byte{0}, RangeEnd: []byte{0}, Limit: 1, KeysOnly: true}
-	_, err := s.config.Machine.Range(state.Identity{Root: true}, first)
+	// One key, as in etcd: a limit alone would have the rest counted.
+	_, err := s.config.Machine.Range(state.Identity{Root: true}, &pb.RangeRequest{Key: []byte{0}, KeysOnly: true})
 	return fault(s.log, "probe", err)
 }
 

@@ -69,7 +69,12 @@ func (s *Server) transact(ctx context.Context, c call, r *pb.TxnRequest) (*pb.Tx
 	if err != nil {
 		return nil, err
 	}
+	return s.transactAs(ctx, c, id, r)
+}
+
+func (s *Server) transactAs(ctx context.Context, c call, id state.Identity, r *pb.TxnRequest) (*pb.TxnResponse, error) {
 	var reply state.Reply
+	var err error
 	if state.ReadOnly(r) {
 		if err := s.sync(ctx, c.start); err != nil {
 			return nil, err
@@ -113,19 +118,34 @@ func prefixEnd(name string) []byte {
 	return end
 }
 
-// turn waits until all claims older than this one are gone.
-func (s *Server) turn(ctx context.Context, c call, own claim) error {
+// errClaimGone: a claim ended while it waited for its turn.
+var errClaimGone = errors.New("api: the claim is gone")
+
+// turn waits until all claims older than this one are gone, and says at which
+// revision it was seen to be the first. It fails with errClaimGone if it is not
+// there any more: its lease has ended, or it was withdrawn. A key that was made
+// again is another claim, with others before it.
+func (s *Server) turn(ctx context.Context, c call, own claim) (revision int64, err error) {
 	youngest := &pb.RangeRequest{
 		Key: []byte(own.name), RangeEnd: prefixEnd(own.name), Limit: 1, MaxCreateRevision: own.made - 1,
 		SortTarget: pb.RangeRequest_CREATE, SortOrder: pb.RangeRequest_DESCEND,
 	}
 	for {
-		before, revision, err := s.read(ctx, c, youngest)
-		if err != nil || len(before) == 0 {
-			return err
+		seen, err := s.transact(ctx, c.again(), &pb.TxnRequest{
+			Compare: []*pb.Compare{made(own.key, own.made)}, Success: []*pb.RequestOp{asRange(youngest)},
+		})
+		if err != nil {
+			return 0, err
 		}
-		if err := s.gone(ctx, before[0].Key, revision); err != nil {
-			return err
+		if !seen.Succeeded {
+			return 0, errClaimGone
+		}
+		before := seen.Responses[0].GetResponseRange().Kvs
+		if len(before) == 0 {
+			return seen.Header.Revision, nil
+		}
+		if err := s.gone(ctx, before[0].Key, seen.Header.Revision); err != nil {
+			return 0, err
 		}
 	}
 }
@@ -198,10 +218,11 @@ func asDelete(key []byte) *pb.RequestOp {
 }
 
 // withdraw deletes a claim of somebody who has stopped waiting, whose own
-// context may have ended. If that fails the lease ends it.
+// context may have ended, and whose token or rights as well: it takes back what
+// was made by right, so nobody is asked. If that fails the lease ends it.
 func (s *Server) withdraw(ctx context.Context, c call, own claim) {
 	r := &pb.TxnRequest{Compare: []*pb.Compare{made(own.key, own.made)}, Success: []*pb.RequestOp{asDelete(own.key)}}
-	if _, err := s.transact(context.WithoutCancel(ctx), c.again(), r); err != nil {
+	if _, err := s.transactAs(context.WithoutCancel(ctx), c.again(), state.Identity{Root: true}, r); err != nil {
 		s.log.Debug("a claim stays until its lease ends", "cause", err)
 	}
 }

@@ -78,7 +78,7 @@ type Config struct {
 	// come from callers who are root.
 	RegisterAdmin func(grpc.ServiceRegistrar)
 
-	Tracer     trace.Tracer // makes a span of each unary request; nil: none
+	Tracer     trace.Tracer // makes a span of each request and stream; nil: none
 	Logger     *slog.Logger
 	Registerer prometheus.Registerer // nil: metrics are not registered
 	Gatherer   prometheus.Gatherer   // served at /metrics; nil: nothing is

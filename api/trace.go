@@ -6,11 +6,13 @@ import (
 	"context"
 	"maps"
 	"slices"
+	"time"
 
 	"go.opentelemetry.io/otel/attribute"
 	"go.opentelemetry.io/otel/codes"
 	"go.opentelemetry.io/otel/propagation"
 	"go.opentelemetry.io/otel/trace"
+	"google.golang.org/grpc"
 	"google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/status"
 )
@@ -22,6 +24,8 @@ import (
 //	etcdserverpb.KV/Range ─ sync      until the state is as new as the request
 //	                      └ read      the keys, from memory and disk
 //
+// A stream is a span from its first moment to its last, as in etcd.
+//
 // No key, value or user is told. Without a tracer nothing of this costs anything
 // but a comparison.
 
@@ -31,12 +35,9 @@ func traced[P any](s *Server, service, name string, handle func(context.Context,
 	if s.config.Tracer == nil {
 		return handle
 	}
-	attributes := trace.WithAttributes(attribute.String("rpc.system", "grpc"), attribute.String("rpc.service", service), attribute.String("rpc.method", name))
+	begin := s.spans(service, name)
 	return func(ctx context.Context, c call, r P) (any, error) {
-		if md, has := metadata.FromIncomingContext(ctx); has {
-			ctx = propagation.TraceContext{}.Extract(ctx, carrier(md))
-		}
-		ctx, span := s.config.Tracer.Start(ctx, service+"/"+name, trace.WithSpanKind(trace.SpanKindServer), trace.WithTimestamp(c.start), attributes)
+		ctx, span := begin(ctx, c.start)
 		defer span.End()
 		reply, err := handle(ctx, c, r)
 		tell(span, err)
@@ -44,13 +45,40 @@ func traced[P any](s *Server, service, name string, handle func(context.Context,
 	}
 }
 
-// tell notes what a span came to.
+// tracedStream is traced for streams.
+func (s *Server) tracedStream(service, name string, serve func(grpc.ServerStream) error) func(grpc.ServerStream) error {
+	if s.config.Tracer == nil {
+		return serve
+	}
+	begin := s.spans(service, name)
+	return func(ss grpc.ServerStream) error {
+		ctx, span := begin(ss.Context(), time.Now())
+		defer span.End()
+		err := serve(within{ss, ctx})
+		tell(span, err)
+		return err
+	}
+}
+
+// spans returns what begins the spans of one RPC, in their callers' traces.
+func (s *Server) spans(service, name string) func(context.Context, time.Time) (context.Context, trace.Span) {
+	attributes := trace.WithAttributes(attribute.String("rpc.system", "grpc"), attribute.String("rpc.service", service), attribute.String("rpc.method", name))
+	return func(ctx context.Context, start time.Time) (context.Context, trace.Span) {
+		if md, has := metadata.FromIncomingContext(ctx); has {
+			ctx = propagation.TraceContext{}.Extract(ctx, carrier(md))
+		}
+		return s.config.Tracer.Start(ctx, service+"/"+name, trace.WithSpanKind(trace.SpanKindServer), trace.WithTimestamp(start), attributes)
+	}
+}
+
+// tell notes what a span came to, as the caller is told.
 func tell(span trace.Span, err error) {
 	if err == nil {
 		return
 	}
-	span.SetStatus(codes.Error, messageOf(err))
-	span.SetAttributes(attribute.Int("rpc.grpc.status_code", int(status.Code(err))))
+	answer, _ := answerTo(err)
+	span.SetStatus(codes.Error, messageOf(answer))
+	span.SetAttributes(attribute.Int("rpc.grpc.status_code", int(status.Code(answer))))
 }
 
 // step does a part of a request as a span of it.

@@ -5,10 +5,12 @@ package api
 import (
 	"bufio"
 	"encoding/json"
+	"fmt"
 	"net/http"
 	"strings"
 	"testing"
 
+	"github.com/grpc-ecosystem/grpc-gateway/v2/runtime"
 	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
 
 	"github.com/cleatd/cleat/raft"
@@ -165,6 +167,23 @@ func TestGatewayWatchesLineByLine(t *testing.T) {
 		t.Fatalf("%d %s", code, body)
 	}
 	want(`"events":[{"kv":{"key":"Zm9v","create_revision":"2","mod_revision":"2","version":"1","value":"YmFy"}}]`)
+}
+
+// A value of a stream is held until it is whole, so it has a bound; values may be
+// many, and their sum has none.
+func TestAStreamsValuesAreBounded(t *testing.T) {
+	const most = 1000
+	text := func(size int) string { return fmt.Sprintf("%*s\n", size-1, `{"key":"YQ=="}`) }
+	whole := boundedJSON{new(runtime.JSONPb), most}.NewDecoder(strings.NewReader(strings.Repeat(text(most), 5) + text(3*most)))
+	for i := range 5 {
+		var r pb.RangeRequest
+		if err := whole.Decode(&r); err != nil || string(r.Key) != "a" {
+			t.Errorf("value %d: %v, %v", i, &r, err)
+		}
+	}
+	if err := whole.Decode(new(pb.RangeRequest)); err == nil {
+		t.Error("a value that is too long was taken in")
+	}
 }
 
 func TestProfilesAreForRoot(t *testing.T) {

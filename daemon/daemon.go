@@ -91,7 +91,7 @@ type Daemon struct {
 	fatal     chan error    // one error that ends the member; the first teller wins
 	joining   sync.Mutex    // held by whoever has this member join a cluster
 	saving    chan struct{} // holds one while a snapshot is made
-	raising   sync.Mutex    // held while the alarm is raised
+	raising   atomic.Bool   // a request that was refused raises the alarm
 	removals  sync.Mutex    // held by the leader while it removes a member
 	removing  sync.RWMutex  // held for reading by whoever removes a member
 	dismissed atomic.Bool   // this member was removed

@@ -117,6 +117,29 @@ func TestWhatWasNotGivenUpIsTriedAgain(t *testing.T) {
 	}
 }
 
+// A compaction may take longer than what lies between two looks; what the next
+// ones give up is a span old all the same.
+func TestASlowCompactionMakesNothingOlder(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := record(&history{span: 10 * time.Second})
+		r.revision = func() int64 { return 1 + int64(time.Since(r.start)/time.Millisecond) }
+		r.compact = func(_ context.Context, revision int64) error {
+			age := time.Since(r.start) - time.Duration(revision-1)*time.Millisecond
+			if r.done = append(r.done, age.String()); age < r.span {
+				t.Errorf("gave up what was %v old", age)
+			}
+			if len(r.done) == 1 {
+				time.Sleep(4500 * time.Millisecond) // of a bubble: no time passes outside
+			}
+			return errors.New("no quorum")
+		}
+		r.during(t, time.Minute)
+		if len(r.done) < 30 {
+			t.Errorf("gave up %q", r.done)
+		}
+	})
+}
+
 func TestRetentionIsReadAsEtcdReadsIt(t *testing.T) {
 	for _, c := range []struct {
 		mode, kept string

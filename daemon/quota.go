@@ -52,8 +52,7 @@ func (q *quota) check() (short, roomy bool) {
 	}
 	size := q.size()
 	q.taken.Store(size)
-	short = size >= q.limit
-	roomy = size <= q.limit-q.limit/slack
+	short, roomy = size >= q.limit, q.roomy(size)
 	switch {
 	case short && !q.short:
 		q.log.Error("the quota is used up: delete, compact, or raise quota-backend-bytes", "size", size, "quota", q.limit)
@@ -65,8 +64,12 @@ func (q *quota) check() (short, roomy bool) {
 	return short, roomy
 }
 
+// roomy says whether the alarm has no place while the store has this size.
+func (q *quota) roomy(size int64) bool { return size <= q.limit-q.limit/slack }
+
 // slack is the part of the quota that must be free before the alarm is taken
-// back, so that it does not come and go with each write.
+// back, and the part of the reserve of disk that must be free beyond it before
+// writes go on: neither is to come and go with each write.
 const slack = 20
 
 // A member whose quota is used up has all of them refuse what takes room, as in
@@ -75,8 +78,11 @@ const slack = 20
 // others go on without it as long as they are a majority, and one that has ended
 // on a full disk could take nothing back.
 
-// room says whether this member lets in a write of so many bytes. When it does
-// not, the alarm has been raised, if there is a leader.
+// room says whether this member lets in a write of so many bytes. When the quota
+// does not, the first who is refused raises the alarm, and the others wait for
+// nothing. Where there is so much room that the alarm would be taken back at once
+// it was this write that was too large, or one of too many at a time: that is no
+// reason to stop what is smaller, at all members.
 func (d *Daemon) room(ctx context.Context, bytes int) bool {
 	if !d.space.Enough() {
 		return false
@@ -84,9 +90,11 @@ func (d *Daemon) room(ctx context.Context, bytes int) bool {
 	if d.quota.admit(bytes) {
 		return true
 	}
-	d.raising.Lock()
-	defer d.raising.Unlock()
-	if raised, _ := d.noSpace(); !raised {
+	if !d.raising.CompareAndSwap(false, true) {
+		return false
+	}
+	defer d.raising.Store(false)
+	if raised, _ := d.noSpace(); !raised && !d.quota.roomy(d.quota.size()) {
 		d.alarm(ctx, true)
 	}
 	return false

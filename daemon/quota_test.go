@@ -40,6 +40,34 @@ func TestAQuotaCountsWhatWasLetIn(t *testing.T) {
 	}
 }
 
+// Without a leader the alarm takes its time: one request may wait for it, not each
+// for all before it.
+func TestWhoIsRefusedDoesNotWaitForWhoRaisesTheAlarm(t *testing.T) {
+	d := &Daemon{space: new(space), quota: newQuota(1000, func() int64 { return 999 }, slog.New(slog.DiscardHandler))}
+	d.space.enough.Store(true)
+	d.raising.Store(true)
+	if d.room(t.Context(), 1) { // which would need a node to raise it
+		t.Error("a byte too many was let in")
+	}
+}
+
+// A write that is larger than what is left does not stop those that are not, when
+// what is left would be enough to take the alarm back.
+func TestAWriteThatNeverFitsRaisesNoAlarm(t *testing.T) {
+	o := options(t, shortDir(t))
+	o.Config.QuotaBytes = 1 << 20
+	l := begin(t, o)
+	if err := l.put("x", 1200<<10); !errors.Is(err, rpctypes.ErrNoSpace) {
+		t.Errorf("more than the quota: %v", err)
+	}
+	if alarms, err := l.client.AlarmList(within(t)); err != nil || len(alarms.Alarms) != 0 {
+		t.Errorf("alarms: %v, %v", alarms, err)
+	}
+	if err := l.put("y", 1); err != nil {
+		t.Errorf("a little: %v", err)
+	}
+}
+
 // A member over its quota stops what stores at every member, and takes its
 // alarm back when it has room; what somebody else has raised stays.
 func TestAQuotaStopsAllMembersUntilThereIsRoom(t *testing.T) {

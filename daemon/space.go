@@ -14,13 +14,13 @@ import (
 // space watches the free room on the disk of the data directory. Below the
 // reserve new writes are refused, so that the log and the state never meet a
 // full disk in the middle of a write; reads, deletes and compaction go on, and
-// writes come back by themselves with the room.
+// writes come back by themselves with the room and a little more (see slack).
 type space struct {
 	path    string
 	reserve int64 // as set; -1 follows from the size of the disk
 	log     *slog.Logger
 
-	enough atomic.Bool // written by check alone
+	enough atomic.Bool // written by judge alone
 }
 
 const (
@@ -63,18 +63,25 @@ func (s *space) check() error {
 	if err != nil {
 		return err
 	}
-	reserve := reserveFor(s.reserve, total)
-	enough := free >= reserve
-	if s.enough.Swap(enough) == enough {
-		return nil
+	s.judge(free, reserveFor(s.reserve, total))
+	return nil
+}
+
+func (s *space) judge(free, reserve int64) {
+	had := s.enough.Load()
+	spare := free - reserve
+	enough := spare >= 0
+	if !had {
+		enough = spare >= reserve/slack
 	}
-	if !enough {
+	s.enough.Store(enough)
+	switch {
+	case had && !enough:
 		s.log.Error("free disk below the reserve: writes are refused until there is room; delete and compact, or make room on the disk",
 			"path", s.path, "free", free, "reserve", reserve)
-		return nil
+	case !had && enough:
+		s.log.Info("free disk above the reserve again: writes go on", "path", s.path, "free", free, "reserve", reserve)
 	}
-	s.log.Info("free disk above the reserve again: writes go on", "path", s.path, "free", free, "reserve", reserve)
-	return nil
 }
 
 // reserveFor returns the reserve in bytes for a disk of total bytes.

@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"os"
 	"path/filepath"
 	"syscall"
@@ -72,6 +73,20 @@ func (l *life) furnish() clientv3.LeaseID {
 		l.t.Fatal(err)
 	}
 	return lease.ID
+}
+
+// At the reserve every write would turn the answer to the next one.
+func TestWritesWaitForALittleMoreThanTheReserve(t *testing.T) {
+	s := &space{log: slog.New(slog.DiscardHandler)}
+	s.enough.Store(true)
+	for i, c := range []struct {
+		free int64
+		want bool
+	}{{1000, true}, {999, false}, {1000, false}, {1049, false}, {1050, true}, {1000, true}, {999, false}} {
+		if s.judge(c.free, 1000); s.Enough() != c.want {
+			t.Errorf("%d: %d bytes free: enough %t", i, c.free, s.Enough())
+		}
+	}
 }
 
 func TestBelowTheReserveOnlyWhatTakesRoomIsRefused(t *testing.T) {

@@ -4,11 +4,18 @@ package daemon
 
 import (
 	"context"
+	"errors"
+	"fmt"
+	"io"
 	"net"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
 
+	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
+	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
+	clientv3 "go.etcd.io/etcd/client/v3"
 	collector "go.opentelemetry.io/proto/otlp/collector/trace/v1"
 	spans "go.opentelemetry.io/proto/otlp/trace/v1"
 	"google.golang.org/grpc"
@@ -50,8 +57,8 @@ func collect(t *testing.T) (*collected, string) {
 	return c, l.Addr().String()
 }
 
-// A put and a get of a client that is traced are spans of its trace, with what
-// they wait for in them; those of one that is not are not told of. The last ones
+// What a client that is traced asks for are spans of its trace, streams too, with
+// what they wait for in them, and what they came to as the client was told; those of one that is not are not told of. The last ones
 // are sent when the member ends.
 func TestRequestsAreSpansOfTheirCallersTrace(t *testing.T) {
 	c, address := collect(t)
@@ -69,32 +76,46 @@ func TestRequestsAreSpansOfTheirCallersTrace(t *testing.T) {
 	if _, err := l.client.Get(within(t), "secret"); err != nil {
 		t.Fatal(err)
 	}
+	if _, err := l.client.Get(ctx, "secret", clientv3.WithSerializable(), clientv3.WithRev(99)); !errors.Is(err, rpctypes.ErrFutureRev) {
+		t.Fatal(err)
+	}
+	chunks, err := pb.NewKVClient(l.client.ActiveConnection()).RangeStream(ctx, &pb.RangeRequest{Key: []byte("secret")})
+	for err == nil {
+		_, err = chunks.Recv()
+	}
+	if !errors.Is(err, io.EOF) {
+		t.Fatal(err)
+	}
 	if err := l.end(); err != nil {
 		t.Fatal(err)
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	parents := map[string]string{}
 	names := map[string]string{}
 	for _, s := range c.spans {
 		names[string(s.SpanId)] = s.Name
 	}
+	var got []string // in the order of their ends
 	for _, s := range c.spans {
-		parents[s.Name] = names[string(s.ParentSpanId)]
+		line := names[string(s.ParentSpanId)] + ">" + s.Name
+		for _, a := range s.Attributes {
+			if a.Key == "rpc.grpc.status_code" {
+				line += fmt.Sprint(" ", a.Value.GetIntValue(), " ", s.Status.Message)
+			}
+		}
+		got = append(got, line)
 		if text := s.String(); strings.Contains(text, "secret") || strings.Contains(text, "hidden") {
 			t.Errorf("a span tells a key or a value: %s", text)
 		}
 	}
-	want := map[string]string{
-		"etcdserverpb.KV/Put": "", "agree": "etcdserverpb.KV/Put",
-		"etcdserverpb.KV/Range": "", "sync": "etcdserverpb.KV/Range", "read": "etcdserverpb.KV/Range",
+	const future = " 11 etcdserver: mvcc: required revision is a future revision"
+	want := []string{
+		"etcdserverpb.KV/Put>agree", ">etcdserverpb.KV/Put",
+		"etcdserverpb.KV/Range>sync", "etcdserverpb.KV/Range>read", ">etcdserverpb.KV/Range",
+		"etcdserverpb.KV/Range>read" + future, ">etcdserverpb.KV/Range" + future,
+		"etcdserverpb.KV/RangeStream>sync", ">etcdserverpb.KV/RangeStream",
 	}
-	for name, parent := range want {
-		if got, told := parents[name]; !told || got != parent {
-			t.Errorf("span %s in %q, want it in %q", name, got, parent)
-		}
-	}
-	if len(c.spans) != len(want) || !strings.Contains(c.who, "cleat") {
-		t.Errorf("%d spans of %s", len(c.spans), c.who)
+	if !slices.Equal(got, want) || !strings.Contains(c.who, "cleat") {
+		t.Errorf("spans %q of %s, want %q", got, c.who, want)
 	}
 }

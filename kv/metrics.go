@@ -19,7 +19,7 @@ func newMetrics(r prometheus.Registerer, s *Store) *metrics {
 		txns:    prometheus.NewCounter(prometheus.CounterOpts{Name: "etcd_mvcc_txn_total", Help: "Writing transactions of more than one change or range."}),
 		removed: prometheus.NewCounter(prometheus.CounterOpts{Name: "etcd_debugging_mvcc_db_compaction_keys_total", Help: "Versions of keys that compactions removed."}),
 
-		putBytes:  prometheus.NewGauge(prometheus.GaugeOpts{Name: "etcd_debugging_mvcc_total_put_size_in_bytes", Help: "Bytes of records put: keys and values, and a little for each."}),
+		putBytes:  prometheus.NewGauge(prometheus.GaugeOpts{Name: "etcd_debugging_mvcc_total_put_size_in_bytes", Help: "Bytes of keys and values put."}),
 		compacted: prometheus.NewGauge(prometheus.GaugeOpts{Name: "etcd_debugging_mvcc_db_compaction_last", Help: "When a compaction ended last, in seconds since 1970."}),
 	}
 	if r == nil {
@@ -47,7 +47,7 @@ func (m *metrics) events(events []Event) {
 			deleted++
 			continue
 		}
-		bytes += len(e.Record)
+		bytes += len(e.Record.Key()) + len(e.Record.Value())
 	}
 	m.putBytes.Add(float64(bytes))
 	m.deletes.Add(float64(deleted))

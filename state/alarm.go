@@ -86,6 +86,15 @@ func (a *applier) alarm(body []byte, on bool) (Reply, error) {
 	if stays || !on && at < 0 {
 		return a.told(nil)
 	}
+	if on && asked.Passing {
+		gone, err := a.batch.Get(tableRemoved, memberKey(asked.Member))
+		if err != nil {
+			return Reply{}, err
+		}
+		if gone != nil { // it would take nothing back
+			return a.told(nil)
+		}
+	}
 	if on {
 		a.batch.Set(tableAlarm, body[:9], []byte{alarmVersion, body[9]})
 	} else {

@@ -5,7 +5,10 @@ package state
 import (
 	"errors"
 	"reflect"
+	"slices"
 	"testing"
+
+	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
 )
 
 func TestMembersAreWhatWasAgreed(t *testing.T) {
@@ -80,6 +83,32 @@ func TestMembersAreWhatWasAgreed(t *testing.T) {
 	again := New(Config{Store: m.Store(), Leases: m.Leases(), Fatal: func(err error) { t.Error(err) }})
 	if !reflect.DeepEqual(again.Members(), []Member{one}) || !again.Removed(2) || again.Removed(1) {
 		t.Errorf("read again: %+v", again.Members())
+	}
+}
+
+// What a member was to take back goes with it, and does not come after it: its
+// last word may be agreed upon later than its removal. What somebody has raised
+// stays.
+func TestARemovedMemberLeavesNoAlarmBehind(t *testing.T) {
+	m := newMachine(t)
+	apply := func(commands ...[]byte) { mustApply(t, m, m.AppliedIndex()+1, commands...) }
+	root := Identity{Root: true}
+	passing := Alarm{Type: pb.AlarmType_NOSPACE, Member: 2, Passing: true}
+	corrupt := Alarm{Type: pb.AlarmType_CORRUPT, Member: 2}
+	apply(MemberSetCommand(root, Member{ID: 2, Name: "two"}), AlarmCommand(root, passing, true), AlarmCommand(root, corrupt, true))
+	if got := m.Alarms(); len(got) != 2 {
+		t.Fatalf("alarms %v", got)
+	}
+	apply(MemberRemoveCommand(root, 2), AlarmCommand(root, passing, true))
+	apply(AlarmCommand(root, passing, true))
+	if got := m.Alarms(); !slices.Equal(got, []Alarm{corrupt}) {
+		t.Errorf("alarms %v", got)
+	}
+	raised := passing
+	raised.Passing = false
+	apply(AlarmCommand(root, raised, true))
+	if got := m.Alarms(); !slices.Contains(got, raised) {
+		t.Errorf("alarms %v: somebody has raised one", got)
 	}
 }
 

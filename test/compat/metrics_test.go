@@ -123,7 +123,7 @@ func TestMetricsCountAlike(t *testing.T) {
 			&pb.CompactionRequest{Revision: 5, Physical: true})
 		after := s.scrape()
 		for _, name := range []string{
-			"etcd_mvcc_put_total", "etcd_mvcc_delete_total", "etcd_mvcc_txn_total", "etcd_debugging_lease_granted_total", "etcd_debugging_lease_revoked_total",
+			"etcd_mvcc_put_total", "etcd_mvcc_delete_total", "etcd_mvcc_txn_total", "etcd_debugging_mvcc_total_put_size_in_bytes", "etcd_debugging_lease_granted_total", "etcd_debugging_lease_revoked_total",
 			"etcd_debugging_mvcc_current_revision", "etcd_debugging_mvcc_compact_revision", "etcd_debugging_mvcc_watcher_total",
 			"etcd_debugging_mvcc_db_compaction_keys_total", "etcd_server_has_leader", "etcd_server_is_leader", "etcd_server_is_learner",
 		} {

@@ -92,6 +92,10 @@ func TestAlarms(t *testing.T) {
 		s.everyVerb() // the worse of the two is told
 		s.alarm(pb.AlarmRequest_DEACTIVATE, pb.AlarmType_CORRUPT, 0)
 		s.everyVerb()
+		s.alarm(pb.AlarmRequest_DEACTIVATE, pb.AlarmType_NOSPACE, 0)
+		s.alarm(pb.AlarmRequest_ACTIVATE, 7, 0) // one that has no name
+		s.alarms()
+		s.alarm(pb.AlarmRequest_DEACTIVATE, 7, 0)
 		s.post("/v3/maintenance/alarm", `{"action":"GET"}`, `{"action":"DEACTIVATE","alarm":"NOSPACE"}`, `{}`, `{"action":"SLEEP"}`)
 	})
 }
