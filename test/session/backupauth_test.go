@@ -5,6 +5,7 @@ package session
 import (
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 )
@@ -48,7 +49,8 @@ func companyAtEtcd(p place) company {
 // attempt itself.
 func (c company) attempt(user, line string) string {
 	c.t.Helper()
-	out, err := exec.Command(program(c.t, etcdctl), append(append(c.door, "--user="+user), strings.Fields(line)...)...).CombinedOutput()
+	flags := []string{"--user=" + user, "--dial-timeout=30s", "--command-timeout=30s"} // a busy machine hashes slowly
+	out, err := exec.Command(program(c.t, etcdctl), slices.Concat(c.door, flags, strings.Fields(line))...).CombinedOutput()
 	lines := strings.Split(strings.TrimSpace(string(out)), "\n")
 	if err == nil {
 		return user + ": " + line + ": " + strings.Join(lines, " ")
