@@ -4,6 +4,7 @@ package kv
 
 import (
 	"fmt"
+	"math"
 	"math/rand/v2"
 	"slices"
 	"testing"
@@ -93,12 +94,16 @@ func TestEventsOfOneKeyDoNotReadThoseOfOthers(t *testing.T) {
 		for i := range others {
 			put(t, s, uint64(i+2), fmt.Sprint("other", i), "v")
 		}
-		return testing.AllocsPerRun(20, func() {
-			events, next, err := s.Events(Range{Key: []byte("k")}, 2, s.Revision(), 1<<20)
-			if err != nil || len(events) != 1 || next != s.Revision()+1 {
-				t.Fatalf("%d events, next %d, %v", len(events), next, err)
-			}
-		})
+		least := math.Inf(1) // Pebble's goroutines, which come and go, are counted too
+		for range 5 {
+			least = min(least, testing.AllocsPerRun(20, func() {
+				events, next, err := s.Events(Range{Key: []byte("k")}, 2, s.Revision(), 1<<20)
+				if err != nil || len(events) != 1 || next != s.Revision()+1 {
+					t.Fatalf("%d events, next %d, %v", len(events), next, err)
+				}
+			}))
+		}
+		return least
 	}
 	if few, many := cost(10), cost(3000); many > few+5 {
 		t.Errorf("%v allocations among few others, %v among many", few, many)
