@@ -9,6 +9,7 @@ import (
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strings"
 	"sync"
@@ -155,6 +156,31 @@ func TestRunsAreMerged(t *testing.T) {
 		if !slices.Equal(got, want) {
 			t.Errorf("with %d bytes of memory: out of order", memory)
 		}
+	}
+}
+
+// However many runs there are, of the values only one is in memory.
+func TestRunsOfLargeValuesAreMergedInLittleMemory(t *testing.T) {
+	f, err := os.Create(filepath.Join(t.TempDir(), "runs"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	s := &sorter{file: f, memory: 1, pause: onward}
+	value := make([]byte, 1<<20)
+	for i := range 100 {
+		if err := s.add(fmt.Appendf(nil, "%03d", i), value); err != nil {
+			t.Fatal(err)
+		}
+	}
+	var before, after runtime.MemStats
+	runtime.ReadMemStats(&before)
+	if err := s.each(func(_, value []byte) error { return nil }); err != nil {
+		t.Fatal(err)
+	}
+	runtime.ReadMemStats(&after)
+	if took := after.TotalAlloc - before.TotalAlloc; took > 20<<20 {
+		t.Errorf("%d runs took %d bytes", len(s.runs), took)
 	}
 }
 
