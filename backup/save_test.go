@@ -101,6 +101,28 @@ func TestWithoutRoomNothingIsWritten(t *testing.T) {
 	}
 }
 
+// Who else writes may take the room that there was: the snapshot gives its own
+// back rather than take what is reserved.
+func TestRoomThatIsTakenMeanwhileEndsASnapshot(t *testing.T) {
+	s := newSubject(t)
+	s.live(rand.New(rand.NewPCG(3, 8)), 1000)
+	view, err := s.machine.View()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer view.Close()
+	dir, asked := t.TempDir(), 0
+	free := func() (int64, error) {
+		if asked++; asked > 3 {
+			return -1, nil
+		}
+		return plenty()
+	}
+	if _, err := Save(Source{View: view, Dir: dir, Free: free, Pause: onward}); !errors.Is(err, ErrNoRoom) || !strings.Contains(err.Error(), dir) {
+		t.Errorf("asked %d times: %v", asked, err)
+	}
+}
+
 func TestSavingEndsWithItsPause(t *testing.T) {
 	s := newSubject(t)
 	s.live(rand.New(rand.NewPCG(3, 5)), 1000)
