@@ -12,6 +12,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"syscall"
 	"testing"
 
 	"go.etcd.io/bbolt"
@@ -284,6 +285,13 @@ func TestForeignFilesAreRefused(t *testing.T) {
 	}
 	if _, err := Open(dir, true); !errors.Is(err, ErrForeign) {
 		t.Errorf("a directory: %v", err)
+	}
+	pipe := filepath.Join(dir, "pipe")
+	if err := syscall.Mkfifo(pipe, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := Open(pipe, true); !errors.Is(err, ErrForeign) { // nobody will ever write to it
+		t.Errorf("a pipe: %v", err)
 	}
 }
 
