@@ -128,6 +128,7 @@ const maxRevision = math.MaxInt64 >> 2
 // nothing changed: etcdutl writes it to raise the revision.
 func eachChange(s *file.Reader, fn func(kv.Change) error) error {
 	var record mvccpb.KeyValue
+	lastMain, lastSub := int64(0), int64(0)
 	return s.Walk(file.Key, func(key, value []byte) error {
 		main, sub, deleted, err := file.ParseRevision(key)
 		if err != nil {
@@ -136,6 +137,10 @@ func eachChange(s *file.Reader, fn func(kv.Change) error) error {
 		if main < 1 || main > maxRevision || sub > math.MaxUint32 {
 			return fmt.Errorf("%w: revision %d.%d", file.ErrDamaged, main, sub)
 		}
+		if main == lastMain && sub == lastSub { // the order of bytes is that of numbers, but for the mark of a deletion
+			return fmt.Errorf("%w: revision %d.%d is there twice", file.ErrDamaged, main, sub)
+		}
+		lastMain, lastSub = main, sub
 		c := kv.Change{Main: main, Sub: uint32(sub), Deleted: deleted, Record: kv.Record{}}
 		if len(value) == 0 && !deleted {
 			return fn(c)

@@ -43,12 +43,14 @@ type Saved struct {
 // Save writes a snapshot, without the checksum at its end. What it takes of the
 // disk is about twice what the keys and values with their history are, and once
 // from its return until it is closed; if that is more than there is, the error
-// is ErrNoRoom and nothing was written. It takes some 10 MiB of memory, of a large
-// state at most some 100.
+// is ErrNoRoom and nothing was written. It is ErrNoRoom too, and what was written
+// is gone, if others take the room meanwhile. It takes some 10 MiB of memory, of
+// a large state at most some 100.
 func Save(s Source) (_ *Saved, err error) {
 	if err := s.makeSure(); err != nil {
 		return nil, err
 	}
+	s.Pause = s.watchful(s.Pause)
 	made, err := nameless(s.Dir)
 	if err != nil {
 		return nil, err
@@ -130,6 +132,24 @@ func (s *Source) makeSure() error {
 			ErrNoRoom, mebibytes(need), s.Dir, max(free, 0)>>20)
 	}
 	return nil
+}
+
+// watchful is pause, and looks at the room that is left: the others go on
+// writing, and a snapshot must not take the reserve with which they end well.
+func (s *Source) watchful(pause func() error) func() error {
+	return func() error {
+		if err := pause(); err != nil {
+			return err
+		}
+		free, err := s.Free()
+		if err != nil {
+			return fmt.Errorf("backup: %w", err)
+		}
+		if free < 0 {
+			return fmt.Errorf("%w: what else is written in %s has taken it while the snapshot was made", ErrNoRoom, s.Dir)
+		}
+		return nil
+	}
 }
 
 func mebibytes(n int64) int64 { return (n + 1<<20 - 1) >> 20 }

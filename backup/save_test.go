@@ -9,6 +9,7 @@ import (
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strings"
 	"sync"
@@ -100,6 +101,28 @@ func TestWithoutRoomNothingIsWritten(t *testing.T) {
 	}
 }
 
+// Who else writes may take the room that there was: the snapshot gives its own
+// back rather than take what is reserved.
+func TestRoomThatIsTakenMeanwhileEndsASnapshot(t *testing.T) {
+	s := newSubject(t)
+	s.live(rand.New(rand.NewPCG(3, 8)), 1000)
+	view, err := s.machine.View()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer view.Close()
+	dir, asked := t.TempDir(), 0
+	free := func() (int64, error) {
+		if asked++; asked > 3 {
+			return -1, nil
+		}
+		return plenty()
+	}
+	if _, err := Save(Source{View: view, Dir: dir, Free: free, Pause: onward}); !errors.Is(err, ErrNoRoom) || !strings.Contains(err.Error(), dir) {
+		t.Errorf("asked %d times: %v", asked, err)
+	}
+}
+
 func TestSavingEndsWithItsPause(t *testing.T) {
 	s := newSubject(t)
 	s.live(rand.New(rand.NewPCG(3, 5)), 1000)
@@ -155,6 +178,31 @@ func TestRunsAreMerged(t *testing.T) {
 		if !slices.Equal(got, want) {
 			t.Errorf("with %d bytes of memory: out of order", memory)
 		}
+	}
+}
+
+// However many runs there are, of the values only one is in memory.
+func TestRunsOfLargeValuesAreMergedInLittleMemory(t *testing.T) {
+	f, err := os.Create(filepath.Join(t.TempDir(), "runs"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	s := &sorter{file: f, memory: 1, pause: onward}
+	value := make([]byte, 1<<20)
+	for i := range 100 {
+		if err := s.add(fmt.Appendf(nil, "%03d", i), value); err != nil {
+			t.Fatal(err)
+		}
+	}
+	var before, after runtime.MemStats
+	runtime.ReadMemStats(&before)
+	if err := s.each(func(_, value []byte) error { return nil }); err != nil {
+		t.Fatal(err)
+	}
+	runtime.ReadMemStats(&after)
+	if took := after.TotalAlloc - before.TotalAlloc; took > 20<<20 {
+		t.Errorf("%d runs took %d bytes", len(s.runs), took)
 	}
 }
 

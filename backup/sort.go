@@ -161,12 +161,17 @@ func (s *sorter) each(fn func(key, value []byte) error) error {
 		heads = append(heads, h)
 	}
 	heap.Init(&heads)
+	var value []byte
 	for len(heads) > 0 {
 		h := heads[0]
-		if err := fn(h.key, h.value); err != nil {
+		var err error
+		if value, err = readPart(h.from, value); err != nil {
+			return fmt.Errorf("sort: read: %w", noEOF(err))
+		}
+		if err := fn(h.key, value); err != nil {
 			return err
 		}
-		err := h.next()
+		err = h.next()
 		switch {
 		case errors.Is(err, io.EOF):
 			heap.Pop(&heads)
@@ -191,14 +196,15 @@ func (s *sorter) paused(fn func(key, value []byte) error) func(key, value []byte
 	}
 }
 
-// head is the next pair of a run.
+// head is the next key of a run. Its value comes next from there: there may be
+// thousands of runs, and values of megabytes.
 type head struct {
-	from       *bufio.Reader
-	first      uint64
-	key, value []byte
+	from  *bufio.Reader
+	first uint64
+	key   []byte
 }
 
-// next reads the next pair; the error is io.EOF behind the last.
+// next reads the next key; the error is io.EOF behind the last.
 func (h *head) next() error {
 	var err error
 	if h.key, err = readPart(h.from, h.key); err != nil {
@@ -206,9 +212,6 @@ func (h *head) next() error {
 			return io.EOF
 		}
 		return fmt.Errorf("sort: read: %w", err)
-	}
-	if h.value, err = readPart(h.from, h.value); err != nil {
-		return fmt.Errorf("sort: read: %w", noEOF(err))
 	}
 	h.first = firstBytes(h.key)
 	return nil

@@ -10,7 +10,9 @@ import (
 	"hash"
 	"io"
 	"os"
+	"os/signal"
 	"path/filepath"
+	"syscall"
 
 	"github.com/dustin/go-humanize"
 	"github.com/urfave/cli/v2"
@@ -64,11 +66,13 @@ func snapshotSave(c *cli.Context) error {
 	if n := len(s.Endpoints()); n != 1 {
 		return misuse("a snapshot is one member's: name one of the %d endpoints", n)
 	}
-	ctx, cancel := context.WithCancel(c.Context)
+	ctx, stop := signal.NotifyContext(c.Context, syscall.SIGTERM, syscall.SIGINT) // so that no half a file stays
+	defer stop()
 	if sourceOf(c, "command-timeout") != fromDefault {
-		ctx, cancel = context.WithTimeout(c.Context, c.Duration("command-timeout"))
+		limited, cancel := context.WithTimeout(ctx, c.Duration("command-timeout"))
+		defer cancel()
+		ctx = limited
 	}
-	defer cancel()
 	path := c.Args().First()
 	version, err := saveTo(ctx, s, path)
 	if err != nil {
@@ -90,13 +94,12 @@ func saveTo(ctx context.Context, s *session, path string) (version string, err e
 	if err != nil {
 		return "", fmt.Errorf("ask for a snapshot: %w", err)
 	}
-	defer func() { _ = r.Snapshot.Close() }() // all of it was read, or an error tells
-	part := path + ".part"
-	f, err := os.OpenFile(part, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)
+	defer func() { _ = r.Snapshot.Close() }()                                  // all of it was read, or an error tells
+	f, err := os.CreateTemp(filepath.Dir(path), filepath.Base(path)+".*.part") // another may write to the same place
 	if err != nil {
 		return "", err
 	}
-	defer func() { _ = os.Remove(part) }() // gone already when all went well
+	defer func() { _ = os.Remove(f.Name()) }() // gone already when all went well
 	sum := &trailing{hash: sha256.New()}
 	if _, err := io.Copy(io.MultiWriter(f, sum), r.Snapshot); err != nil {
 		return "", errors.Join(fmt.Errorf("receive the snapshot: %w", err), f.Close())
@@ -107,7 +110,7 @@ func saveTo(ctx context.Context, s *session, path string) (version string, err e
 	if err := errors.Join(f.Sync(), f.Close()); err != nil {
 		return "", err
 	}
-	if err := os.Rename(part, path); err != nil {
+	if err := os.Rename(f.Name(), path); err != nil {
 		return "", err
 	}
 	dir, err := os.Open(filepath.Dir(path))

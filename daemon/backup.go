@@ -17,7 +17,7 @@ import (
 // snapshot writes this member's state as etcd's file, beside the state and
 // without its name, for somebody to read. One is made at a time, so that each
 // finds out what room there is; whoever comes meanwhile waits.
-func (d *Daemon) snapshot(ctx context.Context) (_ api.Snapshot, err error) {
+func (d *Daemon) snapshot(ctx context.Context) (api.Snapshot, error) {
 	select {
 	case d.saving <- struct{}{}:
 		defer func() { <-d.saving }()
@@ -28,11 +28,13 @@ func (d *Daemon) snapshot(ctx context.Context) (_ api.Snapshot, err error) {
 	if err != nil {
 		return nil, err
 	}
-	defer func() { err = errors.Join(err, view.Close()) }()
 	rests := &rests{ctx: ctx, worked: time.Now()}
 	saved, err := backup.Save(backup.Source{
 		View: view, Term: d.node.Status().Term, Dir: d.dir.path, Free: d.freeAboveReserve, Pause: rests.pause,
 	})
+	if err = errors.Join(err, view.Close()); err != nil && saved != nil {
+		err = errors.Join(err, saved.Close())
+	}
 	switch {
 	case errors.Is(err, backup.ErrNoRoom), full(err):
 		return nil, status.Errorf(codes.FailedPrecondition, "cleat: %v: make room on the disk, or ask another member", err)

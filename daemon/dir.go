@@ -62,7 +62,7 @@ func mustHex(s string) uint64 {
 // openDataDir takes the directory for this process, and makes it when it is
 // empty. What does not fit is refused by name: errors wrap ErrConfig.
 func openDataDir(path, raftLog string) (*dataDir, error) {
-	if err := os.MkdirAll(path, 0o700); err != nil {
+	if err := makeDir(path); err != nil {
 		return nil, fmt.Errorf("%w: data-dir: %v", ErrConfig, err)
 	}
 	lock, err := lockFile(filepath.Join(path, "LOCK"))
@@ -83,6 +83,27 @@ func (d *dataDir) take(raftLog string) error {
 	}
 	d.member = memberFile{}
 	return d.load(raftLog)
+}
+
+// makeDir makes a directory and those above it, if they are missing, and makes
+// it last that they exist.
+func makeDir(path string) error {
+	var grown []string
+	for at := path; at != filepath.Dir(at); at = filepath.Dir(at) {
+		if _, err := os.Stat(at); !errors.Is(err, fs.ErrNotExist) {
+			break
+		}
+		grown = append(grown, filepath.Dir(at))
+	}
+	if err := os.MkdirAll(path, 0o700); err != nil {
+		return err
+	}
+	for _, parent := range grown {
+		if err := syncDir(parent); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 func lockFile(path string) (*os.File, error) {

@@ -35,4 +35,41 @@ func (d *Daemon) withRoom(err error) error {
 		err, d.config.DataDir)
 }
 
+// withAgain adds to an error of a disk what to do about it when a command has
+// met it that may be given again.
+func (d *Daemon) withAgain(err error) error {
+	var errno syscall.Errno
+	switch {
+	case errors.Is(err, ErrConfig):
+		return err
+	case full(err):
+		return fmt.Errorf("%w; make room on the disk of %s and give the same command again", err, d.config.DataDir)
+	case errors.As(err, &errno):
+		return fmt.Errorf("%w; mend the disk of %s (dmesg may tell more) and give the same command again", err, d.config.DataDir)
+	}
+	return err
+}
+
+// unlessFatal returns what act does, or what ends a member meanwhile, without
+// waiting for act then: Pebble does not return to who met a disk with which it
+// cannot go on.
+func (d *Daemon) unlessFatal(act func() error) error {
+	done := make(chan error, 1)
+	go func() { done <- act() }()
+	select {
+	case err := <-done:
+		if err == nil {
+			return nil
+		}
+		select {
+		case cause := <-d.fatal:
+			return cause
+		default:
+			return err
+		}
+	case err := <-d.fatal:
+		return err
+	}
+}
+
 func full(err error) bool { return errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT) }

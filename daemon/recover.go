@@ -42,7 +42,15 @@ func Recover(o Options) (r Recovered, err error) {
 		return r, err
 	}
 	defer func() { err = errors.Join(err, d.dir.Close()) }()
-	return d.recoverDir()
+	var recovered Recovered
+	err = d.unlessFatal(func() (err error) {
+		recovered, err = d.recoverDir()
+		return err
+	})
+	if err != nil {
+		return r, d.withAgain(err)
+	}
+	return recovered, nil
 }
 
 // recoverDir is Recover, while nothing of the member is open but its directory.

@@ -48,26 +48,42 @@ func Restore(o Options, r Restoring) (done Restored, err error) {
 	}
 	d := newDaemon(o)
 	if err := d.takeEmptyDir(); err != nil {
-		return done, err
+		return done, d.withAgain(err)
 	}
 	defer func() { err = errors.Join(err, d.dir.Close()) }()
-	done = Restored{
-		Cluster: d.dir.clusterID(), Member: d.dir.memberID(),
+	revision := int64(0)
+	err = d.unlessFatal(func() (err error) {
+		if revision, err = d.restore(snapshot.Reader, found, r.Bump); err != nil {
+			return err
+		}
+		return d.dir.endRestore()
+	})
+	if err != nil {
+		return done, d.withAgain(err)
+	}
+	return Restored{
+		Cluster: d.dir.clusterID(), Member: d.dir.memberID(), Revision: revision,
 		Changes: found.Changes, Leases: len(found.Leases), Users: len(found.Auth.Users), Roles: len(found.Auth.Roles),
-	}
-	if done.Revision, err = d.restore(snapshot.Reader, found, r.Bump); err != nil {
-		return done, err
-	}
-	return done, d.dir.endRestore()
+	}, nil
 }
 
 // refused marks what stands against a file.
 func refused(err error) error {
-	switch {
-	case errors.Is(err, file.ErrNoHash):
-		return fmt.Errorf("%w: %w; if it is such a copy, give --skip-hash-check", ErrConfig, err)
-	case mendable(err, file.ErrForeign, file.ErrDamaged, backup.ErrNewer, backup.ErrBump, os.ErrNotExist, os.ErrPermission):
-		return fmt.Errorf("%w: %w", ErrConfig, err)
+	for _, known := range []struct {
+		err error
+		try string
+	}{
+		{file.ErrNoHash, "; if it is such a copy, give --skip-hash-check"},
+		{file.ErrForeign, "; give a file that cleatctl or etcdctl snapshot save has written, unpacked"},
+		{file.ErrDamaged, "; fetch it once more, or give an older one"},
+		{backup.ErrNewer, "; install a newer cleatd"},
+		{backup.ErrBump, "; give a smaller --bump-revision"},
+		{os.ErrNotExist, ""},
+		{os.ErrPermission, ""},
+	} {
+		if errors.Is(err, known.err) {
+			return fmt.Errorf("%w: %w%s", ErrConfig, err, known.try)
+		}
 	}
 	return err
 }
@@ -101,7 +117,7 @@ const restoringFile = "restoring"
 // that did not get to its end.
 func (d *Daemon) takeEmptyDir() error {
 	path := d.config.DataDir
-	if err := os.MkdirAll(path, 0o700); err != nil {
+	if err := makeDir(path); err != nil {
 		return fmt.Errorf("%w: data-dir: %v", ErrConfig, err)
 	}
 	lock, err := lockFile(filepath.Join(path, "LOCK"))
@@ -130,7 +146,9 @@ func (d *dataDir) beginRestore() error {
 		return err
 	}
 	for _, e := range entries {
-		if name := e.Name(); name != "LOCK" && name != "lost+found" {
+		switch name := e.Name(); name {
+		case "LOCK", "lost+found", restoringFile + ".new": // the last of a restore that ended as it began
+		default:
 			return fmt.Errorf("%w: data-dir: %s is not empty, it has %s: a restore makes a new cluster and needs an empty directory",
 				ErrConfig, d.path, name)
 		}

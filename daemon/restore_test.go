@@ -8,8 +8,13 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"strings"
+	"sync/atomic"
+	"syscall"
 	"testing"
 
+	"github.com/cockroachdb/pebble/v2/vfs"
+	"github.com/cockroachdb/pebble/v2/vfs/errorfs"
 	clientv3 "go.etcd.io/etcd/client/v3"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
@@ -174,6 +179,74 @@ func TestARestoreThatWasCutShortIsDoneAgain(t *testing.T) {
 	again := begin(t, o)
 	if h := again.hashKV(); h.Hash != want.Hash {
 		t.Errorf("%v, was %v", h, want)
+	}
+	early := options(t, shortDir(t)) // cut short before it had written its first name
+	if err := errors.Join(os.Mkdir(early.Config.DataDir, 0o700), os.WriteFile(filepath.Join(early.Config.DataDir, restoringFile+".new"), nil, 0o600)); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := Restore(early, Restoring{File: good}); err != nil {
+		t.Error(err)
+	}
+}
+
+// sick is a disk that fails to write to a file from the first table on: when
+// the manifest is to name that, Pebble never returns.
+func sick(file string, errno syscall.Errno) vfs.FS {
+	var begun atomic.Bool
+	return errorfs.Wrap(vfs.Default, errorfs.InjectorFunc(func(op errorfs.Op) error {
+		if op.Kind != errorfs.OpFileWrite {
+			return nil
+		}
+		if strings.Contains(op.Path, ".sst") {
+			begun.Store(true)
+		}
+		if begun.Load() && strings.Contains(op.Path, file) {
+			return &os.PathError{Op: "write", Path: op.Path, Err: errno}
+		}
+		return nil
+	}))
+}
+
+// Whatever the disk does, a restore comes to an end, says what to do, and
+// leaves nothing that starts.
+func TestARestoreToADiskThatFails(t *testing.T) {
+	l, _ := filled(t, options(t, shortDir(t)))
+	good := l.backup()
+	for name, c := range map[string]struct {
+		file  string // part of its name
+		errno syscall.Errno
+		says  string
+	}{
+		"a full disk":          {".sst", syscall.ENOSPC, "make room on the disk"},
+		"a table that fails":   {".sst", syscall.EIO, "mend the disk"},
+		"a manifest that does": {"MANIFEST", syscall.EIO, "mend the disk"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			o := options(t, shortDir(t))
+			healthy := o
+			o.faults.state = sick(c.file, c.errno)
+			_, err := Restore(o, Restoring{File: good})
+			if err == nil || !strings.Contains(err.Error(), c.says) || !strings.Contains(err.Error(), "give the same command again") {
+				t.Errorf("%v", err)
+			}
+			if _, err := Open(t.Context(), healthy); !errors.Is(err, ErrConfig) {
+				t.Errorf("a half restored member starts: %v", err)
+			}
+		})
+	}
+}
+
+func TestARecoveryOnADiskThatFails(t *testing.T) {
+	for _, file := range []string{".sst", "MANIFEST"} {
+		o := options(t, shortDir(t))
+		l := begin(t, o)
+		if err := errors.Join(l.put("k", 100), l.end()); err != nil {
+			t.Fatal(err)
+		}
+		o.faults.state = sick(file, syscall.ENOSPC)
+		if _, err := Recover(o); err == nil || !strings.Contains(err.Error(), "make room on the disk") {
+			t.Errorf("%s: %v", file, err)
+		}
 	}
 }
 

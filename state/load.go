@@ -3,6 +3,7 @@
 package state
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 
@@ -15,8 +16,8 @@ import (
 // granted: the first one, which raft.Recover makes next.
 const loadIndex = 1
 
-// attachAtOnce is how many keys are attached in one commit.
-const attachAtOnce = 10_000
+// attachAtOnce is how many bytes of keys are attached in one commit.
+const attachAtOnce = 1 << 20
 
 // LoadLeases gives a state that has nothing but keys its leases, and attaches
 // the keys that name one; a key may name a lease that is no more, as in etcd.
@@ -48,10 +49,15 @@ func (m *Machine) LoadLeases(leases []lease.Lease) error {
 	if err != nil || len(leases) == 0 {
 		return err
 	}
-	var held []kv.Record
+	type attachment struct {
+		lease int64
+		key   []byte
+	}
+	var held []attachment // without the values, which may be megabytes each
+	size := 0
 	attach := func(b *kv.Batch) error {
-		for _, record := range held {
-			if err := m.leases.Attach(leaseTable{b}, record.Lease(), record.Key()); err != nil && !errors.Is(err, lease.ErrNotFound) {
+		for _, a := range held {
+			if err := m.leases.Attach(leaseTable{b}, a.lease, a.key); err != nil && !errors.Is(err, lease.ErrNotFound) {
 				return err
 			}
 		}
@@ -59,14 +65,15 @@ func (m *Machine) LoadLeases(leases []lease.Lease) error {
 	}
 	err = m.store.Stream(kv.Range{Key: []byte{0}, End: []byte{0}}, kv.ReadOptions{}, func(r kv.Result) error {
 		for _, record := range r.Records {
-			if record.Lease() != 0 {
-				held = append(held, record)
+			if id := record.Lease(); id != 0 {
+				held = append(held, attachment{id, bytes.Clone(record.Key())})
+				size += len(record.Key())
 			}
 		}
-		if len(held) < attachAtOnce {
+		if size < attachAtOnce {
 			return nil
 		}
-		defer func() { held = held[:0] }()
+		defer func() { held, size = held[:0], 0 }()
 		return m.loadLocked(attach)
 	})
 	if err != nil {

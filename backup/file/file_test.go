@@ -7,12 +7,12 @@ import (
 	"crypto/sha256"
 	"encoding/binary"
 	"errors"
-	"fmt"
 	"maps"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
 	"slices"
+	"syscall"
 	"testing"
 
 	"go.etcd.io/bbolt"
@@ -286,6 +286,13 @@ func TestForeignFilesAreRefused(t *testing.T) {
 	if _, err := Open(dir, true); !errors.Is(err, ErrForeign) {
 		t.Errorf("a directory: %v", err)
 	}
+	pipe := filepath.Join(dir, "pipe")
+	if err := syscall.Mkfifo(pipe, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := Open(pipe, true); !errors.Is(err, ErrForeign) { // nobody will ever write to it
+		t.Errorf("a pipe: %v", err)
+	}
 }
 
 // Pages that lead to one another are not followed for ever.
@@ -302,22 +309,4 @@ func TestACircleEnds(t *testing.T) {
 	if _, err := decode(raw); broken == 0 || !errors.Is(err, ErrDamaged) {
 		t.Errorf("%d branches lead to themselves: %v", broken, err)
 	}
-}
-
-func FuzzReader(f *testing.F) {
-	small := content{Meta: {StorageVersion: "3.7.0"}, Key: {}, "empty": {}}
-	for i := range 200 {
-		small[Key][string(AppendRevision(nil, int64(i), 0, false))] = fmt.Sprint(i)
-	}
-	f.Add(encode(f, small))
-	f.Add(encodeWithBbolt(f, small, 1024))
-	f.Fuzz(func(t *testing.T, raw []byte) {
-		_, err := decode(raw)
-		if err != nil && !errors.Is(err, ErrDamaged) && !errors.Is(err, ErrForeign) {
-			t.Errorf("%v", err)
-		}
-		if r, err := NewReader(bytes.NewReader(raw), int64(len(raw))); err == nil {
-			_, _ = r.Status() // must only return
-		}
-	})
 }

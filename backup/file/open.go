@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"syscall"
 )
 
 // ErrNoHash: the file has no checksum at its end.
@@ -28,7 +29,7 @@ type Snapshot struct {
 // skipped, as it must be for a copy of the database in etcd's directory, which
 // has none. The error is ErrForeign, ErrDamaged or ErrNoHash, or the disk's.
 func Open(path string, skipHash bool) (_ *Snapshot, err error) {
-	f, err := os.Open(path)
+	f, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NONBLOCK, 0) // else a pipe waits for whom nobody knows
 	if err != nil {
 		return nil, err
 	}
@@ -42,7 +43,7 @@ func Open(path string, skipHash bool) (_ *Snapshot, err error) {
 		return nil, err
 	}
 	if !info.Mode().IsRegular() {
-		return nil, fmt.Errorf("%w: no regular file", ErrForeign)
+		return nil, fmt.Errorf("%w: it is no regular file", ErrForeign)
 	}
 	pages := info.Size()
 	if HasHash(pages) {

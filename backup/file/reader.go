@@ -18,17 +18,21 @@ var (
 
 // Limits of what a file may name; bbolt knows the same sizes of pages.
 const (
-	minPage  = 1 << 10
-	maxPage  = 64 << 10
-	maxDepth = 32
+	minPage    = 1 << 10
+	maxPage    = 64 << 10
+	maxDepth   = 32
+	maxBuckets = 100     // etcd has a dozen
+	maxHeld    = 1 << 30 // bytes of the pages on the way to a leaf, which are in memory together
 )
 
-// Reader reads a file. It does not trust it. One goroutine uses it at a time.
+// Reader reads a file. It does not trust it: whatever the pages say, a walk
+// reads no more bytes than the file has, and passes on none of them twice. One
+// goroutine uses it at a time.
 type Reader struct {
 	from    io.ReaderAt
 	meta    meta
 	buckets []bucket
-	seen    uint64 // pages during a walk: a tree that has more than the file is a circle
+	seen    uint64 // pages during a walk: no tree has more than the file
 }
 
 // bucket has its own tree, or is so small that it lies in its parent's value.
@@ -56,6 +60,12 @@ func NewReader(from io.ReaderAt, size int64) (*Reader, error) {
 			return fmt.Errorf("%w: bucket %q", ErrDamaged, e.key)
 		}
 		b := bucket{name: string(e.key), root: order.Uint64(e.value)}
+		switch n := len(r.buckets); {
+		case n == maxBuckets:
+			return fmt.Errorf("%w: it has more than %d buckets", ErrForeign, maxBuckets)
+		case n > 0 && r.buckets[n-1].name >= b.name:
+			return fmt.Errorf("%w: bucket %q behind %q", ErrDamaged, b.name, r.buckets[n-1].name)
+		}
 		if b.root == 0 {
 			b.inline = bytes.Clone(e.value[bucketHeader:])
 		}
@@ -143,29 +153,30 @@ func (r *Reader) inline(b bucket, fn func(entry) error) error {
 
 func (r *Reader) walk(root uint64, fn func(entry) error) error {
 	r.seen = 0
-	return r.visit(root, 0, fn)
+	return r.visit(root, 0, maxHeld, fn)
 }
 
-// visit walks the tree below a page.
-func (r *Reader) visit(id uint64, depth int, fn func(entry) error) error {
-	p, err := r.page(id)
+// visit walks the tree below a page, with so many bytes of memory.
+func (r *Reader) visit(id uint64, depth int, room int64, fn func(entry) error) error {
+	if depth > maxDepth {
+		return fmt.Errorf("%w: page %d leads in a circle", ErrDamaged, id)
+	}
+	p, err := r.page(id, room)
 	if err != nil {
 		return err
-	}
-	if r.seen++; depth > maxDepth || r.seen > r.meta.pages {
-		return fmt.Errorf("%w: page %d leads in a circle", ErrDamaged, id)
 	}
 	switch p.kind {
 	case kindLeaf:
 		return p.each(fn)
 	case kindBranch:
-		return p.each(func(e entry) error { return r.visit(e.child, depth+1, fn) })
+		room -= int64(len(p.bytes))
+		return p.each(func(e entry) error { return r.visit(e.child, depth+1, room, fn) })
 	}
 	return fmt.Errorf("%w: page %d is of kind %#x", ErrDamaged, id, p.kind)
 }
 
-// page reads a page, with those that are a part of it.
-func (r *Reader) page(id uint64) (parsed, error) {
+// page reads a page, with those that are a part of it, of room bytes at most.
+func (r *Reader) page(id uint64, room int64) (parsed, error) {
 	if id < 2 || id >= r.meta.pages {
 		return parsed{}, fmt.Errorf("%w: page %d of %d", ErrDamaged, id, r.meta.pages)
 	}
@@ -174,10 +185,16 @@ func (r *Reader) page(id uint64) (parsed, error) {
 	if _, err := r.from.ReadAt(b, int64(id)*size); err != nil {
 		return parsed{}, fmt.Errorf("read page %d: %w", id, err)
 	}
-	if more := int64(order.Uint32(b[12:])); more > 0 {
-		if uint64(more) >= r.meta.pages-id {
-			return parsed{}, fmt.Errorf("%w: page %d reaches beyond the end", ErrDamaged, id)
-		}
+	more := int64(order.Uint32(b[12:]))
+	switch r.seen += 1 + uint64(more); {
+	case uint64(more) >= r.meta.pages-id:
+		return parsed{}, fmt.Errorf("%w: page %d reaches beyond the end", ErrDamaged, id)
+	case r.seen > r.meta.pages:
+		return parsed{}, fmt.Errorf("%w: page %d leads in a circle, or lies in another", ErrDamaged, id)
+	case (1+more)*size > room:
+		return parsed{}, fmt.Errorf("%w: page %d has %d bytes", ErrDamaged, id, (1+more)*size)
+	}
+	if more > 0 {
 		b = append(b, make([]byte, more*size)...)
 		if _, err := r.from.ReadAt(b[size:], int64(id+1)*size); err != nil {
 			return parsed{}, fmt.Errorf("read page %d: %w", id, err)
@@ -212,7 +229,11 @@ func parsePage(b []byte, id uint64) (parsed, error) {
 	return p, nil
 }
 
+// each calls fn for each element. Their keys and values lie one behind the
+// other, as bbolt writes them: else few bytes could say more than there is time
+// to read.
 func (p parsed) each(fn func(entry) error) error {
+	free := uint64(pageHeader + p.count*element)
 	for i := range p.count {
 		begin := pageHeader + i*element
 		head := p.bytes[begin : begin+element]
@@ -225,9 +246,10 @@ func (p parsed) each(fn func(entry) error) error {
 			at, keySize, e.child = uint64(order.Uint32(head)), uint64(order.Uint32(head[4:])), order.Uint64(head[8:])
 		}
 		at += uint64(begin)
-		if at+keySize+valueSize > uint64(len(p.bytes)) {
+		if at < free || at+keySize+valueSize > uint64(len(p.bytes)) {
 			return fmt.Errorf("%w: element %d of page %d", ErrDamaged, i, p.id)
 		}
+		free = at + keySize + valueSize
 		e.key = p.bytes[at : at+keySize]
 		e.value = p.bytes[at+keySize : at+keySize+valueSize]
 		if err := fn(e); err != nil {

@@ -5,6 +5,7 @@ package file
 import (
 	"fmt"
 	"hash/crc32"
+	"slices"
 
 	"google.golang.org/protobuf/encoding/protowire"
 )
@@ -23,10 +24,11 @@ func (r *Reader) Status() (Status, error) {
 	s := Status{TotalSize: r.Size()}
 	table := crc32.MakeTable(crc32.Castagnoli)
 	live := map[string]struct{}{}
-	known := false
+	if !slices.Contains(r.Buckets(), Key) {
+		return s, fmt.Errorf("%w: it has no bucket %q", ErrForeign, Key)
+	}
 	for _, name := range r.Buckets() {
 		s.Hash = crc32.Update(s.Hash, table, []byte(name))
-		known = known || name == Key
 		err := r.Walk(name, func(key, value []byte) error {
 			s.Hash = crc32.Update(crc32.Update(s.Hash, table, key), table, value)
 			switch {
@@ -40,9 +42,6 @@ func (r *Reader) Status() (Status, error) {
 		if err != nil {
 			return s, err
 		}
-	}
-	if !known {
-		return s, fmt.Errorf("%w: it has no bucket %q", ErrForeign, Key)
 	}
 	s.TotalKey = len(live)
 	return s, nil

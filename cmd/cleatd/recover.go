@@ -7,6 +7,8 @@ import (
 	"io"
 	"log/slog"
 	"os"
+	"os/signal"
+	"syscall"
 
 	"github.com/urfave/cli/v2"
 
@@ -47,6 +49,7 @@ func recoverMember(c *cli.Context) error {
 		return fmt.Errorf("%w: recover makes the member in %s a cluster of its own: what the others acknowledged and it has not heard of is lost; "+
 			"if the majority is gone for good, give --%s", daemon.ErrConfig, config.DataDir, forceFlag)
 	}
+	signal.Reset(syscall.SIGTERM, syscall.SIGINT) // it may end anywhere
 	level := new(slog.LevelVar)
 	level.Set(max(config.LogLevel, slog.LevelError))
 	r, err := daemon.Recover(daemon.Options{Config: config, Level: level, Logger: daemon.NewLogger(os.Stderr, level), Version: version})

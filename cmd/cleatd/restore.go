@@ -6,8 +6,10 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
+	"os/signal"
 	"slices"
 	"strings"
+	"syscall"
 
 	"github.com/urfave/cli/v2"
 
@@ -57,6 +59,7 @@ func restore(c *cli.Context) error {
 	if err != nil {
 		return err
 	}
+	signal.Reset(syscall.SIGTERM, syscall.SIGINT) // it may end anywhere
 	level := new(slog.LevelVar)
 	level.Set(max(config.LogLevel, slog.LevelError))
 	r, err := daemon.Restore(
