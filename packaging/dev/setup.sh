@@ -20,6 +20,8 @@ needs() {
 		systemd-socket-activate systemd
 		ip iproute2
 		nft nftables
+		node nodejs
+		npm npm
 	END
 }
 
@@ -28,6 +30,7 @@ lacking() {
 		command -v "$program" >/dev/null 2>&1 || echo "$package"
 	done
 	[ -e /usr/include/stdio.h ] || echo libc6-dev
+	/usr/bin/python3 -c 'import etcd3' >/dev/null 2>&1 || echo python3-etcd3
 }
 
 # A Go older than 1.21 does not fetch the one that go.mod asks for; but any Go
@@ -79,6 +82,20 @@ fetch_promtool() {
 	rm -rf "$from"
 }
 
+# What test/node names is kept out of the checkout; no script of a package runs.
+install_node_modules() {
+	command -v npm >/dev/null 2>&1 || return 0
+	if cmp -s test/node/package-lock.json .build/node/package-lock.json && [ -d .build/node/node_modules ]; then return; fi
+	echo "installing npm's etcd3"
+	rm -rf .build/node
+	mkdir -p .build/node
+	cp test/node/package.json test/node/package-lock.json test/node/.npmrc .build/node/
+	if ! (cd .build/node && npm ci --ignore-scripts --no-audit --no-fund --loglevel=error >/dev/null); then
+		echo "npm ci failed in .build/node: the test of npm's etcd3 will not run" >&2
+		rm -rf .build/node
+	fi
+}
+
 as_root() { [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null 2>&1; }
 
 packages() {
@@ -96,6 +113,7 @@ install)
 		# shellcheck disable=SC2086 # a list of words
 		packages $packages
 	fi
+	install_node_modules
 	;;
 race)
 	if command -v cc >/dev/null 2>&1 && [ -e /usr/include/stdio.h ]; then echo -race; fi

@@ -123,6 +123,23 @@ func TestAuthPermissionGrantedAgain(t *testing.T) {
 	})
 }
 
+// The right that etcd finds first decides, and that depends on the roles' names.
+func TestAuthRangeTurnedRound(t *testing.T) {
+	alikeWith(t, cheap, func(s *side) {
+		s.staff()
+		s.ask(&pb.AuthRoleAddRequest{Name: "one"}, grant("one", "c", "e", authpb.Permission_READ),
+			&pb.AuthRoleAddRequest{Name: "two"}, grant("two", "b", "\x00", authpb.Permission_READ),
+			&pb.AuthUserGrantRoleRequest{User: "bob", Role: "two"})
+		s.as("bob")
+		s.ask(get("z", "a"))
+		s.as("root")
+		s.ask(&pb.AuthUserGrantRoleRequest{User: "bob", Role: "one"})
+		s.as("bob")
+		s.excused("a range turned round", func() { s.ask(get("z", "a")) })
+		s.ask(get("d", "a"), get("a", "\x00"), get("z", ""))
+	})
+}
+
 func TestAuthLogin(t *testing.T) {
 	alikeWith(t, cheap, func(s *side) {
 		s.staff()

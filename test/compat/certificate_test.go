@@ -57,7 +57,7 @@ func startEtcdMutual(t testing.TB, flags ...string) server {
 	}, flags...)...)
 	roots := x509.NewCertPool()
 	roots.AddCert(root)
-	return server{address: client, tls: &tls.Config{Certificates: []tls.Certificate{pair}, RootCAs: roots, MinVersion: tls.VersionTLS13}}
+	return server{address: client, tls: &tls.Config{Certificates: []tls.Certificate{pair}, RootCAs: roots, MinVersion: tls.VersionTLS13}, bundle: dir}
 }
 
 func newKey(t testing.TB) *ecdsa.PrivateKey {

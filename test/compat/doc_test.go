@@ -11,7 +11,8 @@
 // body runs once for etcd and once for each door of cleatd, every time on a
 // server of its own, so that revisions are the same everywhere.
 //
-// A program that is missing fails the test, with the command that brings it.
+// A program of ours that is missing fails the test, with the command that brings
+// it; without another's client of etcd its test skips itself, with the same.
 package compat
 
 import (

@@ -3,8 +3,10 @@
 package compat
 
 import (
+	"bytes"
 	"fmt"
 	"math/rand/v2"
+	"testing"
 
 	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
 	"google.golang.org/protobuf/proto"
@@ -16,13 +18,13 @@ var keys = []string{"a", "a\x00", "aa", "ab", "b", "b/", "b/1", "c", "d", "\x00"
 
 const leases = 4
 
-// generator makes requests, most of them sound, about what is there.
+// generator makes requests, most of them sound, about what is there at a pair.
 type generator struct {
 	*rand.Rand
-	revision, compacted int64 // of the store
+	*pair
 }
 
-// choice is a kind of request and how often it is made.
+// choice is a kind of step and how often it is made.
 type choice struct {
 	weight int
 	make   func(g *generator) proto.Message
@@ -30,29 +32,47 @@ type choice struct {
 
 var choices = []choice{
 	{30, func(g *generator) proto.Message { return g.put() }},
-	{20, func(g *generator) proto.Message { return g.get() }},
+	{18, func(g *generator) proto.Message { return g.get() }},
+	{2, func(g *generator) proto.Message { return g.inPieces() }},
 	{8, func(g *generator) proto.Message { return g.delete() }},
 	{25, func(g *generator) proto.Message { return g.txn(deepest) }},
 	{1, func(g *generator) proto.Message {
 		return &pb.CompactionRequest{Revision: g.past() + 3, Physical: g.chance(2)}
 	}},
+	{1, func(g *generator) proto.Message { return g.hash() }},
+	{1, func(g *generator) proto.Message { return g.watcher() }},
 	{3, func(g *generator) proto.Message { return &pb.LeaseGrantRequest{ID: g.lease(), TTL: 100_000} }},
 	{2, func(g *generator) proto.Message { return &pb.LeaseRevokeRequest{ID: g.lease()} }},
-	{1, func(g *generator) proto.Message { return &pb.LeaseTimeToLiveRequest{ID: g.lease(), Keys: true} }},
+	{1, func(g *generator) proto.Message {
+		return &pb.LeaseTimeToLiveRequest{ID: g.lease(), Keys: g.chance(2)}
+	}},
+	{1, func(g *generator) proto.Message { return &pb.LeaseKeepAliveRequest{ID: g.lease()} }},
+	{1, func(g *generator) proto.Message { return &pb.LeaseLeasesRequest{} }},
+	{8, func(g *generator) proto.Message { return g.rule() }},
+	{4, func(g *generator) proto.Message { return g.claim() }},
+	{3, func(g *generator) proto.Message { return g.recipe() }},
 }
 
-func (g *generator) next() proto.Message {
+// make does the next thing on both sides.
+func (g *generator) make(t testing.TB) {
+	t.Helper()
+	g.actor = one(g, actors)
 	total := 0
 	for _, c := range choices {
 		total += c.weight
 	}
 	n := g.IntN(total)
 	for _, c := range choices {
-		if n -= c.weight; n < 0 {
-			return c.make(g)
+		if n -= c.weight; n >= 0 {
+			continue
 		}
+		if r := c.make(g); claims(r) {
+			g.contend(t, r)
+		} else {
+			g.step(t, r)
+		}
+		return
 	}
-	panic("the weights do not add up")
 }
 
 func (g *generator) chance(of int) bool { return g.IntN(of) == 0 }
@@ -68,7 +88,7 @@ func (g *generator) key() []byte {
 func (g *generator) window() (key, end []byte) {
 	switch g.IntN(6) {
 	case 0, 1:
-		return g.key(), g.key()
+		return g.ordered(g.key(), g.key())
 	case 2:
 		return g.key(), []byte{0}
 	}
@@ -80,8 +100,41 @@ func (g *generator) lease() int64 { return int64(g.IntN(leases) + 1) }
 
 // past is a revision near those that can be read.
 func (g *generator) past() int64 {
-	oldest := max(g.compacted, 0)
-	return oldest - 2 + g.Int64N(g.revision-oldest+5)
+	return g.compacted - 2 + g.Int64N(g.revision-g.compacted+5)
+}
+
+// ordered turns a window round that ends before it begins, while users count:
+// whether one may touch nothing depends on the shape of a tree in etcd.
+func (g *generator) ordered(key, end []byte) (from, to []byte) {
+	if g.enabled && len(end) > 0 && bytes.Compare(key, end) >= 0 {
+		return end, append(key[:len(key):len(key)], 0)
+	}
+	return key, end
+}
+
+// hash is of a revision after the compaction: at it etcd answers otherwise.
+func (g *generator) hash() *pb.HashKVRequest {
+	if r := g.past(); r > g.compacted {
+		return &pb.HashKVRequest{Revision: r}
+	}
+	return &pb.HashKVRequest{Revision: g.revision + 1}
+}
+
+func (g *generator) watcher() *pb.WatchCreateRequest {
+	r := &pb.WatchCreateRequest{WatchId: int64(g.IntN(2)), PrevKv: g.chance(2), Fragment: g.chance(2)}
+	if r.Key, r.RangeEnd = g.window(); g.chance(2) {
+		r.StartRevision = g.past()
+	}
+	return r
+}
+
+// inPieces leaves out what etcd sorts piece by piece.
+func (g *generator) inPieces() inPieces {
+	r := g.get()
+	if r.SortOrder == pb.RangeRequest_NONE {
+		r.SortTarget = pb.RangeRequest_KEY
+	}
+	return inPieces{r}
 }
 
 func (g *generator) put() *pb.PutRequest {
@@ -114,6 +167,9 @@ func (g *generator) get() *pb.RangeRequest {
 	}
 	if g.chance(3) {
 		r.SortOrder, r.SortTarget = pb.RangeRequest_SortOrder(g.IntN(3)), pb.RangeRequest_SortTarget(g.IntN(5))
+		if string(r.RangeEnd) == "\x00" {
+			r.RangeEnd = []byte(lockName) // claims would be too many to be sorted
+		}
 	}
 	for _, bound := range []*int64{&r.MinModRevision, &r.MaxModRevision, &r.MinCreateRevision, &r.MaxCreateRevision} {
 		if g.chance(10) {
@@ -176,7 +232,7 @@ func (g *generator) deleteIn(depth int) *pb.DeleteRangeRequest {
 	if depth < deepest {
 		r.Key = []byte(keys[g.IntN(nestedDeletes)])
 		if r.RangeEnd != nil {
-			r.RangeEnd = []byte(keys[g.IntN(nestedDeletes)])
+			r.Key, r.RangeEnd = g.ordered(r.Key, []byte(keys[g.IntN(nestedDeletes)]))
 		}
 	}
 	return r

@@ -3,18 +3,25 @@
 package compat
 
 import (
-	"context"
+	"fmt"
 	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"syscall"
 	"testing"
 	"time"
-
-	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
-	"google.golang.org/protobuf/proto"
 )
 
-// hashEvery is how many operations pass between two comparisons of all that
-// the servers keep.
-const hashEvery = 250
+// How many operations pass between two comparisons of all that the servers
+// keep, and between two of their snapshots.
+const (
+	stateEvery    = 250
+	snapshotEvery = 5_000
+)
+
+// worlds is how many pairs of servers share the operations: all in one would
+// leave a core idle while the other answers.
+const worlds = 2
 
 // Operations that nobody would think of, one after the other on both sides,
 // with the state compared on the way.
@@ -25,90 +32,48 @@ func TestRandomOperations(t *testing.T) {
 		from = uint64(time.Now().UnixNano())
 	}
 	t.Logf("go test ./test/compat -run %s -seed %d -ops %d", t.Name(), from, *ops)
-	p := &pair{want: etcdDoor.open(t), got: socket.open(t)}
-	g := &generator{Rand: rand.New(rand.NewPCG(from, 0)), revision: 1, compacted: -1}
-	for i := range *ops {
-		if p.step(t, g.next()); t.Failed() {
+	for world := range worlds {
+		t.Run(fmt.Sprint("world ", world), func(t *testing.T) {
+			t.Parallel()
+			wander(t, rand.New(rand.NewPCG(from, uint64(world))), *ops/worlds)
+		})
+	}
+}
+
+func wander(t *testing.T, random *rand.Rand, steps int) {
+	t.Helper()
+	p := newPair(t, etcdMutual.open(t, append(inMemory(t), cheap...)...), mutual.open(t, append(inMemory(t), cheap...)...))
+	g := &generator{Rand: random, pair: p}
+	for i := range steps {
+		g.make(t)
+		if i%stateEvery == 0 || i == steps-1 {
+			g.compareState(t)
+		}
+		if i%snapshotEvery == snapshotEvery-1 || i == steps-1 {
+			p.compareSnapshots(t)
+		}
+		if t.Failed() {
 			t.Fatalf("at operation %d", i)
 		}
-		g.revision, g.compacted = p.revision, p.compacted
-		if i%hashEvery == 0 || i == *ops-1 {
-			p.compareState(t)
-		}
 	}
-	p.compareHistory(t)
-	t.Logf("%d operations led to revision %d; %d were refused", *ops, p.revision, p.refused)
+	t.Logf("%d operations led to revision %d; of %d requests %d were refused and %d were made while users counted; %d claims waited for others",
+		steps, p.revision, p.requests, p.refused, p.guarded, p.contended)
 }
 
-// pair is both sides in step.
-type pair struct {
-	want, got           *side
-	revision, compacted int64 // of etcd
-	refused             int
-}
-
-// step sends one request to both at once.
-func (p *pair) step(t testing.TB, r proto.Message) {
+// inMemory returns the flags that have a server keep its data in memory, if
+// there is room: nothing is lost here with the power, and waiting for the disk
+// would be most of the time.
+func inMemory(t *testing.T) []string {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), patience)
-	defer cancel()
-	type answer struct {
-		reply proto.Message
-		err   error
+	const room = 3 << 30 // a member's reserve is two at most
+	var disk syscall.Statfs_t
+	if err := syscall.Statfs("/dev/shm", &disk); err != nil || disk.Bavail*uint64(disk.Bsize) < room {
+		return nil
 	}
-	ours := make(chan answer, 1)
-	go func() {
-		reply, err := call(ctx, p.got.conn, r)
-		ours <- answer{reply, err}
-	}()
-	reply, err := call(ctx, p.want.conn, proto.Clone(r))
-	a := <-ours
-	got, want := outcome(r, a.reply, a.err), outcome(r, reply, err)
-	if got != want {
-		t.Errorf("%s\ncleatd: %s\n  etcd: %s", describe(r), got, want)
-	}
+	dir, err := os.MkdirTemp("/dev/shm", "cleat")
 	if err != nil {
-		p.refused++
-		return
+		t.Fatal(err)
 	}
-	if h, ok := reply.(interface{ GetHeader() *pb.ResponseHeader }); ok {
-		p.revision = h.GetHeader().Revision
-	}
-	if c, ok := r.(*pb.CompactionRequest); ok {
-		p.compacted = c.Revision
-	}
-}
-
-// compareState compares all that is kept, and how it is found.
-func (p *pair) compareState(t testing.TB) {
-	t.Helper()
-	// At the compaction itself etcd remembers what it removed, and with
-	// nothing behind the compaction there is no other revision to ask for.
-	if p.compacted < p.revision {
-		p.step(t, &pb.HashKVRequest{})
-		p.step(t, &pb.HashKVRequest{Revision: p.revision - (p.revision-max(p.compacted, 0)-1)/2})
-	}
-	p.step(t, everything())
-	p.step(t, &pb.LeaseLeasesRequest{})
-	for id := range int64(leases) {
-		p.step(t, &pb.LeaseTimeToLiveRequest{ID: id + 1, Keys: true})
-	}
-}
-
-// compareHistory reads everything at every revision there is, and watches all
-// of it go by.
-func (p *pair) compareHistory(t testing.TB) {
-	t.Helper()
-	first := max(p.compacted, 1)
-	for revision := first; revision <= p.revision; revision++ {
-		p.step(t, &pb.RangeRequest{Key: []byte("\x00"), RangeEnd: []byte("\x00"), Revision: revision})
-	}
-	for _, s := range []*side{p.want, p.got} {
-		w := s.watch()
-		id := w.create(&pb.WatchCreateRequest{Key: []byte("\x00"), RangeEnd: []byte("\x00"), StartRevision: first, PrevKv: true})
-		s.ask(put("the end", ""))
-		w.until(id, p.revision+1)
-		w.leave()
-	}
-	compare(t, p.got.transcript, p.want.transcript)
+	t.Cleanup(func() { _ = os.RemoveAll(dir) })
+	return []string{"--data-dir=" + filepath.Join(dir, "data")}
 }

@@ -27,6 +27,7 @@ type server struct {
 	address string      // of the TCP port; empty at the socket
 	socket  string      // empty at a TCP port
 	tls     *tls.Config // nil in plaintext
+	bundle  string      // the directory with alice.crt, alice.key and ca.crt, if there is tls
 }
 
 // door starts a server on an empty data directory, until the test ends.
@@ -74,7 +75,8 @@ func startSocket(t testing.TB, flags ...string) server {
 func startMutual(t testing.TB, flags ...string) server {
 	t.Helper()
 	path, address := startCleatd(t, flags...)
-	return server{address: address, tls: issue(t, path)}
+	bundle := filepath.Join(t.TempDir(), "alice")
+	return server{address: address, tls: issue(t, path, bundle), bundle: bundle}
 }
 
 var readyLine = regexp.MustCompile(`msg="?ready"? .*socket=(\S+) client=(\S+)\n`)
@@ -97,9 +99,8 @@ func startCleatd(t testing.TB, flags ...string) (path, address string) {
 }
 
 // issue makes a remote client's certificate and returns how to use it.
-func issue(t testing.TB, path string) *tls.Config {
+func issue(t testing.TB, path, dir string) *tls.Config {
 	t.Helper()
-	dir := filepath.Join(t.TempDir(), "alice")
 	out, err := exec.Command(program(t, cleatctl), "--socket", path, "cert", "issue", "alice", "--out", dir).CombinedOutput()
 	if err != nil {
 		t.Fatalf("cert issue: %v: %s", err, out)
