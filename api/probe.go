@@ -86,7 +86,7 @@ func (s *Server) probeRead(ctx context.Context, serializable bool) error {
 		}
 	}
 	first := &pb.RangeRequest{Key: []byte{0}, RangeEnd: []byte{0}, Limit: 1, KeysOnly: true}
-	_, err := s.config.Machine.Range(state.Identity{Root: true}, first)
+	_, err := s.config.Machine.Range(state.Identity{Root: true}, first, nil)
 	return fault(s.log, "probe", err)
 }
 

@@ -74,7 +74,7 @@ func (s *Server) transact(ctx context.Context, c call, r *pb.TxnRequest) (*pb.Tx
 		if err := s.sync(ctx, c.start); err != nil {
 			return nil, err
 		}
-		reply, err = s.config.Machine.Txn(id, r)
+		reply, err = s.config.Machine.Txn(id, r, nil) // a recipe asks for one key
 	} else {
 		reply, err = s.propose(ctx, c, state.TxnCommand(id, r))
 	}
