@@ -45,8 +45,14 @@ func (c codec) Marshal(v any) (mem.BufferSlice, error) {
 	return out, nil
 }
 
+// received is a message that is told how many bytes it came in.
+type received interface{ from(bytes int) proto.Message }
+
 func (c codec) Unmarshal(data mem.BufferSlice, v any) error {
 	m, ok := v.(proto.Message)
+	if r, sized := v.(received); sized {
+		m, ok = r.from(data.Len()), true
+	}
 	if !ok {
 		return fmt.Errorf("api: cannot decode a %T", v)
 	}

@@ -10,6 +10,7 @@ import (
 	"net"
 	"net/http"
 	"sync"
+	"sync/atomic"
 
 	"github.com/gorilla/websocket"
 	"github.com/grpc-ecosystem/grpc-gateway/v2/runtime"
@@ -18,6 +19,7 @@ import (
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/credentials/insecure"
 	"google.golang.org/protobuf/encoding/protojson"
+	"google.golang.org/protobuf/proto"
 
 	"github.com/cleatd/cleat/api/recipe"
 	"github.com/cleatd/cleat/state"
@@ -28,6 +30,7 @@ import (
 // identity as the connections of the doors do; so a request over HTTP can do
 // neither more nor less than its caller, whatever its headers say.
 type gateway struct {
+	fair    *fairness
 	mux     *runtime.ServeMux
 	in      *handoff
 	maxBody int64
@@ -48,14 +51,18 @@ type link struct {
 	users int // HTTP requests under way; guarded by gateway.mu
 }
 
+// gatewayCopies is how often an answer lies in memory at once when it becomes
+// JSON: as it was read, as it was received and decoded, and as text.
+const gatewayCopies = 5
+
 // maxIdleLinks is how many connections are kept for identities that ask
 // nothing at present.
 const maxIdleLinks = 64
 
 // newGateway returns a gateway that dials in. A request's text may be twice
 // what grpc takes: base64 needs a third more.
-func newGateway(in *handoff, maxMessage int) (*gateway, error) {
-	g := &gateway{in: in, maxBody: 2 * int64(maxMessage), links: make(map[state.Identity]*link)}
+func newGateway(in *handoff, maxMessage int, fair *fairness) (*gateway, error) {
+	g := &gateway{in: in, fair: fair, maxBody: 2 * int64(maxMessage), links: make(map[state.Identity]*link)}
 	g.base, g.cut = context.WithCancel(context.Background())
 	// etcd's options: names as in the .proto, zero values left out, 64-bit
 	// numbers as strings, unknown fields ignored.
@@ -108,7 +115,28 @@ func (g *gateway) answer(w http.ResponseWriter, r *http.Request) {
 	default:
 		r.Body = http.MaxBytesReader(w, r.Body, g.maxBody)
 	}
-	g.mux.ServeHTTP(w, r)
+	held := new(burden)
+	defer func() { g.fair.answers.give(held.bytes.Load()) }()
+	g.mux.ServeHTTP(w, r.WithContext(context.WithValue(r.Context(), burdenKey{}, held)))
+}
+
+// burden is the memory of an answer that grpc has sent and JSON is made of.
+type burden struct{ bytes atomic.Int64 }
+
+type burdenKey struct{}
+
+// weigh counts an answer until its HTTP request has ended. It is there already,
+// so nobody is asked whether there is room; but others wait.
+func (g *gateway) weigh(ctx context.Context, reply any) {
+	held, known := ctx.Value(burdenKey{}).(*burden)
+	message, ok := reply.(proto.Message)
+	if !known || !ok {
+		return
+	}
+	if size := int64(proto.Size(message)); size > copied {
+		held.bytes.Add((gatewayCopies - 1) * size)
+		g.fair.answers.used.Add((gatewayCopies - 1) * size)
+	}
 }
 
 // boundedJSON bounds each value of a stream, which is held until it is whole, as
@@ -142,7 +170,7 @@ func (g *gateway) acquire(who *caller) (*link, error) {
 	c, err := grpc.NewClient("passthrough:///gateway",
 		grpc.WithContextDialer(func(context.Context, string) (net.Conn, error) {
 			near, far := net.Pipe()
-			g.in.give(&conn{far, who})
+			g.in.give(&conn{far, &caller{identity: who.identity, account: g.fair.open(&g.fair.network, gatewayCopies)}})
 			return near, nil
 		}),
 		grpc.WithTransportCredentials(insecure.NewCredentials()),
@@ -203,7 +231,11 @@ func (g *gateway) Invoke(ctx context.Context, method string, request, reply any,
 	if err != nil {
 		return err
 	}
-	return l.Invoke(ctx, method, request, reply, opts...)
+	if err := l.Invoke(ctx, method, request, reply, opts...); err != nil {
+		return err
+	}
+	g.weigh(ctx, reply)
+	return nil
 }
 
 func (g *gateway) NewStream(ctx context.Context, desc *grpc.StreamDesc, method string, opts ...grpc.CallOption) (grpc.ClientStream, error) {

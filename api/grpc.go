@@ -21,16 +21,21 @@ import (
 // even decoded, as in etcd.
 const overhead = 512 << 10
 
+// maxStreams is how many streams, requests included, a connection may have.
+// Each costs some 10 KB even if nothing is asked on it.
+const maxStreams = 16 << 10
+
 // newGRPC returns a grpc server with etcd's services.
 func (s *Server) newGRPC() *grpc.Server {
 	g := grpc.NewServer(
-		grpc.Creds(admitted{}),
+		grpc.Creds(admitted{s.fair}),
 		grpc.ForceServerCodecV2(codec{sent: s.metrics.sentBytes, received: s.metrics.receivedBytes}),
 		grpc.MaxRecvMsgSize(s.config.MaxRequestBytes+overhead),
 		grpc.MaxSendMsgSize(math.MaxInt32),
 		// A client multiplexes all its watches and requests on one
-		// connection; etcd sets no limit and clients count on it.
-		grpc.MaxConcurrentStreams(math.MaxUint32),
+		// connection; etcd sets no limit and clients count on it. What they
+		// have beyond this one waits at the client.
+		grpc.MaxConcurrentStreams(maxStreams),
 		// etcd's defaults: a client that pings more often gets GOAWAY.
 		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: 5 * time.Second}),
 		grpc.KeepaliveParams(keepalive.ServerParameters{Time: 2 * time.Hour, Timeout: 20 * time.Second}),

@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"net"
+	"runtime"
 
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/credentials"
@@ -24,6 +25,7 @@ type caller struct {
 	// caller is let through the door so that it is told why in the protocol
 	// that it speaks.
 	refusal error
+	account *account // of the connection
 }
 
 // AuthType makes a caller what grpc calls the AuthInfo of a connection.
@@ -64,24 +66,41 @@ func httpCallerOf(ctx context.Context) (*caller, error) {
 	return who, who.refusal
 }
 
-// conn is a connection whose caller is known.
+// conn is a connection whose caller is known. It closes the caller's account.
 type conn struct {
 	net.Conn
 	caller *caller
 }
 
+// Write lets others have the processor after each write while large answers go
+// out: TLS and the kernel take as much of it as reading does.
+func (c *conn) Write(b []byte) (int, error) {
+	n, err := c.Conn.Write(b)
+	if c.caller.account.large.held.Load() > 0 {
+		runtime.Gosched()
+	}
+	return n, err
+}
+
+func (c *conn) Close() error {
+	err := c.Conn.Close()
+	c.caller.account.close()
+	return err
+}
+
 // admitted is the TransportCredentials of our grpc servers: all handshakes
 // were done by a door, which left their outcome in the connection.
-type admitted struct{}
+type admitted struct{ fair *fairness }
 
 var errNotAdmitted = errors.New("api: connection did not come through a door")
 
-func (admitted) ServerHandshake(raw net.Conn) (net.Conn, credentials.AuthInfo, error) {
+func (a admitted) ServerHandshake(raw net.Conn) (net.Conn, credentials.AuthInfo, error) {
 	c, ok := raw.(*conn)
 	if !ok {
 		return nil, nil, errNotAdmitted
 	}
-	return c.Conn, c.caller, nil
+	a.fair.know(c)
+	return c, c.caller, nil
 }
 
 func (admitted) ClientHandshake(context.Context, string, net.Conn) (net.Conn, credentials.AuthInfo, error) {

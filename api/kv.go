@@ -44,14 +44,49 @@ func (s *Server) rangeKeys(ctx context.Context, c call, r *pb.RangeRequest) (any
 		return nil, err
 	}
 	var result kv.Result
+	var held *load
 	err = s.step(ctx, "read", func(context.Context) (err error) {
-		result, err = s.config.Machine.Range(id, r)
+		if len(r.RangeEnd) == 0 {
+			result, held, err = s.readOne(ctx, c, id, r)
+			return err
+		}
+		result, held, err = s.readMany(ctx, c, id, r)
 		return err
 	})
 	if err != nil {
 		return nil, err
 	}
-	return s.header.records(result), nil
+	return settled(held, s.header.records(result, held)), nil
+}
+
+// readOne is readMany for one key, which is rarely large.
+func (s *Server) readOne(ctx context.Context, c call, id state.Identity, r *pb.RangeRequest) (kv.Result, *load, error) {
+	result, err := s.config.Machine.Range(id, r, nil)
+	if err != nil {
+		return result, nil, err
+	}
+	size := recordsSize(result)
+	if size <= copied {
+		return result, nil, nil
+	}
+	if held := c.caller.account.keep(size); held != nil {
+		return result, held, nil
+	}
+	return s.readMany(ctx, c, id, r)
+}
+
+func (s *Server) readMany(ctx context.Context, c call, id state.Identity, r *pb.RangeRequest) (result kv.Result, held *load, err error) {
+	held, err = s.fair.read(ctx, c.caller.account, func(step func(int) error) (size int, err error) {
+		if result, err = s.config.Machine.Range(id, r, step); err != nil {
+			return 0, err
+		}
+		size = recordsSize(result)
+		if result.Frames == nil && size > copied {
+			err = step(size) // what was put in order will be copied
+		}
+		return size, err
+	})
+	return result, held, err
 }
 
 func (s *Server) rangeStream(f *flow) error {
@@ -72,15 +107,22 @@ func (s *Server) rangeStream(f *flow) error {
 		return err
 	}
 	if r.CountOnly {
-		result, err := s.config.Machine.Range(id, r)
+		var result kv.Result
+		_, err := s.fair.read(f.ctx, f.caller.account, func(step func(int) error) (_ int, err error) {
+			result, err = s.config.Machine.Range(id, r, step)
+			return 0, err
+		})
 		if err != nil {
 			return err
 		}
 		return f.send(s.header.chunk(result, true))
 	}
+	p := s.fair.pieces(f)
+	defer p.end()
 	// A chunk is known to be the last only when the stream has ended.
 	var held *kv.Result
-	err = s.config.Machine.Stream(id, r, func(result kv.Result) error {
+	err = s.config.Machine.Stream(id, r, p.step, func(result kv.Result) error {
+		p.sending()
 		if err := context.Cause(f.ctx); err != nil {
 			return err
 		}
@@ -90,10 +132,11 @@ func (s *Server) rangeStream(f *flow) error {
 			}
 		}
 		held = &result
-		return nil
+		return p.next(recordsSize(result))
 	})
+	p.sending()
 	if err != nil || held == nil {
-		return err
+		return s.fair.verdict(err)
 	}
 	return f.send(s.header.chunk(*held, true))
 }
@@ -140,11 +183,18 @@ func (s *Server) txn(ctx context.Context, c call, r *pb.TxnRequest) (any, error)
 	if !reads {
 		return s.write(ctx, c, state.TxnCommand(id, r))
 	}
-	reply, err := s.config.Machine.Txn(id, r)
+	var reply state.Reply
+	held, err := s.fair.read(ctx, c.caller.account, func(step func(int) error) (_ int, err error) {
+		reply, err = s.config.Machine.Txn(id, r, step)
+		return len(reply.Payload), err
+	})
 	if err != nil {
 		return nil, err
 	}
-	return s.header.reply(reply), nil
+	if held == nil {
+		return s.header.reply(reply), nil
+	}
+	return settled(held, s.header.parts(reply, held)), nil
 }
 
 func (s *Server) checkTxn(ctx context.Context, r *pb.TxnRequest) error {

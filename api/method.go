@@ -26,6 +26,17 @@ type request[R any] interface {
 	proto.Message
 }
 
+// arrived is a request and the bytes in which it came.
+type arrived[R any, P request[R]] struct {
+	message R
+	bytes   int
+}
+
+func (a *arrived[R, P]) from(bytes int) proto.Message {
+	a.bytes = bytes
+	return P(&a.message)
+}
+
 // unary describes an RPC with one request and one reply. The handler's reply
 // is a proto.Message, a [wire] or [parts].
 func unary[R any, P request[R]](s *Server, service, name string, handle func(context.Context, call, P) (any, error)) grpc.MethodDesc {
@@ -35,8 +46,8 @@ func unary[R any, P request[R]](s *Server, service, name string, handle func(con
 	serve := func(_ any, ctx context.Context, decode func(any) error, _ grpc.UnaryServerInterceptor) (any, error) {
 		c := call{start: time.Now()}
 		m.started.Inc()
-		r := P(new(R))
-		err := decode(r)
+		in := new(arrived[R, P])
+		err := decode(in)
 		if err != nil {
 			m.done(status.Code(err))
 			return nil, err
@@ -44,7 +55,7 @@ func unary[R any, P request[R]](s *Server, service, name string, handle func(con
 		m.received.Inc()
 		var reply any
 		if c.caller, err = s.admit(ctx, &s.metrics.unary); err == nil {
-			reply, err = handle(ctx, c, r)
+			reply, err = s.enter(c, in.bytes, func() (any, error) { return handle(ctx, c, P(&in.message)) })
 		}
 		took.observe(c.start, err)
 		if err != nil {
@@ -57,6 +68,16 @@ func unary[R any, P request[R]](s *Server, service, name string, handle func(con
 		return reply, nil
 	}
 	return grpc.MethodDesc{MethodName: name, Handler: serve}
+}
+
+// enter handles a request that came in so many bytes, if there is room for it.
+func (s *Server) enter(c call, bytes int, handle func() (any, error)) (any, error) {
+	cost, err := s.fair.enter(c.caller.account, bytes)
+	if err != nil {
+		return nil, err
+	}
+	defer c.caller.account.requests.give(cost)
+	return handle()
 }
 
 // call is one request on its way: who asks, and since when.

@@ -25,6 +25,7 @@ type metrics struct {
 	receivedBytes      prometheus.Counter
 	tlsRefused         *prometheus.CounterVec
 	socketRefused      prometheus.Counter
+	shed               *prometheus.CounterVec
 	health             healthMetrics
 	unary, streamCalls versions
 }
@@ -39,6 +40,7 @@ func newMetrics(r prometheus.Registerer) *metrics {
 		clientRequests: counters("etcd_server_client_requests_total", "Requests, by the client's API version.", "type", "client_api_version"),
 		streamFailures: counters("etcd_network_server_stream_failures_total", "Streams that broke.", "Type", "API"),
 		tlsRefused:     counters("cleat_tls_refused_total", "Connections refused at the TLS door, by reason.", "reason"),
+		shed:           counters("cleat_shed_total", "Requests refused, and connections closed, so that memory and others' time suffice, by reason.", "reason"),
 		sentBytes:      counter("etcd_network_client_grpc_sent_bytes_total", "Bytes of messages sent to gRPC clients."),
 		receivedBytes:  counter("etcd_network_client_grpc_received_bytes_total", "Bytes of messages received from gRPC clients."),
 		socketRefused:  counter("cleat_socket_refused_total", "Connections refused at the Unix socket."),
@@ -52,7 +54,7 @@ func newMetrics(r prometheus.Registerer) *metrics {
 	m.streamCalls = versions{counters: m.clientRequests, kind: "stream"}
 	if r != nil {
 		r.MustRegister(m.started, m.handled, m.msgReceived, m.msgSent, m.duration, m.clientRequests, m.streamFailures,
-			m.sentBytes, m.receivedBytes, m.tlsRefused, m.socketRefused)
+			m.sentBytes, m.receivedBytes, m.tlsRefused, m.socketRefused, m.shed)
 		m.health.register(r)
 	}
 	return m

@@ -91,7 +91,7 @@ func (s *Server) probeRead(ctx context.Context, serializable bool) error {
 		}
 	}
 	// One key, as in etcd: a limit alone would have the rest counted.
-	_, err := s.config.Machine.Range(state.Identity{Root: true}, &pb.RangeRequest{Key: []byte{0}, KeysOnly: true})
+	_, err := s.config.Machine.Range(state.Identity{Root: true}, &pb.RangeRequest{Key: []byte{0}, KeysOnly: true}, nil)
 	return fault(s.log, "probe", err)
 }
 

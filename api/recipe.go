@@ -79,7 +79,7 @@ func (s *Server) transactAs(ctx context.Context, c call, id state.Identity, r *p
 		if err := s.sync(ctx, c.start); err != nil {
 			return nil, err
 		}
-		reply, err = s.config.Machine.Txn(id, r)
+		reply, err = s.config.Machine.Txn(id, r, nil) // a recipe asks for one key
 	} else {
 		reply, err = s.propose(ctx, c, state.TxnCommand(id, r))
 	}

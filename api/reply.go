@@ -68,9 +68,16 @@ func (h header) reply(r state.Reply) wire {
 	return append(h.append(b, r.Revision), r.Payload...)
 }
 
-// records writes a RangeResponse around records as they lie on disk.
-func (h header) records(r kv.Result) parts {
-	return around(h.append(make([]byte, 0, maxHeader), r.Revision), r)
+// parts is reply without a copy of what state answered, whose memory l is.
+func (h header) parts(r state.Reply, l *load) parts {
+	front := mem.SliceBuffer(h.append(make([]byte, 0, maxHeader), r.Revision))
+	return parts{front, mem.NewBuffer(&r.Payload, l)}
+}
+
+// records writes a RangeResponse around records as they lie on disk. Their
+// memory is l, if that is not nil.
+func (h header) records(r kv.Result, l *load) parts {
+	return around(h.append(make([]byte, 0, maxHeader), r.Revision), r, l)
 }
 
 // chunk writes a RangeStreamResponse. Only the last of a stream has a header,
@@ -84,7 +91,7 @@ func (h header) chunk(r kv.Result, last bool) parts {
 	}
 	body := len(head) + recordsSize(r)
 	front := append(make([]byte, 0, maxHeader+1+binary.MaxVarintLen64), tagStreamRange)
-	return around(append(binary.AppendUvarint(front, uint64(body)), head...), r)
+	return around(append(binary.AppendUvarint(front, uint64(body)), head...), r, nil)
 }
 
 // copied is the size up to which an answer is put together in one buffer;
@@ -92,20 +99,29 @@ func (h header) chunk(r kv.Result, last bool) parts {
 const copied = 16 << 10
 
 // around puts the front before the rest of a RangeResponse.
-func around(front []byte, r kv.Result) parts {
+func around(front []byte, r kv.Result, l *load) parts {
+	var pool mem.BufferPool = framePool{}
+	if l != nil {
+		pool = l
+	}
 	size := len(front) + recordsSize(r)
 	if size > copied && r.Frames != nil {
 		p := make(parts, 0, len(r.Frames)+2)
 		p = append(p, mem.SliceBuffer(front))
 		for i := range r.Frames {
-			p = append(p, mem.NewBuffer(&r.Frames[i], framePool{}))
+			p = append(p, mem.NewBuffer(&r.Frames[i], pool))
 		}
 		if totals := appendTotals(nil, r); len(totals) > 0 {
 			p = append(p, mem.SliceBuffer(totals))
 		}
 		return p
 	}
-	return pooled(size, func(b []byte) []byte { return appendTotals(appendRecords(append(b, front...), r), r) })
+	fill := func(b []byte) []byte { return appendTotals(appendRecords(append(b, front...), r), r) }
+	if l != nil {
+		b := fill(make([]byte, 0, size))
+		return parts{mem.NewBuffer(&b, l)}
+	}
+	return pooled(size, fill)
 }
 
 // framePool gives frames back to the store when they are sent. Nobody else has

@@ -127,7 +127,7 @@ func TestSplicedRange(t *testing.T) {
 		}
 		t.Run(c.name, func(t *testing.T) {
 			for _, form := range []func(kv.Result) any{
-				func(r kv.Result) any { return h.records(r) },
+				func(r kv.Result) any { return h.records(r, nil) },
 				func(r kv.Result) any { return h.chunk(r, true) },
 				func(r kv.Result) any { return h.chunk(r, false) },
 			} {
@@ -136,7 +136,7 @@ func TestSplicedRange(t *testing.T) {
 				}
 			}
 			c.want.Header = h.message(c.result.Revision)
-			equal(t, decoded(t, h.records(c.result), new(pb.RangeResponse)), c.want)
+			equal(t, decoded(t, h.records(c.result, nil), new(pb.RangeResponse)), c.want)
 
 			last := decoded(t, h.chunk(c.result, true), new(pb.RangeStreamResponse))
 			equal(t, last, &pb.RangeStreamResponse{RangeResponse: c.want})

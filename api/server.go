@@ -3,12 +3,14 @@
 package api
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"log/slog"
 	"net"
 	"net/http"
+	"runtime"
 	"sync"
 	"time"
 
@@ -62,6 +64,10 @@ type Config struct {
 	// JWT makes and reads tokens; nil: they are simple ones.
 	JWT *auth.JWT
 
+	// MemoryBytes is what the process may take, by which the server decides how
+	// much it answers at once; zero: 1 GiB.
+	MemoryBytes int64
+
 	// Room says whether a write may take so many bytes; nil: always. It may
 	// have to wait for agreement before it says no.
 	Room func(ctx context.Context, bytes int) bool
@@ -93,6 +99,7 @@ type Server struct {
 	tokens   tokens
 	header   header
 	patience *patience
+	fair     *fairness
 	streams  streams
 	healthy  *health.Server
 
@@ -121,6 +128,8 @@ func New(c Config) (*Server, error) {
 	s.base, s.endBase = context.WithCancel(context.Background())
 	s.patience = &patience{base: s.base, limit: c.RequestTimeout}
 	s.header = newHeader(c.ClusterID, c.MemberID, newTerm(func() uint64 { return c.Node.Status().Term }).current)
+	s.fair = newFairness(cmp.Or(c.MemoryBytes, 1<<30), runtime.GOMAXPROCS(0), s.metrics, c.Logger)
+	s.fair.register(c.Registerer)
 	s.networkIn, s.localIn, s.webIn = newHandoff("grpc"), newHandoff("grpc on the socket"), newHandoff("http")
 	if c.Registerer != nil {
 		c.Registerer.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{
@@ -133,7 +142,7 @@ func New(c Config) (*Server, error) {
 	}
 	s.reflect(s.local)
 	var err error
-	if s.gateway, err = newGateway(s.networkIn, c.MaxRequestBytes+overhead); err != nil {
+	if s.gateway, err = newGateway(s.networkIn, c.MaxRequestBytes+overhead, s.fair); err != nil {
 		return nil, fmt.Errorf("make the JSON gateway: %w", err)
 	}
 	s.web = s.newWeb()

@@ -122,7 +122,7 @@ func (s *Server) socketCaller(c net.Conn) (*caller, error) {
 	}
 	identity, err := s.config.SocketUsers(p.uid, p.gids)
 	if err != nil {
-		return &caller{refusal: status.Errorf(codes.PermissionDenied, "cleat: uid %d may not use this socket: %v", p.uid, err)}, nil
+		return &caller{account: s.fair.open(&s.fair.socket, 1), refusal: status.Errorf(codes.PermissionDenied, "cleat: uid %d may not use this socket: %v", p.uid, err)}, nil
 	}
-	return &caller{identity: identity}, nil
+	return &caller{identity: identity, account: s.fair.open(&s.fair.socket, 1)}, nil
 }

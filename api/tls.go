@@ -73,7 +73,10 @@ func (s *Server) admitTLS(raw net.Conn, config *tls.Config) {
 		s.refuseTLS(raw, err)
 		return
 	}
-	who := &caller{identity: state.Identity{Name: connection.PeerCertificates[0].Subject.CommonName}}
+	who := &caller{
+		identity: state.Identity{Name: connection.PeerCertificates[0].Subject.CommonName},
+		account:  s.fair.open(&s.fair.network, 1),
+	}
 	if connection.NegotiatedProtocol == "h2" {
 		s.networkIn.give(&conn{c, who})
 		return

@@ -45,6 +45,7 @@ type Config struct {
 	BcryptCost            int64
 	ReserveBytes          int64  // -1: 5 % of the disk, at least 256 MiB, at most 2 GiB
 	QuotaBytes            int64  // zero or less: none
+	MemoryBytes           int64  // 0: what GOMEMLIMIT, the control group or the machine says
 	TracingAddress        string // host:port or URL of an OTLP collector; empty: none
 	TracingRate           int64  // requests in a million that are traced if their caller is not
 	CompactionMode        string // periodic or revision
@@ -115,6 +116,8 @@ func (c *Config) Validate() error {
 		return bad("bcrypt-cost", "%d is not between %d and %d", c.BcryptCost, auth.MinCost, auth.MaxCost)
 	case c.ReserveBytes < -1:
 		return bad("reserve-bytes", "%d is negative", c.ReserveBytes)
+	case c.MemoryBytes != 0 && c.MemoryBytes < 128<<20:
+		return bad("memory-bytes", "%d is neither 0 nor at least 134217728", c.MemoryBytes)
 	case !isHost(c.Advertise):
 		return bad("advertise", "%q is not a host name or address alone; ports are those of listen-peer and listen-client", c.Advertise)
 	}

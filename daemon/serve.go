@@ -29,6 +29,7 @@ func (d *Daemon) serve(run context.Context) error {
 		MinLeaseTTL: d.config.minLeaseTTL(), RequestTimeout: d.config.requestTimeout(),
 		WatchProgressInterval: d.config.WatchProgressInterval,
 		Room:                  d.room, QuotaBytes: max(d.config.QuotaBytes, 0), Disk: d.space.Enough,
+		MemoryBytes:   memory(d.config.MemoryBytes, d.log),
 		SocketUsers:   socketUsers(d.doors.socket[0].Addr().String(), os.Getuid()),
 		RegisterAdmin: func(r grpc.ServiceRegistrar) { d.registerAdmin(r) },
 		Tracer:        d.tracer(),

@@ -52,6 +52,7 @@ func Settings() []Setting {
 		{"bcrypt-cost", "how hard passwords are to guess, and to check: each step doubles both (default: 10)", func(c *Config) any { return &c.BcryptCost }},
 		{"reserve-bytes", "free disk below which writes are refused; -1: 5 %, at least 256 MiB, at most 2 GiB (default: -1)", func(c *Config) any { return &c.ReserveBytes }},
 		{"quota-backend-bytes", "what keys, leases and history may take on disk; 0: as much as there is beyond the reserve (default: 0)", func(c *Config) any { return &c.QuotaBytes }},
+		{"memory-bytes", "the memory that this member may take, by which it decides how many and how large requests it answers at once; 0: GOMEMLIMIT, else 9/10 of the control group's, else half of the machine's (default: 0)", func(c *Config) any { return &c.MemoryBytes }},
 		{"distributed-tracing-address", "HOST:PORT, or http:// or https:// URL, of a collector that takes OpenTelemetry spans over OTLP/gRPC (default: none)", func(c *Config) any { return &c.TracingAddress }},
 		{"distributed-tracing-sampling-rate", "requests in a million that are traced although their caller is not (default: 0)", func(c *Config) any { return &c.TracingRate }},
 		{"auto-compaction-mode", "periodic or revision: what auto-compaction-retention counts (default: periodic)", func(c *Config) any { return &c.CompactionMode }},

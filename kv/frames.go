@@ -40,12 +40,10 @@ type frames struct {
 
 // add copies a record and returns the copy.
 func (f *frames) add(r Record) Record {
-	need := 1 + protowire.SizeBytes(len(r))
-	last := len(f.blocks) - 1
-	if last < 0 || cap(f.blocks[last])-len(f.blocks[last]) < need {
-		f.blocks = append(f.blocks, f.next(need))
-		last++
+	if size := f.grow(r); size > 0 {
+		f.blocks = append(f.blocks, block(size))
 	}
+	last := len(f.blocks) - 1
 	b := append(f.blocks[last], frameTag)
 	b = binary.AppendUvarint(b, uint64(len(r)))
 	at := len(b)
@@ -54,17 +52,23 @@ func (f *frames) add(r Record) Record {
 	return Record(b[at:len(b):len(b)])
 }
 
-// next makes a block: just what one record needs at first, since most answers
-// have one.
-func (f *frames) next(need int) []byte {
-	size := need
-	switch n := len(f.blocks); n {
-	case 0:
-	case 1:
-		size = max(need, firstBlock)
+// grow is the size of the block that add would begin, zero if it needs none:
+// just what one record needs at first, since most answers have one.
+func (f *frames) grow(r Record) int {
+	need := 1 + protowire.SizeBytes(len(r))
+	switch n := len(f.blocks); {
+	case n == 0:
+		return need
+	case cap(f.blocks[n-1])-len(f.blocks[n-1]) >= need:
+		return 0
+	case n == 1:
+		return max(need, firstBlock)
 	default:
-		size = max(need, min(2*cap(f.blocks[n-1]), lastBlock))
+		return max(need, min(2*cap(f.blocks[n-1]), lastBlock))
 	}
+}
+
+func block(size int) []byte {
 	if size == lastBlock {
 		return *spare.Get().(*[]byte)
 	}

@@ -56,6 +56,12 @@ type ReadOptions struct {
 
 	// FramesOnly leaves Records out wherever Frames hold the same.
 	FramesOnly bool
+
+	// Step is asked before the read takes a block of memory, with the block's
+	// size, and with zero each time it has gone through some more keys. Its
+	// error ends the read. A read that is begun anew asks again for what it
+	// takes. Nil: the read goes on whatever it takes.
+	Step func(bytes int) error
 }
 
 // Result is what a read found.
@@ -134,21 +140,35 @@ type collector struct {
 	kept    int64 // how many records there are, in records or in frames alone
 	frames  frames
 	count   int64
+	walked  int // keys met since Step was asked last
 
-	// endWhenFull ends the walk at the first key that does not fit, with
-	// errFull, instead of counting the rest.
-	endWhenFull bool
+	// piece makes the read one piece of several: it ends at the first key that
+	// does not fit, with errFull, instead of counting the rest, and it is full
+	// once it has so many bytes.
+	piece, bytes int
 }
 
 func newCollector(o ReadOptions) *collector {
 	return &collector{options: o, most: o.most(), bounded: o.bounded(), framed: o.framesSuffice()}
 }
 
+// stride is how many keys a read goes through before it asks whether to go on.
+const stride = 256
+
+// walk notes that the read has met one more key.
+func (c *collector) walk() error {
+	if c.walked++; c.walked < stride || c.options.Step == nil {
+		return nil
+	}
+	c.walked = 0
+	return c.options.Step(0)
+}
+
 var errFull = errors.New("kv: enough was read")
 
 // full says whether further records would be cut off anyway.
 func (c *collector) full() bool {
-	return c.options.CountOnly || c.most > 0 && c.kept >= c.most
+	return c.options.CountOnly || c.most > 0 && c.kept >= c.most || c.piece > 0 && c.bytes >= c.piece
 }
 
 // add takes in a copy of r.
@@ -160,7 +180,13 @@ func (c *collector) add(r Record) error {
 	if c.options.KeysOnly && c.options.SortTarget != pb.RangeRequest_VALUE {
 		r = r.withoutValue()
 	}
+	if size := c.frames.grow(r); size > 0 && c.options.Step != nil {
+		if err := c.options.Step(size); err != nil {
+			return err
+		}
+	}
 	r = c.frames.add(r)
+	c.bytes += len(r)
 	if c.kept++; !c.framed {
 		c.records = append(c.records, r)
 	}
@@ -245,12 +271,12 @@ func (s *Store) read(r Range, main int64, c *collector) (err error) {
 		return s.readOne(it, r.Key, main, c)
 	}
 	return s.walkVersions(it, r, main, func(_ []byte, deleted bool, record func() (Record, error)) error {
-		if deleted {
-			return nil
+		if err := c.walk(); err != nil || deleted {
+			return err
 		}
 		if c.full() {
 			c.count++
-			if c.endWhenFull {
+			if c.piece > 0 {
 				return errFull
 			}
 			return nil

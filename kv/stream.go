@@ -16,7 +16,7 @@ const (
 // Stream is [Store.Range] in pieces: fn is called with one after the other, in
 // key order, all of one revision. Count and More are filled in the last piece,
 // Revision in all. Memory is bounded by a piece. It takes neither an order nor
-// bounds. A compaction that overtakes the stream ends it with ErrCompacted;
+// bounds, and Step is asked as in Range. A compaction that overtakes the stream ends it with ErrCompacted;
 // fn's error ends it too.
 func (s *Store) Stream(r Range, o ReadOptions, fn func(Result) error) error {
 	if o.CountOnly {
@@ -37,8 +37,8 @@ func (s *Store) Stream(r Range, o ReadOptions, fn func(Result) error) error {
 	}
 	count := int64(0)
 	for size := min(firstChunk, left); ; {
-		c := newCollector(ReadOptions{Limit: size, KeysOnly: o.KeysOnly})
-		c.endWhenFull = true
+		c := newCollector(ReadOptions{Limit: size, KeysOnly: o.KeysOnly, Step: o.Step})
+		c.piece = chunkTarget
 		if err := s.read(r, main, c); err != nil && !errors.Is(err, errFull) {
 			return err
 		}
@@ -48,7 +48,7 @@ func (s *Store) Stream(r Range, o ReadOptions, fn func(Result) error) error {
 		if !more || left == 0 {
 			res.More, res.Count = more, count
 			if more {
-				rest, err := s.Range(after(r, c.records), ReadOptions{Revision: main, CountOnly: true})
+				rest, err := s.Range(after(r, c.records), ReadOptions{Revision: main, CountOnly: true, Step: o.Step})
 				if err != nil {
 					return err
 				}

@@ -152,11 +152,11 @@ func TestNoReaderSeesKeysByRulesThatWereReplacedBeforeThem(t *testing.T) {
 		})
 	}
 	look(func(id Identity) ([]byte, error) {
-		r, err := m.Range(id, &pb.RangeRequest{Key: []byte("a")})
+		r, err := m.Range(id, &pb.RangeRequest{Key: []byte("a")}, nil)
 		return appendRange(nil, r), err
 	})
 	look(func(id Identity) ([]byte, error) {
-		r, err := m.Txn(id, &pb.TxnRequest{Success: []*pb.RequestOp{{Request: &pb.RequestOp_RequestRange{RequestRange: &pb.RangeRequest{Key: []byte("a")}}}}})
+		r, err := m.Txn(id, &pb.TxnRequest{Success: []*pb.RequestOp{{Request: &pb.RequestOp_RequestRange{RequestRange: &pb.RangeRequest{Key: []byte("a")}}}}}, nil)
 		return r.Payload, err
 	})
 	for i := range rounds {
@@ -180,7 +180,7 @@ func TestAReaderWaitsForTheRulesOfWhatIsBeingCommitted(t *testing.T) {
 	settle := m.unsettle()
 	answer := make(chan error, 1)
 	go func() {
-		_, err := m.Range(alice, &pb.RangeRequest{Key: []byte("a")})
+		_, err := m.Range(alice, &pb.RangeRequest{Key: []byte("a")}, nil)
 		answer <- err
 	}()
 	b := m.Store().NewBatch()
@@ -219,7 +219,7 @@ func TestAStreamEndsWithItsRight(t *testing.T) {
 	alice := Identity{Name: "alice", Revision: m.Rules().Revision}
 	for _, id := range []Identity{alice, administrator} {
 		chunks := 0
-		err := m.Stream(id, &pb.RangeRequest{Key: []byte("a"), RangeEnd: []byte("b")}, func(kv.Result) error {
+		err := m.Stream(id, &pb.RangeRequest{Key: []byte("a"), RangeEnd: []byte("b")}, nil, func(kv.Result) error {
 			if chunks++; chunks == 1 {
 				command(t, m, granted("x", ""))
 			}

@@ -85,7 +85,7 @@ func TestPersistRecordsAnIndexThatNoCommandReached(t *testing.T) {
 	if got := crashed.AppliedIndex(); got != 9 {
 		t.Errorf("applied index %d after a crash, want 9", got)
 	}
-	if r, err := crashed.Range(Identity{}, &pb.RangeRequest{Key: []byte("a")}); err != nil || r.Count != 1 {
+	if r, err := crashed.Range(Identity{}, &pb.RangeRequest{Key: []byte("a")}, nil); err != nil || r.Count != 1 {
 		t.Errorf("the key is gone after a crash: %+v %v", r, err)
 	}
 }
@@ -146,7 +146,7 @@ func TestLeasesAndTheirKeysComeBackFromDisk(t *testing.T) {
 		t.Fatal("the lease is gone")
 	}
 	mustApply(t, again, 2, LeaseRevokeCommand(root, &pb.LeaseRevokeRequest{ID: 5}))
-	if r, err := again.Range(root, &pb.RangeRequest{Key: []byte("a")}); err != nil || r.Count != 0 {
+	if r, err := again.Range(root, &pb.RangeRequest{Key: []byte("a")}, nil); err != nil || r.Count != 0 {
 		t.Errorf("the key outlived its lease: %+v %v", r, err)
 	}
 }
@@ -158,7 +158,7 @@ func TestKeepersChoiceSparesALeaseGrantedAgain(t *testing.T) {
 	grant := LeaseGrantCommand(root, &pb.LeaseGrantRequest{ID: 5, TTL: 60})
 	alive := func() bool {
 		t.Helper()
-		r, err := m.Range(root, &pb.RangeRequest{Key: []byte("a")})
+		r, err := m.Range(root, &pb.RangeRequest{Key: []byte("a")}, nil)
 		if err != nil {
 			t.Fatal(err)
 		}

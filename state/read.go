@@ -73,10 +73,11 @@ func readOptions(r *pb.RangeRequest) kv.ReadOptions {
 // Range reads keys from this member's own state; the answer's Records stay out
 // where its Frames hold the same. Who wants a linearizable answer calls raft's
 // Sync first. It fails with kv.ErrCompacted or
-// kv.ErrFuture for a revision that is not there, or as [auth.Rules.Read] does.
-func (m *Machine) Range(id Identity, r *pb.RangeRequest) (kv.Result, error) {
+// kv.ErrFuture for a revision that is not there, or as [auth.Rules.Read] does,
+// or with step's error (see [kv.ReadOptions]; step may be nil).
+func (m *Machine) Range(id Identity, r *pb.RangeRequest, step func(bytes int) error) (kv.Result, error) {
 	o := readOptions(r)
-	o.FramesOnly = true
+	o.FramesOnly, o.Step = true, step
 	for {
 		by := m.settled()
 		if err := by.mayRange(id, r); err != nil {
@@ -97,12 +98,14 @@ func (r *rules) mayRange(id Identity, q *pb.RangeRequest) error {
 }
 
 // Stream is Range in pieces, all of one revision.
-func (m *Machine) Stream(id Identity, r *pb.RangeRequest, fn func(kv.Result) error) error {
+func (m *Machine) Stream(id Identity, r *pb.RangeRequest, step func(bytes int) error, fn func(kv.Result) error) error {
 	by := m.settled()
 	if err := by.mayRange(id, r); err != nil {
 		return err
 	}
-	return m.store.Stream(rangeOf(r.Key, r.RangeEnd), readOptions(r), func(result kv.Result) error {
+	o := readOptions(r)
+	o.Step = step
+	return m.store.Stream(rangeOf(r.Key, r.RangeEnd), o, func(result kv.Result) error {
 		if !m.stillBy(by) {
 			by = m.settled()
 			if err := by.mayRange(id, r); err != nil {
@@ -114,8 +117,8 @@ func (m *Machine) Stream(id Identity, r *pb.RangeRequest, fn func(kv.Result) err
 }
 
 // Txn answers a transaction that only reads (see [ReadOnly]) from this
-// member's own state at one revision.
-func (m *Machine) Txn(id Identity, r *pb.TxnRequest) (Reply, error) {
+// member's own state at one revision. Step is asked as in Range.
+func (m *Machine) Txn(id Identity, r *pb.TxnRequest, step func(bytes int) error) (Reply, error) {
 	for {
 		by := m.settled()
 		if err := m.permit(by, id).txn(r); err != nil {
@@ -125,7 +128,7 @@ func (m *Machine) Txn(id Identity, r *pb.TxnRequest) (Reply, error) {
 			return Reply{}, err
 		}
 		v := pinned{m.store, m.store.Revision()}
-		reply, err := m.readTxn(v, r)
+		reply, err := m.readTxn(v, r, step)
 		// A compaction at a later revision may overtake the pinned one
 		// between two reads; the answer is then taken anew.
 		if errors.Is(err, kv.ErrCompacted) && v.revision < m.store.Compacted() {
@@ -137,7 +140,11 @@ func (m *Machine) Txn(id Identity, r *pb.TxnRequest) (Reply, error) {
 	}
 }
 
-func (m *Machine) readTxn(v pinned, r *pb.TxnRequest) (Reply, error) {
+// txnCopies is how often an answer within a transaction's is copied on its way
+// into the answer around it, at most.
+const txnCopies = 4
+
+func (m *Machine) readTxn(v pinned, r *pb.TxnRequest, step func(bytes int) error) (Reply, error) {
 	b, err := choose(v, r)
 	if err != nil {
 		return Reply{}, err
@@ -148,7 +155,12 @@ func (m *Machine) readTxn(v pinned, r *pb.TxnRequest) (Reply, error) {
 	payload := appendBool(nil, txnSucceeded, b.succeeded)
 	for _, op := range b.ops(r) {
 		q := op.GetRequestRange()
-		result, err := v.Range(rangeOf(q.GetKey(), q.GetRangeEnd()), readOptions(q))
+		o := readOptions(q)
+		o.FramesOnly = true
+		if step != nil {
+			o.Step = func(bytes int) error { return step((1 + txnCopies) * bytes) }
+		}
+		result, err := v.Range(rangeOf(q.GetKey(), q.GetRangeEnd()), o)
 		if err != nil {
 			return Reply{}, err
 		}

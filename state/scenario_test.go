@@ -220,13 +220,13 @@ func query(t *testing.T, m *Machine, line string) string {
 	case "rules":
 		return rulesText(t, m)
 	case "range":
-		r, err := m.Range(who, parse(t, body, &pb.RangeRequest{}))
+		r, err := m.Range(who, parse(t, body, &pb.RangeRequest{}), nil)
 		if err != nil {
 			return fmt.Sprintf("  error: %v\n", err)
 		}
 		return fmt.Sprintf("  rev=%d %s\n", r.Revision, textOf(t, appendRange(nil, r), &pb.RangeResponse{}))
 	case "read":
-		r, err := m.Txn(who, parse(t, body, &pb.TxnRequest{}))
+		r, err := m.Txn(who, parse(t, body, &pb.TxnRequest{}), nil)
 		if err != nil {
 			return fmt.Sprintf("  error: %v\n", err)
 		}
