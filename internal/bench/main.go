@@ -14,6 +14,7 @@
 //
 //	make bench                              # one member, writes docs/bench
 //	go run ./internal/bench -long           # what takes long, writes docs/bench/long
+//	go run ./internal/bench -fair           # many large lists beside puts, writes docs/bench/fair
 //	go run ./internal/bench -quick          # rough, in two minutes
 //	go run ./internal/bench -run put        # one kind
 //	go run ./internal/bench -members 3      # clusters; writes docs/bench/cluster
@@ -42,6 +43,9 @@ import (
 func main() {
 	if os.Getenv(floorVariable) != "" {
 		exit(serveFloor(os.Args[1:]))
+	}
+	if os.Getenv(listersVariable) != "" {
+		exit(list(os.Args[1:]))
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), interrupts()...)
 	defer stop()
@@ -76,6 +80,7 @@ type settings struct {
 	settle                 time.Duration // how long to wait for freed space
 	quick                  bool
 	long                   bool // leases and a stalled watcher, instead of the rest
+	fair                   bool // many large lists, instead of the rest
 	members                int  // of a cluster
 }
 
@@ -92,6 +97,7 @@ func parse(args []string) (settings, error) {
 	flags.IntVar(&s.members, "members", 1, "measure clusters of `N` members, with measures of their own, into docs/bench/cluster")
 	flags.BoolVar(&s.quick, "quick", false, "one round of one-second phases and 100,000 keys")
 	flags.BoolVar(&s.long, "long", false, "measure the lives of leases and a watcher that stops reading, which take long, into docs/bench/long")
+	flags.BoolVar(&s.fair, "fair", false, "measure what 50 clients that list 100 MB each cost those who put, under "+memoryLimit+", into docs/bench/fair")
 	only := flags.String("run", "", "only the measures that this regexp matches")
 	who := flags.String("contender", "", "only the contenders that this regexp matches")
 	seconds := flags.Float64("seconds", 4, "the length of a phase")
@@ -108,8 +114,8 @@ func parse(args []string) (settings, error) {
 	if s.members < 1 {
 		return settings{}, errors.New("-members must be above 0")
 	}
-	if s.long && s.members > 1 {
-		return settings{}, errors.New("-long measures one member: leave -members out")
+	if (s.long || s.fair) && s.members > 1 {
+		return settings{}, errors.New("-long and -fair measure one member: leave -members out")
 	}
 	if s.out == "" {
 		s.out = filepath.Join("docs", "bench")
@@ -121,6 +127,9 @@ func parse(args []string) (settings, error) {
 		}
 		if s.long {
 			s.out = filepath.Join(s.out, "long")
+		}
+		if s.fair {
+			s.out = filepath.Join(s.out, "fair")
 		}
 	}
 	var err error
@@ -180,6 +189,9 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 }
 
 func (b bench) everything(ctx context.Context, report *report) error {
+	if b.fair {
+		return b.crowds(ctx, report)
+	}
 	if b.long {
 		if err := b.leaseLives(ctx, report); err != nil {
 			return err

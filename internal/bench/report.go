@@ -31,6 +31,7 @@ type report struct {
 	Leases   []aged            `json:"leases,omitempty"`
 	Backups  []kept            `json:"backups,omitempty"`
 	Stalled  []slowed          `json:"stalled,omitempty"`
+	Crowds   []crowded         `json:"crowds,omitempty"`
 }
 
 type machine struct {

@@ -27,6 +27,7 @@ func sample() *report {
 		},
 		Leases:  []aged{{cleatTLS, 1000, 30, 10, 20.5, 12345, 54321, 0.3, 70e6, 0.02}},
 		Stalled: []slowed{{cleatTLS, 1e6, 10_000, 100000, 98000, 0.98, 20, 21.5, 200e6, 210e6, 2.5, 0.35}},
+		Crowds:  []crowded{{cleatTLS, 50, 100e6, 1, 5, 2, 20, 4, 500e6, 1, 123, 4, 0, 0.02}},
 	}
 	put, keys := measure{name: "put, <1> client", unit: "puts"}, measure{name: "range", unit: "ranges"}
 	// The order in which a scene of two measures gives them.

@@ -19,7 +19,7 @@ type grid struct {
 
 // grids are the report's tables; one without rows is left out.
 func (r *report) grids() (all []grid) {
-	for _, g := range []grid{r.ratioGrid(), r.figureGrid(), r.storageGrid(), r.backupGrid(), r.leaseGrid(), r.stalledGrid()} {
+	for _, g := range []grid{r.ratioGrid(), r.figureGrid(), r.storageGrid(), r.backupGrid(), r.leaseGrid(), r.stalledGrid(), r.crowdGrid()} {
 		if len(g.rows) > 0 {
 			all = append(all, g)
 		}
@@ -112,6 +112,22 @@ func (r *report) leaseGrid() grid {
 	for _, a := range r.Leases {
 		g.rows = append(g.rows, []string{count(float64(a.Leases)), a.Contender, count(a.GrantRate), fixed(a.Grant, 1), count(a.KeepAliveRate), fixed(a.KeepAlive, 1),
 			fixed(a.Expire, 1), fixed(a.Late, 1) + " s", fixed(float64(a.Memory)/1e6, 0), blur(a.Others)})
+	}
+	return g
+}
+
+func (r *report) crowdGrid() grid {
+	g := grid{title: "Many large lists",
+		head: []string{"contender", "p50 of puts before", "meanwhile", "p99 before", "meanwhile", "meanwhile : before", "RSS MB at most", "survived", "lists answered", "refused", "failed", "others"}}
+	for _, c := range r.Crowds {
+		g.note = fmt.Sprintf("%d clients, each with a connection of its own, list %s MB (keys of 32 bytes with values of %d) again and again for %.0f s, while 10 clients put 1,000 keys a second, each timed from when it was due. %s. The listers are one process, as nice as can be, that leaves the answers encoded; it shares the cores with the member all the same.",
+			c.Listers, count(float64(c.Bytes)/1e6), listValue, besideLists.Seconds(), memoryLimit)
+		survived := "yes"
+		if c.Survived < 1 {
+			survived = "no"
+		}
+		g.rows = append(g.rows, []string{c.Contender, fixed(c.P50Idle, 2) + " ms", fixed(c.P50, 2) + " ms", fixed(c.P99Idle, 2) + " ms", fixed(c.P99, 2) + " ms",
+			times(c.Ratio), fixed(c.Peak/1e6, 0), survived, fixed(c.Listed, 0), fixed(c.Refused, 0), fixed(c.Failed, 0), blur(c.Others)})
 	}
 	return g
 }
