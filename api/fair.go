@@ -25,10 +25,12 @@ import (
 //	                                            ▼ the answers' budget ◄─┘ grpc sends
 //
 // A read is small until it has taken smallBytes or gone through smallSteps ×
-// 256 keys; nothing that is small waits for anything. A larger one needs a
-// turn, of which there are few: those who have one share at most half of the
-// processors, and take memory before they fill it. If no turn is free, what has
-// been read is thrown away, so that whoever waits holds nothing, and read anew.
+// 256 keys, and nothing that is small waits for anything, as long as there is
+// memory for it: from freeBytes on it takes of the small ones' budget. A larger
+// one needs a turn, of which there are few: those who have one share at most
+// half of the processors, and take memory before they fill it. If no turn is
+// free, what has been read is thrown away, so that whoever waits holds nothing,
+// and read anew.
 //
 // A turn goes on while the answer is sent, for three times as long as it was read
 // at most: a fast client's answer takes the processor until it has gone, a slow
@@ -42,8 +44,8 @@ import (
 // connection, or when the connection ends. A client that takes no byte of its
 // answers while others wait has patience's time; then its connection is closed.
 const (
-	smallBytes = 512 << 10
-	smallSteps = 16
+	freeBytes, freeSteps   = 512 << 10, 16
+	smallBytes, smallSteps = 8 << 20, 256
 
 	// largest is what an answer may take at least, if there is so much.
 	largest = 512 << 20
@@ -159,9 +161,7 @@ func (f *fairness) read(ctx context.Context, a *account, do func(step func(int) 
 		}
 	}
 	if err != nil {
-		if r.load != nil {
-			r.load.drop()
-		}
+		r.drop()
 		return nil, f.verdict(err)
 	}
 	if r.turn != nil && r.load != nil {
@@ -222,14 +222,40 @@ func (r *reading) step(bytes int) error {
 		runtime.Gosched() // whoever waits for a processor is sooner done
 		return r.take(int64(bytes))
 	}
-	if r.bytes <= smallBytes && r.steps <= smallSteps {
+	if r.bytes <= freeBytes && r.steps <= freeSteps {
+		return nil
+	}
+	if r.bytes <= smallBytes && r.steps <= smallSteps && r.fit(bytes) {
 		return nil
 	}
 	if !r.fairness.turns.try(r.account) {
 		return errLarge
 	}
+	r.drop()
 	r.turn = r.fairness.turns.begin()
 	return r.take(int64(r.bytes))
+}
+
+// fit says whether there is room among the small answers for so many bytes more.
+func (r *reading) fit(bytes int) bool {
+	if r.load == nil {
+		r.load = r.account.keep(r.bytes)
+		return r.load != nil
+	}
+	n := int64(bytes) * r.account.copies
+	if !r.load.purse.try(n) {
+		return false
+	}
+	r.load.taken += n
+	return true
+}
+
+// drop gives back what was taken.
+func (r *reading) drop() {
+	if r.load != nil {
+		r.load.drop()
+		r.load = nil
+	}
 }
 
 // take makes the load heavier.
@@ -252,7 +278,7 @@ func (r *reading) take(bytes int64) error {
 
 // keep takes the memory of a small answer. The smallest are not counted.
 func (r *reading) keep(size int) bool {
-	if size <= copied {
+	if size <= copied || r.load != nil {
 		return true
 	}
 	r.load = r.account.keep(size)
@@ -270,10 +296,7 @@ func (a *account) keep(bytes int) *load {
 
 // await waits for a turn to read from the beginning.
 func (r *reading) await() error {
-	if r.load != nil {
-		r.load.drop()
-		r.load = nil
-	}
+	r.drop()
 	if err := r.fairness.turns.take(r.patience(), r.account); err != nil {
 		return err
 	}

@@ -33,7 +33,7 @@ func (p *pieces) step(int) error {
 // next is called when so many bytes were read, before more are.
 func (p *pieces) next(bytes int) error {
 	p.bytes += bytes
-	if p.bytes <= smallBytes && p.steps <= smallSteps {
+	if p.bytes <= freeBytes && p.steps <= freeSteps {
 		return nil
 	}
 	p.sent()
