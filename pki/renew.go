@@ -58,9 +58,10 @@ func (a *Authority) renewUntilDone(ctx context.Context) bool {
 	leaf := a.current.Load().certificate.Leaf
 	life := leaf.NotAfter.Sub(issuedAt(leaf))
 	delay := max(min(firstRetry, life/100), leastRetry)
+	alone := leaf.NotAfter.Add(-life / 10) // from when on it does without the ledger
 	for {
 		err := a.renew(ctx)
-		if err != nil && ctx.Err() == nil && time.Until(leaf.NotAfter) < life/10 {
+		if err != nil && ctx.Err() == nil && !time.Now().Before(alone) {
 			a.log.Warn("certificate will be recorded later", "err", err)
 			err = a.renewUnrecorded(ctx)
 		}
@@ -74,6 +75,9 @@ func (a *Authority) renewUntilDone(ctx context.Context) bool {
 		}
 		a.metrics.renewals.WithLabelValues("failed").Inc()
 		retry := time.Now().Add(delay/2 + rand.N(delay))
+		if time.Now().Before(alone) && retry.After(alone) { // the next one might come after the end
+			retry = alone
+		}
 		a.log.Log(ctx, levelOf(time.Until(leaf.NotAfter)), "certificate not renewed",
 			"err", err, "not_after", leaf.NotAfter, "retry_at", retry)
 		if !a.await(ctx, func() time.Time { return retry }) {
