@@ -50,7 +50,8 @@ const (
 	// largest is what an answer may take at least, if there is so much.
 	largest = 512 << 20
 	// streamBytes is what a RangeStream takes: a piece that goes out, one that
-	// is next and one that is being read, each with a record too many.
+	// is next and one that is being read, each with a record too many. Where
+	// values grow from one piece to the next it may be some more for a while.
 	streamBytes = 8 << 20
 	// requestBytes is what a request costs whatever it asks.
 	requestBytes = 4 << 10

@@ -58,12 +58,44 @@ func TestAReadAsksBeforeItGoesOn(t *testing.T) {
 		for _, record := range r.Records {
 			size += len(record)
 		}
-		if pieces++; size > chunkTarget+len(r.Records[0]) {
+		if pieces++; size > 2*chunkTarget {
 			t.Errorf("a piece has %d bytes", size)
 		}
 		return nil
 	})
 	if err != nil || pieces < 2 {
 		t.Errorf("%d pieces, %v", pieces, err)
+	}
+}
+
+// How many keys a piece has follows from those before it, which say nothing of
+// the size of what comes.
+func TestAPieceOfAStreamIsBoundedWhateverFollows(t *testing.T) {
+	s := newStore(t)
+	b := s.NewBatch()
+	defer b.Close()
+	txn := b.Begin()
+	for i := range 5000 {
+		txn.Put(fmt.Appendf(nil, "k%06d", i), []byte("small"), 0)
+	}
+	const large = 1 << 20
+	for i := range 40 {
+		txn.Put(fmt.Appendf(nil, "l%06d", i), []byte(strings.Repeat("v", large)), 0)
+	}
+	txn.End()
+	if err := b.Commit(1); err != nil {
+		t.Fatal(err)
+	}
+	keys, largest := 0, 0
+	err := s.Stream(Range{Key: []byte("k"), End: []byte("m")}, ReadOptions{}, func(r Result) error {
+		size := 0
+		for _, record := range r.Records {
+			size += len(record)
+		}
+		keys, largest = keys+len(r.Records), max(largest, size)
+		return nil
+	})
+	if err != nil || keys != 5040 || largest > maxChunk+2*large || largest < maxChunk {
+		t.Errorf("%d keys, %d bytes in the largest piece, %v", keys, largest, err)
 	}
 }

@@ -11,13 +11,19 @@ import (
 const (
 	firstChunk  = 10         // keys in a stream's first piece
 	chunkTarget = 1536 << 10 // bytes that a piece should have
+
+	// maxChunk ends a piece whatever it should have: where small values are
+	// followed by large ones the number of keys says nothing. A first piece of
+	// the largest values fits.
+	maxChunk = firstChunk * chunkTarget
 )
 
 // Stream is [Store.Range] in pieces: fn is called with one after the other, in
 // key order, all of one revision. Count and More are filled in the last piece,
-// Revision in all. Memory is bounded by a piece. It takes neither an order nor
-// bounds, and Step is asked as in Range. A compaction that overtakes the stream ends it with ErrCompacted;
-// fn's error ends it too.
+// Revision in all. Memory is bounded by a piece. How many keys a piece has is
+// etcd's rule, up to maxChunk. It takes neither an order nor bounds, and Step is
+// asked as in Range. A compaction that overtakes the stream ends it with
+// ErrCompacted; fn's error ends it too.
 func (s *Store) Stream(r Range, o ReadOptions, fn func(Result) error) error {
 	if o.CountOnly {
 		res, err := s.Range(r, o)
@@ -38,7 +44,7 @@ func (s *Store) Stream(r Range, o ReadOptions, fn func(Result) error) error {
 	count := int64(0)
 	for size := min(firstChunk, left); ; {
 		c := newCollector(ReadOptions{Limit: size, KeysOnly: o.KeysOnly, Step: o.Step})
-		c.piece = chunkTarget
+		c.piece = maxChunk
 		if err := s.read(r, main, c); err != nil && !errors.Is(err, errFull) {
 			return err
 		}
