@@ -35,6 +35,22 @@ func (s *side) waits(step string, act func() error) (finish func()) {
 	}
 }
 
+// queued waits until so many have a claim below a name.
+func (s *side) queued(c *etcdclient.Client, name string, n int64) {
+	s.Helper()
+	ctx, cancel := context.WithTimeout(s.Context(), patience)
+	defer cancel()
+	for {
+		r, err := c.Get(ctx, name, etcdclient.WithPrefix(), etcdclient.WithCountOnly())
+		if err != nil {
+			s.Fatalf("%s: %d claims below %s: %v", s.name, n, name, err)
+		}
+		if r.Count == n {
+			return
+		}
+	}
+}
+
 // over waits until a session has ended.
 func (s *side) over(session *concurrency.Session) {
 	s.Helper()
@@ -205,6 +221,7 @@ func TestClientRecipes(t *testing.T) {
 		s.told("read", nil, reader.RLock())
 		s.told("read beside", nil, other.RLock())
 		write := s.waits("write", writer.Lock)
+		s.queued(c, "rw/", 3)
 		s.told("read no more", nil, reader.RUnlock())
 		s.ask(&pb.LeaseRevokeRequest{ID: 8}) // which reads
 		write()
