@@ -8,7 +8,10 @@ LDFLAGS := -s -w -X main.version=$(VERSION) -X github.com/cleatd/cleat/ctl.Versi
 
 # packaging/dev/setup.sh leaves a Go of its own here when the machine has none.
 export PATH    := $(CURDIR)/.build/go/bin:$(PATH)
-export GOFLAGS := -buildvcs=false -tags=$(TAGS)
+# All that is built has the same flags, so that nothing is compiled twice but
+# for the race detector and the faults' clock.
+export GOFLAGS     := -buildvcs=false -trimpath -tags=$(TAGS)
+export CGO_ENABLED := 0
 
 # Only root can run the fault tests, and their programs take minutes to build.
 FAULTY = $(if $(filter 0,$(shell id -u)),faulty)
@@ -23,7 +26,7 @@ setup: ## install what building and testing need (as root; otherwise say what is
 
 .PHONY: build
 build: setup ## build bin/cleatd and bin/cleatctl
-	CGO_ENABLED=0 go build -trimpath -ldflags '$(LDFLAGS)' -o bin/ ./cmd/...
+	go build -ldflags '$(LDFLAGS)' -o bin/ ./cmd/...
 
 .PHONY: run
 run: build ## start a member below ./run, show what it does, stay in the foreground
@@ -35,7 +38,7 @@ run-cluster: build ## start three members below ./run/cluster that join with one
 
 .PHONY: peers
 peers: setup ## build the real etcd, etcdctl and etcdutl that tests compare with
-	cd test/peers && CGO_ENABLED=0 GOFLAGS=-buildvcs=false go build -o ../../.build/peers/ tool
+	cd test/peers && GOFLAGS='-buildvcs=false -trimpath' go build -o ../../.build/peers/ tool
 	ln -sf server .build/peers/etcd
 
 .PHONY: faulty
@@ -46,7 +49,7 @@ faulty: setup ## build the programs of the fault tests: with a clock that jumps,
 check: setup ## gofmt, vet and staticcheck
 	@unformatted=$$(gofmt -l $$(git ls-files '*.go')); test -z "$$unformatted" || { echo "gofmt these: $$unformatted"; exit 1; }
 	go vet ./...
-	cd test/tools && GOFLAGS=-buildvcs=false go build -o ../../.build/tools/ tool
+	cd test/tools && GOFLAGS='-buildvcs=false -trimpath' go build -o ../../.build/tools/ tool
 	.build/tools/staticcheck -tags $(TAGS) ./...
 
 .PHONY: test

@@ -21,7 +21,9 @@ go build -o .build/verdict ./internal/verdict || exit 1
 # shellcheck disable=SC2046,SC2086 # lists of words
 {
 	# Those that take long begin first, or one of them would be alone at the end.
+	[ -z "$race" ] || export CGO_ENABLED=1
 	run $race ./daemon ./api ./watch ./raft $(go list ./... | grep -v -e /test/ -e '/daemon$' -e '/api$' -e '/watch$' -e '/raft$')
+	export CGO_ENABLED=0 # as in what is built for users
 	# What measures memory, as the race detector's is not ours, what moves
 	# hundreds of megabytes, and what trips over a race of hraft's.
 	[ -z "$race" ] || run -run 'Stalled|StopsReading|GivesRoomBack|GivenAnotherAddress' ./watch ./api ./daemon
