@@ -45,7 +45,7 @@ import (
 // answers while others wait has patience's time; then its connection is closed.
 const (
 	freeBytes, freeSteps   = 512 << 10, 16
-	smallBytes, smallSteps = 8 << 20, 256
+	smallBytes, smallSteps = 4 << 20, 128
 
 	// largest is what an answer may take at least, if there is so much.
 	largest = 512 << 20
