@@ -26,8 +26,8 @@ import (
 //
 // A read is small until it has taken smallBytes or gone through smallSteps ×
 // 256 keys, and nothing that is small waits for anything, as long as there is
-// memory for it: from freeBytes on it takes of the small ones' budget. A larger
-// one needs a turn, of which there are few: those who have one share at most
+// memory for it: from freeBytes on it takes of the small ones' budget, and is no
+// longer small while others wait for a turn. A larger one needs a turn, of which there are few: those who have one share at most
 // half of the processors, and take memory before they fill it. If no turn is
 // free, what has been read is thrown away, so that whoever waits holds nothing,
 // and read anew.
@@ -226,7 +226,8 @@ func (r *reading) step(bytes int) error {
 	if r.bytes <= freeBytes && r.steps <= freeSteps {
 		return nil
 	}
-	if r.bytes <= smallBytes && r.steps <= smallSteps && r.fit(bytes) {
+	crowded := r.fairness.turns.waiting.Load() > 0 // what is read without a turn would be read twice
+	if !crowded && r.bytes <= smallBytes && r.steps <= smallSteps && r.fit(bytes) {
 		return nil
 	}
 	if !r.fairness.turns.try(r.account) {

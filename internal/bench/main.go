@@ -2,9 +2,10 @@
 
 // Bench measures cleat beside the real etcd, on one machine, in one run.
 //
-// Each contender is a fresh process, or a cluster of them, on fresh directories: cleat over mutual
-// TLS, etcd over mutual TLS, etcd in plaintext, and the floor, a grpc-go server
-// that does nothing. The floor shows what the client, gRPC and TLS cost alone.
+// Each contender is a fresh process, or a cluster of them, on fresh directories:
+// cleat over mutual TLS, etcd over mutual TLS, etcd in plaintext, and the floor,
+// a grpc-go server that does nothing. The floor shows what the client, gRPC and
+// TLS cost alone.
 // All are driven by etcd's own client/v3, and contenders take turns round by
 // round, so that whatever else the machine does meets all of them.
 //
