@@ -9,11 +9,11 @@ LDFLAGS := -s -w -X main.version=$(VERSION) -X github.com/cleatd/cleat/ctl.Versi
 # packaging/dev/setup.sh leaves a Go of its own here when the machine has none.
 export PATH    := $(CURDIR)/.build/go/bin:$(PATH)
 # All that is built has the same flags, so that nothing is compiled twice but
-# for the race detector and the faults' clock.
+# for the race detector.
 export GOFLAGS     := -buildvcs=false -trimpath -tags=$(TAGS)
 export CGO_ENABLED := 0
 
-# Only root can run the fault tests, and their programs take minutes to build.
+# Only root can run the fault tests.
 FAULTY = $(if $(filter 0,$(shell id -u)),faulty)
 
 .PHONY: help
@@ -45,15 +45,18 @@ peers: setup ## build the real etcd, etcdctl and etcdutl that tests compare with
 faulty: setup ## build the programs of the fault tests: with a clock that jumps, and with a rule broken
 	sh packaging/dev/faulty.sh '$(TAGS)'
 
-.PHONY: check
-check: setup ## gofmt, vet and staticcheck
+.PHONY: formatted
+formatted: setup
 	@unformatted=$$(gofmt -l $$(git ls-files '*.go')); test -z "$$unformatted" || { echo "gofmt these: $$unformatted"; exit 1; }
+
+.PHONY: check
+check: formatted ## gofmt, vet and staticcheck
 	go vet ./...
 	cd test/tools && GOFLAGS='-buildvcs=false -trimpath' go build -o ../../.build/tools/ tool
 	.build/tools/staticcheck -tags $(TAGS) ./...
 
 .PHONY: test
-test: build peers check $(FAULTY) ## everything that must pass
+test: build peers formatted $(FAULTY) ## everything that must pass, `make check` too
 	@bash packaging/dev/test.sh
 
 .PHONY: faults
