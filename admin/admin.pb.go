@@ -11,6 +11,7 @@ package admin
 import (
 	protoreflect "google.golang.org/protobuf/reflect/protoreflect"
 	protoimpl "google.golang.org/protobuf/runtime/protoimpl"
+	durationpb "google.golang.org/protobuf/types/known/durationpb"
 	timestamppb "google.golang.org/protobuf/types/known/timestamppb"
 	reflect "reflect"
 	sync "sync"
@@ -1271,7 +1272,12 @@ func (x *Member) GetLearner() bool {
 }
 
 type StatusRequest struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// members asks for the other members as well, who get at most half of the time
+	// that the caller has.
+	Members bool `protobuf:"varint,1,opt,name=members,proto3" json:"members,omitempty"`
+	// metrics names the metrics that are wanted.
+	Metrics       []string `protobuf:"bytes,2,rep,name=metrics,proto3" json:"metrics,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1306,18 +1312,44 @@ func (*StatusRequest) Descriptor() ([]byte, []int) {
 	return file_admin_proto_rawDescGZIP(), []int{20}
 }
 
+func (x *StatusRequest) GetMembers() bool {
+	if x != nil {
+		return x.Members
+	}
+	return false
+}
+
+func (x *StatusRequest) GetMetrics() []string {
+	if x != nil {
+		return x.Metrics
+	}
+	return nil
+}
+
 type StatusResponse struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Version       string                 `protobuf:"bytes,1,opt,name=version,proto3" json:"version,omitempty"`
-	ClusterId     uint64                 `protobuf:"fixed64,2,opt,name=cluster_id,json=clusterId,proto3" json:"cluster_id,omitempty"`
-	MemberId      uint64                 `protobuf:"fixed64,3,opt,name=member_id,json=memberId,proto3" json:"member_id,omitempty"`
-	Name          string                 `protobuf:"bytes,4,opt,name=name,proto3" json:"name,omitempty"`
-	Doors         *Doors                 `protobuf:"bytes,5,opt,name=doors,proto3" json:"doors,omitempty"`
-	Certificates  []*Certificate         `protobuf:"bytes,6,rep,name=certificates,proto3" json:"certificates,omitempty"`
-	Raft          *Raft                  `protobuf:"bytes,7,opt,name=raft,proto3" json:"raft,omitempty"`
-	Database      *Database              `protobuf:"bytes,8,opt,name=database,proto3" json:"database,omitempty"`
-	Space         *Space                 `protobuf:"bytes,9,opt,name=space,proto3" json:"space,omitempty"`
-	Started       *timestamppb.Timestamp `protobuf:"bytes,10,opt,name=started,proto3" json:"started,omitempty"`
+	state        protoimpl.MessageState `protogen:"open.v1"`
+	Version      string                 `protobuf:"bytes,1,opt,name=version,proto3" json:"version,omitempty"`
+	ClusterId    uint64                 `protobuf:"fixed64,2,opt,name=cluster_id,json=clusterId,proto3" json:"cluster_id,omitempty"`
+	MemberId     uint64                 `protobuf:"fixed64,3,opt,name=member_id,json=memberId,proto3" json:"member_id,omitempty"`
+	Name         string                 `protobuf:"bytes,4,opt,name=name,proto3" json:"name,omitempty"`
+	Doors        *Doors                 `protobuf:"bytes,5,opt,name=doors,proto3" json:"doors,omitempty"`
+	Certificates []*Certificate         `protobuf:"bytes,6,rep,name=certificates,proto3" json:"certificates,omitempty"`
+	Raft         *Raft                  `protobuf:"bytes,7,opt,name=raft,proto3" json:"raft,omitempty"`
+	Database     *Database              `protobuf:"bytes,8,opt,name=database,proto3" json:"database,omitempty"`
+	Space        *Space                 `protobuf:"bytes,9,opt,name=space,proto3" json:"space,omitempty"`
+	Started      *timestamppb.Timestamp `protobuf:"bytes,10,opt,name=started,proto3" json:"started,omitempty"`
+	// time is this member's clock.
+	Time *timestamppb.Timestamp `protobuf:"bytes,11,opt,name=time,proto3" json:"time,omitempty"`
+	// alarms are those that are raised, as far as this member knows.
+	Alarms []*Alarm `protobuf:"bytes,12,rep,name=alarms,proto3" json:"alarms,omitempty"`
+	// members are all of the cluster as this member knows it, in the order of
+	// their ids, if they were asked for.
+	Members []*MemberStatus `protobuf:"bytes,13,rep,name=members,proto3" json:"members,omitempty"`
+	// metrics are those that were asked for and that there are, each an
+	// io.prometheus.client.MetricFamily.
+	Metrics [][]byte `protobuf:"bytes,14,rep,name=metrics,proto3" json:"metrics,omitempty"`
+	// process is this member's on its machine.
+	Process       *Process `protobuf:"bytes,15,opt,name=process,proto3" json:"process,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1422,6 +1454,250 @@ func (x *StatusResponse) GetStarted() *timestamppb.Timestamp {
 	return nil
 }
 
+func (x *StatusResponse) GetTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.Time
+	}
+	return nil
+}
+
+func (x *StatusResponse) GetAlarms() []*Alarm {
+	if x != nil {
+		return x.Alarms
+	}
+	return nil
+}
+
+func (x *StatusResponse) GetMembers() []*MemberStatus {
+	if x != nil {
+		return x.Members
+	}
+	return nil
+}
+
+func (x *StatusResponse) GetMetrics() [][]byte {
+	if x != nil {
+		return x.Metrics
+	}
+	return nil
+}
+
+func (x *StatusResponse) GetProcess() *Process {
+	if x != nil {
+		return x.Process
+	}
+	return nil
+}
+
+type Process struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Pid           int64                  `protobuf:"varint,1,opt,name=pid,proto3" json:"pid,omitempty"`
+	DataDir       string                 `protobuf:"bytes,2,opt,name=data_dir,json=dataDir,proto3" json:"data_dir,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Process) Reset() {
+	*x = Process{}
+	mi := &file_admin_proto_msgTypes[22]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Process) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Process) ProtoMessage() {}
+
+func (x *Process) ProtoReflect() protoreflect.Message {
+	mi := &file_admin_proto_msgTypes[22]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Process.ProtoReflect.Descriptor instead.
+func (*Process) Descriptor() ([]byte, []int) {
+	return file_admin_proto_rawDescGZIP(), []int{22}
+}
+
+func (x *Process) GetPid() int64 {
+	if x != nil {
+		return x.Pid
+	}
+	return 0
+}
+
+func (x *Process) GetDataDir() string {
+	if x != nil {
+		return x.DataDir
+	}
+	return ""
+}
+
+// MemberStatus is a member as it tells itself, and as the member that was asked
+// sees it.
+type MemberStatus struct {
+	state     protoimpl.MessageState `protogen:"open.v1"`
+	Id        uint64                 `protobuf:"fixed64,1,opt,name=id,proto3" json:"id,omitempty"`
+	Name      string                 `protobuf:"bytes,2,opt,name=name,proto3" json:"name,omitempty"`
+	Learner   bool                   `protobuf:"varint,3,opt,name=learner,proto3" json:"learner,omitempty"`     // it has no vote
+	Announced bool                   `protobuf:"varint,4,opt,name=announced,proto3" json:"announced,omitempty"` // it has not come yet
+	// status is missing if the member did not tell it: unreached says why.
+	Status    *StatusResponse `protobuf:"bytes,5,opt,name=status,proto3" json:"status,omitempty"`
+	Unreached string          `protobuf:"bytes,6,opt,name=unreached,proto3" json:"unreached,omitempty"`
+	// ahead is how far the member's clock is ahead of that of the one that was
+	// asked; it may be wrong by half of round_trip. Both are missing if unknown.
+	Ahead         *durationpb.Duration `protobuf:"bytes,7,opt,name=ahead,proto3" json:"ahead,omitempty"`
+	RoundTrip     *durationpb.Duration `protobuf:"bytes,8,opt,name=round_trip,json=roundTrip,proto3" json:"round_trip,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *MemberStatus) Reset() {
+	*x = MemberStatus{}
+	mi := &file_admin_proto_msgTypes[23]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *MemberStatus) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*MemberStatus) ProtoMessage() {}
+
+func (x *MemberStatus) ProtoReflect() protoreflect.Message {
+	mi := &file_admin_proto_msgTypes[23]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use MemberStatus.ProtoReflect.Descriptor instead.
+func (*MemberStatus) Descriptor() ([]byte, []int) {
+	return file_admin_proto_rawDescGZIP(), []int{23}
+}
+
+func (x *MemberStatus) GetId() uint64 {
+	if x != nil {
+		return x.Id
+	}
+	return 0
+}
+
+func (x *MemberStatus) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *MemberStatus) GetLearner() bool {
+	if x != nil {
+		return x.Learner
+	}
+	return false
+}
+
+func (x *MemberStatus) GetAnnounced() bool {
+	if x != nil {
+		return x.Announced
+	}
+	return false
+}
+
+func (x *MemberStatus) GetStatus() *StatusResponse {
+	if x != nil {
+		return x.Status
+	}
+	return nil
+}
+
+func (x *MemberStatus) GetUnreached() string {
+	if x != nil {
+		return x.Unreached
+	}
+	return ""
+}
+
+func (x *MemberStatus) GetAhead() *durationpb.Duration {
+	if x != nil {
+		return x.Ahead
+	}
+	return nil
+}
+
+func (x *MemberStatus) GetRoundTrip() *durationpb.Duration {
+	if x != nil {
+		return x.RoundTrip
+	}
+	return nil
+}
+
+type Alarm struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Type          string                 `protobuf:"bytes,1,opt,name=type,proto3" json:"type,omitempty"` // as etcd names it: NOSPACE, CORRUPT
+	Member        uint64                 `protobuf:"fixed64,2,opt,name=member,proto3" json:"member,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Alarm) Reset() {
+	*x = Alarm{}
+	mi := &file_admin_proto_msgTypes[24]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Alarm) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Alarm) ProtoMessage() {}
+
+func (x *Alarm) ProtoReflect() protoreflect.Message {
+	mi := &file_admin_proto_msgTypes[24]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Alarm.ProtoReflect.Descriptor instead.
+func (*Alarm) Descriptor() ([]byte, []int) {
+	return file_admin_proto_rawDescGZIP(), []int{24}
+}
+
+func (x *Alarm) GetType() string {
+	if x != nil {
+		return x.Type
+	}
+	return ""
+}
+
+func (x *Alarm) GetMember() uint64 {
+	if x != nil {
+		return x.Member
+	}
+	return 0
+}
+
 // Doors are the addresses that this member really listens on; an empty one is
 // not open.
 type Doors struct {
@@ -1436,7 +1712,7 @@ type Doors struct {
 
 func (x *Doors) Reset() {
 	*x = Doors{}
-	mi := &file_admin_proto_msgTypes[22]
+	mi := &file_admin_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1448,7 +1724,7 @@ func (x *Doors) String() string {
 func (*Doors) ProtoMessage() {}
 
 func (x *Doors) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_proto_msgTypes[22]
+	mi := &file_admin_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1461,7 +1737,7 @@ func (x *Doors) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Doors.ProtoReflect.Descriptor instead.
 func (*Doors) Descriptor() ([]byte, []int) {
-	return file_admin_proto_rawDescGZIP(), []int{22}
+	return file_admin_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *Doors) GetClient() string {
@@ -1505,7 +1781,7 @@ type Certificate struct {
 
 func (x *Certificate) Reset() {
 	*x = Certificate{}
-	mi := &file_admin_proto_msgTypes[23]
+	mi := &file_admin_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1517,7 +1793,7 @@ func (x *Certificate) String() string {
 func (*Certificate) ProtoMessage() {}
 
 func (x *Certificate) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_proto_msgTypes[23]
+	mi := &file_admin_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1530,7 +1806,7 @@ func (x *Certificate) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Certificate.ProtoReflect.Descriptor instead.
 func (*Certificate) Descriptor() ([]byte, []int) {
-	return file_admin_proto_rawDescGZIP(), []int{23}
+	return file_admin_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *Certificate) GetKind() string {
@@ -1575,7 +1851,7 @@ type Raft struct {
 
 func (x *Raft) Reset() {
 	*x = Raft{}
-	mi := &file_admin_proto_msgTypes[24]
+	mi := &file_admin_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1587,7 +1863,7 @@ func (x *Raft) String() string {
 func (*Raft) ProtoMessage() {}
 
 func (x *Raft) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_proto_msgTypes[24]
+	mi := &file_admin_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1600,7 +1876,7 @@ func (x *Raft) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Raft.ProtoReflect.Descriptor instead.
 func (*Raft) Descriptor() ([]byte, []int) {
-	return file_admin_proto_rawDescGZIP(), []int{24}
+	return file_admin_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *Raft) GetLeader() uint64 {
@@ -1644,13 +1920,14 @@ type Database struct {
 	SizeInUse     int64                  `protobuf:"varint,2,opt,name=size_in_use,json=sizeInUse,proto3" json:"size_in_use,omitempty"`
 	Revision      int64                  `protobuf:"varint,3,opt,name=revision,proto3" json:"revision,omitempty"`
 	Compacted     int64                  `protobuf:"varint,4,opt,name=compacted,proto3" json:"compacted,omitempty"`
+	Quota         int64                  `protobuf:"varint,5,opt,name=quota,proto3" json:"quota,omitempty"` // 0: none
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Database) Reset() {
 	*x = Database{}
-	mi := &file_admin_proto_msgTypes[25]
+	mi := &file_admin_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1662,7 +1939,7 @@ func (x *Database) String() string {
 func (*Database) ProtoMessage() {}
 
 func (x *Database) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_proto_msgTypes[25]
+	mi := &file_admin_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1675,7 +1952,7 @@ func (x *Database) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Database.ProtoReflect.Descriptor instead.
 func (*Database) Descriptor() ([]byte, []int) {
-	return file_admin_proto_rawDescGZIP(), []int{25}
+	return file_admin_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *Database) GetSize() int64 {
@@ -1706,6 +1983,13 @@ func (x *Database) GetCompacted() int64 {
 	return 0
 }
 
+func (x *Database) GetQuota() int64 {
+	if x != nil {
+		return x.Quota
+	}
+	return 0
+}
+
 // Space is the disk that the data directory lies on.
 type Space struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -1719,7 +2003,7 @@ type Space struct {
 
 func (x *Space) Reset() {
 	*x = Space{}
-	mi := &file_admin_proto_msgTypes[26]
+	mi := &file_admin_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1731,7 +2015,7 @@ func (x *Space) String() string {
 func (*Space) ProtoMessage() {}
 
 func (x *Space) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_proto_msgTypes[26]
+	mi := &file_admin_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1744,7 +2028,7 @@ func (x *Space) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Space.ProtoReflect.Descriptor instead.
 func (*Space) Descriptor() ([]byte, []int) {
-	return file_admin_proto_rawDescGZIP(), []int{26}
+	return file_admin_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *Space) GetOk() bool {
@@ -1772,7 +2056,7 @@ var File_admin_proto protoreflect.FileDescriptor
 
 const file_admin_proto_rawDesc = "" +
 	"\n" +
-	"\vadmin.proto\x12\x0ecleat.admin.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"f\n" +
+	"\vadmin.proto\x12\x0ecleat.admin.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"f\n" +
 	"\x17IssueCertificateRequest\x12\x10\n" +
 	"\x03csr\x18\x01 \x01(\fR\x03csr\x12\x18\n" +
 	"\aprofile\x18\x02 \x01(\tR\aprofile\x12\x1f\n" +
@@ -1862,8 +2146,10 @@ const file_admin_proto_rawDesc = "" +
 	"\tpeer_urls\x18\x03 \x03(\tR\bpeerUrls\x12\x1f\n" +
 	"\vclient_urls\x18\x04 \x03(\tR\n" +
 	"clientUrls\x12\x18\n" +
-	"\alearner\x18\x05 \x01(\bR\alearner\"\x0f\n" +
-	"\rStatusRequest\"\xab\x03\n" +
+	"\alearner\x18\x05 \x01(\bR\alearner\"C\n" +
+	"\rStatusRequest\x12\x18\n" +
+	"\amembers\x18\x01 \x01(\bR\amembers\x12\x18\n" +
+	"\ametrics\x18\x02 \x03(\tR\ametrics\"\x8f\x05\n" +
 	"\x0eStatusResponse\x12\x18\n" +
 	"\aversion\x18\x01 \x01(\tR\aversion\x12\x1d\n" +
 	"\n" +
@@ -1876,7 +2162,28 @@ const file_admin_proto_rawDesc = "" +
 	"\bdatabase\x18\b \x01(\v2\x18.cleat.admin.v1.DatabaseR\bdatabase\x12+\n" +
 	"\x05space\x18\t \x01(\v2\x15.cleat.admin.v1.SpaceR\x05space\x124\n" +
 	"\astarted\x18\n" +
-	" \x01(\v2\x1a.google.protobuf.TimestampR\astarted\"[\n" +
+	" \x01(\v2\x1a.google.protobuf.TimestampR\astarted\x12.\n" +
+	"\x04time\x18\v \x01(\v2\x1a.google.protobuf.TimestampR\x04time\x12-\n" +
+	"\x06alarms\x18\f \x03(\v2\x15.cleat.admin.v1.AlarmR\x06alarms\x126\n" +
+	"\amembers\x18\r \x03(\v2\x1c.cleat.admin.v1.MemberStatusR\amembers\x12\x18\n" +
+	"\ametrics\x18\x0e \x03(\fR\ametrics\x121\n" +
+	"\aprocess\x18\x0f \x01(\v2\x17.cleat.admin.v1.ProcessR\aprocess\"6\n" +
+	"\aProcess\x12\x10\n" +
+	"\x03pid\x18\x01 \x01(\x03R\x03pid\x12\x19\n" +
+	"\bdata_dir\x18\x02 \x01(\tR\adataDir\"\xab\x02\n" +
+	"\fMemberStatus\x12\x0e\n" +
+	"\x02id\x18\x01 \x01(\x06R\x02id\x12\x12\n" +
+	"\x04name\x18\x02 \x01(\tR\x04name\x12\x18\n" +
+	"\alearner\x18\x03 \x01(\bR\alearner\x12\x1c\n" +
+	"\tannounced\x18\x04 \x01(\bR\tannounced\x126\n" +
+	"\x06status\x18\x05 \x01(\v2\x1e.cleat.admin.v1.StatusResponseR\x06status\x12\x1c\n" +
+	"\tunreached\x18\x06 \x01(\tR\tunreached\x12/\n" +
+	"\x05ahead\x18\a \x01(\v2\x19.google.protobuf.DurationR\x05ahead\x128\n" +
+	"\n" +
+	"round_trip\x18\b \x01(\v2\x19.google.protobuf.DurationR\troundTrip\"3\n" +
+	"\x05Alarm\x12\x12\n" +
+	"\x04type\x18\x01 \x01(\tR\x04type\x12\x16\n" +
+	"\x06member\x18\x02 \x01(\x06R\x06member\"[\n" +
 	"\x05Doors\x12\x16\n" +
 	"\x06client\x18\x01 \x01(\tR\x06client\x12\x12\n" +
 	"\x04peer\x18\x02 \x01(\tR\x04peer\x12\x0e\n" +
@@ -1893,12 +2200,13 @@ const file_admin_proto_rawDesc = "" +
 	"\x04term\x18\x02 \x01(\x04R\x04term\x12\x18\n" +
 	"\aapplied\x18\x03 \x01(\x04R\aapplied\x12\x16\n" +
 	"\x06commit\x18\x04 \x01(\x04R\x06commit\x12\x18\n" +
-	"\alearner\x18\x05 \x01(\bR\alearner\"x\n" +
+	"\alearner\x18\x05 \x01(\bR\alearner\"\x8e\x01\n" +
 	"\bDatabase\x12\x12\n" +
 	"\x04size\x18\x01 \x01(\x03R\x04size\x12\x1e\n" +
 	"\vsize_in_use\x18\x02 \x01(\x03R\tsizeInUse\x12\x1a\n" +
 	"\brevision\x18\x03 \x01(\x03R\brevision\x12\x1c\n" +
-	"\tcompacted\x18\x04 \x01(\x03R\tcompacted\"E\n" +
+	"\tcompacted\x18\x04 \x01(\x03R\tcompacted\x12\x14\n" +
+	"\x05quota\x18\x05 \x01(\x03R\x05quota\"E\n" +
 	"\x05Space\x12\x0e\n" +
 	"\x02ok\x18\x01 \x01(\bR\x02ok\x12\x12\n" +
 	"\x04free\x18\x02 \x01(\x04R\x04free\x12\x18\n" +
@@ -1913,10 +2221,11 @@ const file_admin_proto_rawDesc = "" +
 	"\x04Join\x12\x1b.cleat.admin.v1.JoinRequest\x1a\x1c.cleat.admin.v1.JoinResponse\x12J\n" +
 	"\aRecover\x12\x1e.cleat.admin.v1.RecoverRequest\x1a\x1f.cleat.admin.v1.RecoverResponse2M\n" +
 	"\x05Entry\x12D\n" +
-	"\x05Admit\x12\x1c.cleat.admin.v1.AdmitRequest\x1a\x1d.cleat.admin.v1.AdmitResponse2\x9b\x01\n" +
+	"\x05Admit\x12\x1c.cleat.admin.v1.AdmitRequest\x1a\x1d.cleat.admin.v1.AdmitResponse2\xe4\x01\n" +
 	"\x04Peer\x12G\n" +
 	"\x06Arrive\x12\x1d.cleat.admin.v1.ArriveRequest\x1a\x1e.cleat.admin.v1.ArriveResponse\x12J\n" +
-	"\aDismiss\x12\x1e.cleat.admin.v1.DismissRequest\x1a\x1f.cleat.admin.v1.DismissResponseB\x1fZ\x1dgithub.com/cleatd/cleat/adminb\x06proto3"
+	"\aDismiss\x12\x1e.cleat.admin.v1.DismissRequest\x1a\x1f.cleat.admin.v1.DismissResponse\x12G\n" +
+	"\x06Status\x12\x1d.cleat.admin.v1.StatusRequest\x1a\x1e.cleat.admin.v1.StatusResponseB\x1fZ\x1dgithub.com/cleatd/cleat/adminb\x06proto3"
 
 var (
 	file_admin_proto_rawDescOnce sync.Once
@@ -1930,7 +2239,7 @@ func file_admin_proto_rawDescGZIP() []byte {
 	return file_admin_proto_rawDescData
 }
 
-var file_admin_proto_msgTypes = make([]protoimpl.MessageInfo, 27)
+var file_admin_proto_msgTypes = make([]protoimpl.MessageInfo, 30)
 var file_admin_proto_goTypes = []any{
 	(*IssueCertificateRequest)(nil),  // 0: cleat.admin.v1.IssueCertificateRequest
 	(*IssueCertificateResponse)(nil), // 1: cleat.admin.v1.IssueCertificateResponse
@@ -1954,57 +2263,70 @@ var file_admin_proto_goTypes = []any{
 	(*Member)(nil),                   // 19: cleat.admin.v1.Member
 	(*StatusRequest)(nil),            // 20: cleat.admin.v1.StatusRequest
 	(*StatusResponse)(nil),           // 21: cleat.admin.v1.StatusResponse
-	(*Doors)(nil),                    // 22: cleat.admin.v1.Doors
-	(*Certificate)(nil),              // 23: cleat.admin.v1.Certificate
-	(*Raft)(nil),                     // 24: cleat.admin.v1.Raft
-	(*Database)(nil),                 // 25: cleat.admin.v1.Database
-	(*Space)(nil),                    // 26: cleat.admin.v1.Space
-	(*timestamppb.Timestamp)(nil),    // 27: google.protobuf.Timestamp
+	(*Process)(nil),                  // 22: cleat.admin.v1.Process
+	(*MemberStatus)(nil),             // 23: cleat.admin.v1.MemberStatus
+	(*Alarm)(nil),                    // 24: cleat.admin.v1.Alarm
+	(*Doors)(nil),                    // 25: cleat.admin.v1.Doors
+	(*Certificate)(nil),              // 26: cleat.admin.v1.Certificate
+	(*Raft)(nil),                     // 27: cleat.admin.v1.Raft
+	(*Database)(nil),                 // 28: cleat.admin.v1.Database
+	(*Space)(nil),                    // 29: cleat.admin.v1.Space
+	(*timestamppb.Timestamp)(nil),    // 30: google.protobuf.Timestamp
+	(*durationpb.Duration)(nil),      // 31: google.protobuf.Duration
 }
 var file_admin_proto_depIdxs = []int32{
-	27, // 0: cleat.admin.v1.IssueCertificateResponse.not_after:type_name -> google.protobuf.Timestamp
+	30, // 0: cleat.admin.v1.IssueCertificateResponse.not_after:type_name -> google.protobuf.Timestamp
 	4,  // 1: cleat.admin.v1.InviteResponse.info:type_name -> cleat.admin.v1.Token
-	27, // 2: cleat.admin.v1.Token.created:type_name -> google.protobuf.Timestamp
-	27, // 3: cleat.admin.v1.Token.expires:type_name -> google.protobuf.Timestamp
-	27, // 4: cleat.admin.v1.Token.revoked:type_name -> google.protobuf.Timestamp
+	30, // 2: cleat.admin.v1.Token.created:type_name -> google.protobuf.Timestamp
+	30, // 3: cleat.admin.v1.Token.expires:type_name -> google.protobuf.Timestamp
+	30, // 4: cleat.admin.v1.Token.revoked:type_name -> google.protobuf.Timestamp
 	4,  // 5: cleat.admin.v1.ListTokensResponse.tokens:type_name -> cleat.admin.v1.Token
 	4,  // 6: cleat.admin.v1.RevokeTokenResponse.token:type_name -> cleat.admin.v1.Token
 	19, // 7: cleat.admin.v1.RecoverResponse.removed:type_name -> cleat.admin.v1.Member
-	27, // 8: cleat.admin.v1.AdmitRequest.time:type_name -> google.protobuf.Timestamp
+	30, // 8: cleat.admin.v1.AdmitRequest.time:type_name -> google.protobuf.Timestamp
 	19, // 9: cleat.admin.v1.ArriveResponse.members:type_name -> cleat.admin.v1.Member
-	22, // 10: cleat.admin.v1.StatusResponse.doors:type_name -> cleat.admin.v1.Doors
-	23, // 11: cleat.admin.v1.StatusResponse.certificates:type_name -> cleat.admin.v1.Certificate
-	24, // 12: cleat.admin.v1.StatusResponse.raft:type_name -> cleat.admin.v1.Raft
-	25, // 13: cleat.admin.v1.StatusResponse.database:type_name -> cleat.admin.v1.Database
-	26, // 14: cleat.admin.v1.StatusResponse.space:type_name -> cleat.admin.v1.Space
-	27, // 15: cleat.admin.v1.StatusResponse.started:type_name -> google.protobuf.Timestamp
-	27, // 16: cleat.admin.v1.Certificate.not_after:type_name -> google.protobuf.Timestamp
-	27, // 17: cleat.admin.v1.Certificate.not_before:type_name -> google.protobuf.Timestamp
-	0,  // 18: cleat.admin.v1.Admin.IssueCertificate:input_type -> cleat.admin.v1.IssueCertificateRequest
-	20, // 19: cleat.admin.v1.Admin.Status:input_type -> cleat.admin.v1.StatusRequest
-	2,  // 20: cleat.admin.v1.Admin.Invite:input_type -> cleat.admin.v1.InviteRequest
-	5,  // 21: cleat.admin.v1.Admin.ListTokens:input_type -> cleat.admin.v1.ListTokensRequest
-	7,  // 22: cleat.admin.v1.Admin.RevokeToken:input_type -> cleat.admin.v1.RevokeTokenRequest
-	9,  // 23: cleat.admin.v1.Admin.Join:input_type -> cleat.admin.v1.JoinRequest
-	11, // 24: cleat.admin.v1.Admin.Recover:input_type -> cleat.admin.v1.RecoverRequest
-	13, // 25: cleat.admin.v1.Entry.Admit:input_type -> cleat.admin.v1.AdmitRequest
-	15, // 26: cleat.admin.v1.Peer.Arrive:input_type -> cleat.admin.v1.ArriveRequest
-	17, // 27: cleat.admin.v1.Peer.Dismiss:input_type -> cleat.admin.v1.DismissRequest
-	1,  // 28: cleat.admin.v1.Admin.IssueCertificate:output_type -> cleat.admin.v1.IssueCertificateResponse
-	21, // 29: cleat.admin.v1.Admin.Status:output_type -> cleat.admin.v1.StatusResponse
-	3,  // 30: cleat.admin.v1.Admin.Invite:output_type -> cleat.admin.v1.InviteResponse
-	6,  // 31: cleat.admin.v1.Admin.ListTokens:output_type -> cleat.admin.v1.ListTokensResponse
-	8,  // 32: cleat.admin.v1.Admin.RevokeToken:output_type -> cleat.admin.v1.RevokeTokenResponse
-	10, // 33: cleat.admin.v1.Admin.Join:output_type -> cleat.admin.v1.JoinResponse
-	12, // 34: cleat.admin.v1.Admin.Recover:output_type -> cleat.admin.v1.RecoverResponse
-	14, // 35: cleat.admin.v1.Entry.Admit:output_type -> cleat.admin.v1.AdmitResponse
-	16, // 36: cleat.admin.v1.Peer.Arrive:output_type -> cleat.admin.v1.ArriveResponse
-	18, // 37: cleat.admin.v1.Peer.Dismiss:output_type -> cleat.admin.v1.DismissResponse
-	28, // [28:38] is the sub-list for method output_type
-	18, // [18:28] is the sub-list for method input_type
-	18, // [18:18] is the sub-list for extension type_name
-	18, // [18:18] is the sub-list for extension extendee
-	0,  // [0:18] is the sub-list for field type_name
+	25, // 10: cleat.admin.v1.StatusResponse.doors:type_name -> cleat.admin.v1.Doors
+	26, // 11: cleat.admin.v1.StatusResponse.certificates:type_name -> cleat.admin.v1.Certificate
+	27, // 12: cleat.admin.v1.StatusResponse.raft:type_name -> cleat.admin.v1.Raft
+	28, // 13: cleat.admin.v1.StatusResponse.database:type_name -> cleat.admin.v1.Database
+	29, // 14: cleat.admin.v1.StatusResponse.space:type_name -> cleat.admin.v1.Space
+	30, // 15: cleat.admin.v1.StatusResponse.started:type_name -> google.protobuf.Timestamp
+	30, // 16: cleat.admin.v1.StatusResponse.time:type_name -> google.protobuf.Timestamp
+	24, // 17: cleat.admin.v1.StatusResponse.alarms:type_name -> cleat.admin.v1.Alarm
+	23, // 18: cleat.admin.v1.StatusResponse.members:type_name -> cleat.admin.v1.MemberStatus
+	22, // 19: cleat.admin.v1.StatusResponse.process:type_name -> cleat.admin.v1.Process
+	21, // 20: cleat.admin.v1.MemberStatus.status:type_name -> cleat.admin.v1.StatusResponse
+	31, // 21: cleat.admin.v1.MemberStatus.ahead:type_name -> google.protobuf.Duration
+	31, // 22: cleat.admin.v1.MemberStatus.round_trip:type_name -> google.protobuf.Duration
+	30, // 23: cleat.admin.v1.Certificate.not_after:type_name -> google.protobuf.Timestamp
+	30, // 24: cleat.admin.v1.Certificate.not_before:type_name -> google.protobuf.Timestamp
+	0,  // 25: cleat.admin.v1.Admin.IssueCertificate:input_type -> cleat.admin.v1.IssueCertificateRequest
+	20, // 26: cleat.admin.v1.Admin.Status:input_type -> cleat.admin.v1.StatusRequest
+	2,  // 27: cleat.admin.v1.Admin.Invite:input_type -> cleat.admin.v1.InviteRequest
+	5,  // 28: cleat.admin.v1.Admin.ListTokens:input_type -> cleat.admin.v1.ListTokensRequest
+	7,  // 29: cleat.admin.v1.Admin.RevokeToken:input_type -> cleat.admin.v1.RevokeTokenRequest
+	9,  // 30: cleat.admin.v1.Admin.Join:input_type -> cleat.admin.v1.JoinRequest
+	11, // 31: cleat.admin.v1.Admin.Recover:input_type -> cleat.admin.v1.RecoverRequest
+	13, // 32: cleat.admin.v1.Entry.Admit:input_type -> cleat.admin.v1.AdmitRequest
+	15, // 33: cleat.admin.v1.Peer.Arrive:input_type -> cleat.admin.v1.ArriveRequest
+	17, // 34: cleat.admin.v1.Peer.Dismiss:input_type -> cleat.admin.v1.DismissRequest
+	20, // 35: cleat.admin.v1.Peer.Status:input_type -> cleat.admin.v1.StatusRequest
+	1,  // 36: cleat.admin.v1.Admin.IssueCertificate:output_type -> cleat.admin.v1.IssueCertificateResponse
+	21, // 37: cleat.admin.v1.Admin.Status:output_type -> cleat.admin.v1.StatusResponse
+	3,  // 38: cleat.admin.v1.Admin.Invite:output_type -> cleat.admin.v1.InviteResponse
+	6,  // 39: cleat.admin.v1.Admin.ListTokens:output_type -> cleat.admin.v1.ListTokensResponse
+	8,  // 40: cleat.admin.v1.Admin.RevokeToken:output_type -> cleat.admin.v1.RevokeTokenResponse
+	10, // 41: cleat.admin.v1.Admin.Join:output_type -> cleat.admin.v1.JoinResponse
+	12, // 42: cleat.admin.v1.Admin.Recover:output_type -> cleat.admin.v1.RecoverResponse
+	14, // 43: cleat.admin.v1.Entry.Admit:output_type -> cleat.admin.v1.AdmitResponse
+	16, // 44: cleat.admin.v1.Peer.Arrive:output_type -> cleat.admin.v1.ArriveResponse
+	18, // 45: cleat.admin.v1.Peer.Dismiss:output_type -> cleat.admin.v1.DismissResponse
+	21, // 46: cleat.admin.v1.Peer.Status:output_type -> cleat.admin.v1.StatusResponse
+	36, // [36:47] is the sub-list for method output_type
+	25, // [25:36] is the sub-list for method input_type
+	25, // [25:25] is the sub-list for extension type_name
+	25, // [25:25] is the sub-list for extension extendee
+	0,  // [0:25] is the sub-list for field type_name
 }
 
 func init() { file_admin_proto_init() }
@@ -2018,7 +2340,7 @@ func file_admin_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_admin_proto_rawDesc), len(file_admin_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   27,
+			NumMessages:   30,
 			NumExtensions: 0,
 			NumServices:   3,
 		},

@@ -40,7 +40,8 @@ type AdminClient interface {
 	// IssueCertificate signs a certificate for a key that the caller holds. The
 	// key itself never travels: only the signing request does.
 	IssueCertificate(ctx context.Context, in *IssueCertificateRequest, opts ...grpc.CallOption) (*IssueCertificateResponse, error)
-	// Status tells what this member is and how it is doing.
+	// Status tells what this member is and how it is doing, and if asked for how
+	// the others are.
 	Status(ctx context.Context, in *StatusRequest, opts ...grpc.CallOption) (*StatusResponse, error)
 	// Invite makes a token with which a machine can join the cluster.
 	Invite(ctx context.Context, in *InviteRequest, opts ...grpc.CallOption) (*InviteResponse, error)
@@ -145,7 +146,8 @@ type AdminServer interface {
 	// IssueCertificate signs a certificate for a key that the caller holds. The
 	// key itself never travels: only the signing request does.
 	IssueCertificate(context.Context, *IssueCertificateRequest) (*IssueCertificateResponse, error)
-	// Status tells what this member is and how it is doing.
+	// Status tells what this member is and how it is doing, and if asked for how
+	// the others are.
 	Status(context.Context, *StatusRequest) (*StatusResponse, error)
 	// Invite makes a token with which a machine can join the cluster.
 	Invite(context.Context, *InviteRequest) (*InviteResponse, error)
@@ -493,6 +495,7 @@ var Entry_ServiceDesc = grpc.ServiceDesc{
 const (
 	Peer_Arrive_FullMethodName  = "/cleat.admin.v1.Peer/Arrive"
 	Peer_Dismiss_FullMethodName = "/cleat.admin.v1.Peer/Dismiss"
+	Peer_Status_FullMethodName  = "/cleat.admin.v1.Peer/Status"
 )
 
 // PeerClient is the client API for Peer service.
@@ -508,6 +511,9 @@ type PeerClient interface {
 	Arrive(ctx context.Context, in *ArriveRequest, opts ...grpc.CallOption) (*ArriveResponse, error)
 	// Dismiss tells a member that it was removed from the cluster.
 	Dismiss(ctx context.Context, in *DismissRequest, opts ...grpc.CallOption) (*DismissResponse, error)
+	// Status tells another member what this one is and how it is doing. It speaks
+	// for itself alone, whatever is asked.
+	Status(ctx context.Context, in *StatusRequest, opts ...grpc.CallOption) (*StatusResponse, error)
 }
 
 type peerClient struct {
@@ -538,6 +544,16 @@ func (c *peerClient) Dismiss(ctx context.Context, in *DismissRequest, opts ...gr
 	return out, nil
 }
 
+func (c *peerClient) Status(ctx context.Context, in *StatusRequest, opts ...grpc.CallOption) (*StatusResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(StatusResponse)
+	err := c.cc.Invoke(ctx, Peer_Status_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 // PeerServer is the server API for Peer service.
 // All implementations must embed UnimplementedPeerServer
 // for forward compatibility.
@@ -551,6 +567,9 @@ type PeerServer interface {
 	Arrive(context.Context, *ArriveRequest) (*ArriveResponse, error)
 	// Dismiss tells a member that it was removed from the cluster.
 	Dismiss(context.Context, *DismissRequest) (*DismissResponse, error)
+	// Status tells another member what this one is and how it is doing. It speaks
+	// for itself alone, whatever is asked.
+	Status(context.Context, *StatusRequest) (*StatusResponse, error)
 	mustEmbedUnimplementedPeerServer()
 }
 
@@ -566,6 +585,9 @@ func (UnimplementedPeerServer) Arrive(context.Context, *ArriveRequest) (*ArriveR
 }
 func (UnimplementedPeerServer) Dismiss(context.Context, *DismissRequest) (*DismissResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method Dismiss not implemented")
+}
+func (UnimplementedPeerServer) Status(context.Context, *StatusRequest) (*StatusResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method Status not implemented")
 }
 func (UnimplementedPeerServer) mustEmbedUnimplementedPeerServer() {}
 func (UnimplementedPeerServer) testEmbeddedByValue()              {}
@@ -624,6 +646,24 @@ func _Peer_Dismiss_Handler(srv interface{}, ctx context.Context, dec func(interf
 	return interceptor(ctx, in, info, handler)
 }
 
+func _Peer_Status_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(StatusRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(PeerServer).Status(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: Peer_Status_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(PeerServer).Status(ctx, req.(*StatusRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 // Peer_ServiceDesc is the grpc.ServiceDesc for Peer service.
 // It's only intended for direct use with grpc.RegisterService,
 // and not to be introspected or modified (even as a copy)
@@ -638,6 +678,10 @@ var Peer_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "Dismiss",
 			Handler:    _Peer_Dismiss_Handler,
+		},
+		{
+			MethodName: "Status",
+			Handler:    _Peer_Status_Handler,
 		},
 	},
 	Streams:  []grpc.StreamDesc{},

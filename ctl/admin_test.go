@@ -31,9 +31,11 @@ type office struct {
 	cert   *x509.Certificate
 	asked  *admin.IssueCertificateRequest
 	status *admin.StatusResponse
+	wanted *admin.StatusRequest // of the last Status
 }
 
-func (o *office) Status(context.Context, *admin.StatusRequest) (*admin.StatusResponse, error) {
+func (o *office) Status(_ context.Context, r *admin.StatusRequest) (*admin.StatusResponse, error) {
+	o.wanted = r
 	return o.status, nil
 }
 
@@ -152,7 +154,7 @@ func TestStatusIsOneScreen(t *testing.T) {
 		"version       1.2.3, up for 1m3", // 30 s and what the test took
 		"agreement     leads, term 4, applied 10 of 11\n",
 		"history       revision 7, compacted never\n",
-		"database      20 kB, 16 kB in use\n",
+		"database      20 kB, 16 kB in use, no quota\n",
 		"disk          5.0 GB free, writes stop below 1.0 GB: WRITES ARE REFUSED",
 		"doors         socket /s, client 127.0.0.1:1\n",
 		"certificate   root, good until ", "(2 days from now)\n",

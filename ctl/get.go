@@ -53,7 +53,10 @@ func get(c *cli.Context) error {
 	if err != nil {
 		return err
 	}
-	form := c.String("write-out")
+	form, err := outputForm(c)
+	if err != nil {
+		return err
+	}
 	if c.Bool("count-only") && form == simpleForm {
 		return misuse("--count-only needs -w fields, json or protobuf: the simple form shows keys and values only")
 	}

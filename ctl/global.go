@@ -41,6 +41,7 @@ func globalFlags() []cli.Flag {
 		&cli.IntFlag{Name: "max-request-bytes", DefaultText: "2 MiB", Usage: "send requests of at most `N` bytes"},
 		&cli.IntFlag{Name: "max-recv-bytes", DefaultText: "no limit", Usage: "take answers of at most `N` bytes"},
 		&cli.StringFlag{Name: "write-out", Aliases: []string{"w"}, Value: "simple", Usage: "print in this `FORM`: simple, fields, json, table or protobuf"},
+		&cli.BoolFlag{Name: "json", Usage: "the same as -w json"},
 		&cli.BoolFlag{Name: "hex", Usage: "print keys and values in hexadecimal"},
 		&cli.BoolFlag{Name: "debug", Usage: "tell on stderr what the client does"},
 	}
@@ -68,6 +69,19 @@ func applyEnvironment(c *cli.Context) error {
 	}
 	c.App.Metadata[sourcesKey] = sources
 	return nil
+}
+
+// outputForm is the form that -w names, or JSON with --json. Who names two forms
+// on one line cannot mean both; a form in the environment is weaker than the line.
+func outputForm(c *cli.Context) (string, error) {
+	form, wide, short := c.String("write-out"), sourceOf(c, "write-out"), sourceOf(c, "json")
+	if !c.Bool("json") || wide > short {
+		return form, nil
+	}
+	if wide == short && form != jsonForm {
+		return "", misuse("--json and --write-out %s exclude each other: give one of them", form)
+	}
+	return jsonForm, nil
 }
 
 func environment(name string) (value, variable string, from source) {

@@ -57,7 +57,10 @@ type printer struct {
 
 // newPrinter refuses a form that the command does not offer.
 func newPrinter(c *cli.Context, forms []string) (*printer, error) {
-	form := c.String("write-out")
+	form, err := outputForm(c)
+	if err != nil {
+		return nil, err
+	}
 	if forms != nil && !slices.Contains(forms, form) {
 		return nil, misuse("-w %s is no form of %s: use one of %s", form, called(c), strings.Join(forms, ", "))
 	}

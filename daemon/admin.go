@@ -3,26 +3,31 @@
 package daemon
 
 import (
-	"google.golang.org/grpc"
+	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
 
 	"github.com/cleatd/cleat/admin"
 	adminserver "github.com/cleatd/cleat/admin/server"
 )
 
-// registerAdmin adds what etcd's API lacks to the socket door.
-func (d *Daemon) registerAdmin(r grpc.ServiceRegistrar) {
-	adminserver.New(adminserver.Config{
+// newOffice makes what answers the administrator, and other members who ask how
+// this one is. It is made once the log and the certificates are open.
+func (d *Daemon) newOffice() *adminserver.Server {
+	return adminserver.New(adminserver.Config{
 		Authority:   d.pki,
 		Node:        d.node,
 		Store:       d.store,
 		Doors:       d.doorAddresses,
 		Space:       d.spaceLeft,
+		Quota:       max(d.config.QuotaBytes, 0),
+		Alarms:      d.alarms,
+		Metrics:     d.registry,
+		Members:     d.membersTell,
 		Join:        d.join,
 		Recover:     d.recover,
 		PeerAddress: d.peerAddress,
 		ClusterID:   d.dir.clusterID(), MemberID: d.dir.memberID(),
-		Name: d.config.Name, Version: d.version, Logger: d.log,
-	}).Register(r)
+		Name: d.config.Name, Version: d.version, DataDir: d.dir.path, Logger: d.log,
+	})
 }
 
 // doorAddresses are those that are really listened on.
@@ -46,4 +51,17 @@ func (d *Daemon) spaceLeft() *admin.Space {
 	return &admin.Space{
 		Ok: d.space.Enough(), Free: uint64(free), Reserve: uint64(reserveFor(d.config.ReserveBytes, total)),
 	}
+}
+
+// alarms are those that are raised, and this member's own while its disk is
+// short, as etcd's API lists them too.
+func (d *Daemon) alarms() []*admin.Alarm {
+	var raised []*admin.Alarm
+	for _, a := range d.machine.Alarms() {
+		raised = append(raised, &admin.Alarm{Type: a.Type.String(), Member: a.Member})
+	}
+	if own, _ := d.noSpace(); !own && !d.space.Enough() {
+		raised = append(raised, &admin.Alarm{Type: pb.AlarmType_NOSPACE.String(), Member: d.dir.memberID()})
+	}
+	return raised
 }

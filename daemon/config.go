@@ -140,6 +140,15 @@ func (c *Config) Validate() error {
 	return nil
 }
 
+// CheckFiles reads the files that the settings name, as a start would; its error
+// wraps ErrConfig.
+func (c *Config) CheckFiles() error {
+	if _, err := auth.ParseTokenSetting(c.AuthToken); err != nil {
+		return fmt.Errorf("%w: auth-token: %w", ErrConfig, err)
+	}
+	return nil
+}
+
 // isHost says that a text may be a host's name or address, without a port.
 func isHost(text string) bool {
 	return !strings.ContainsAny(text, " /") && strings.Count(text, ":") != 1

@@ -22,6 +22,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/collectors"
 	sdktrace "go.opentelemetry.io/otel/sdk/trace"
 
+	adminserver "github.com/cleatd/cleat/admin/server"
 	"github.com/cleatd/cleat/api"
 	"github.com/cleatd/cleat/auth"
 	"github.com/cleatd/cleat/kv"
@@ -85,6 +86,7 @@ type Daemon struct {
 	peers      *peer.Door // nil: the peer door is closed
 	pki        *pki.Authority
 	comparison *comparison
+	office     *adminserver.Server // tells how this member is; made by openPeers
 	server     *api.Server
 	spans      *sdktrace.TracerProvider // nil: nothing is traced
 

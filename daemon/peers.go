@@ -23,8 +23,10 @@ import (
 	"github.com/cleatd/cleat/state"
 )
 
-// openPeers lets other members in, and this one out to them.
+// openPeers lets other members in, and this one out to them; each start comes
+// through here, once all is open that there is to tell of.
 func (d *Daemon) openPeers() {
+	d.office = d.newOffice()
 	if d.peers == nil {
 		return
 	}

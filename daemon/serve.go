@@ -8,8 +8,6 @@ import (
 	"net"
 	"os"
 
-	"google.golang.org/grpc"
-
 	"github.com/cleatd/cleat/api"
 	"github.com/cleatd/cleat/auth"
 )
@@ -31,7 +29,7 @@ func (d *Daemon) serve(run context.Context) error {
 		Room:                  d.room, QuotaBytes: max(d.config.QuotaBytes, 0), Disk: d.space.Enough,
 		MemoryBytes:   memory(d.config.MemoryBytes, d.log),
 		SocketUsers:   socketUsers(d.doors.socket[0].Addr().String(), os.Getuid()),
-		RegisterAdmin: func(r grpc.ServiceRegistrar) { d.registerAdmin(r) },
+		RegisterAdmin: d.office.Register,
 		Tracer:        d.tracer(),
 		Logger:        d.log, Registerer: d.registry, Gatherer: d.registry,
 		Snapshot: d.snapshot,

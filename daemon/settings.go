@@ -81,6 +81,21 @@ func (s Setting) set(c *Config, v string) (err error) {
 	return nil
 }
 
+// Text is the setting's value in c, as set would read it.
+func (s Setting) Text(c Config) string {
+	switch p := s.field(&c).(type) {
+	case *string:
+		return *p
+	case *int64:
+		return strconv.FormatInt(*p, 10)
+	case *time.Duration:
+		return p.String()
+	case *slog.Level:
+		return strings.ToLower(p.String())
+	}
+	return ""
+}
+
 // same says whether two configurations agree on the setting.
 func (s Setting) same(a, b *Config) bool {
 	return reflect.DeepEqual(s.field(a), s.field(b))

@@ -10,6 +10,7 @@ import (
 	"math"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
 	"google.golang.org/grpc"
 	"google.golang.org/protobuf/types/known/timestamppb"
 
@@ -32,14 +33,22 @@ type Store interface {
 	Compacted() int64
 }
 
-// Config is what a Server is given; all of it is required but
-// PeerAddress, Join, Recover and Logger.
+// Config is what a Server is given; all of it is required but PeerAddress, Join,
+// Recover, Alarms, Members, Metrics, Quota, DataDir and Logger.
 type Config struct {
 	Authority *pki.Authority
 	Node      Node
 	Store     Store
 	Doors     func() *admin.Doors // the addresses that are really listened on
 	Space     func() *admin.Space
+	Quota     int64                 // of the data; 0: none
+	Alarms    func() []*admin.Alarm // those that are raised. Nil: none
+	Metrics   prometheus.Gatherer   // nil: none
+
+	// Members are those of the cluster as this member knows them and, but for its
+	// own, as they tell themselves with the metrics that are wanted. Nil: it knows
+	// none.
+	Members func(ctx context.Context, metrics []string) []*admin.MemberStatus
 
 	// PeerAddress is the host and port at which others reach the peer door, ""
 	// if they cannot. Nil: they cannot.
@@ -55,6 +64,7 @@ type Config struct {
 
 	ClusterID, MemberID uint64
 	Name, Version       string
+	DataDir             string
 	Logger              *slog.Logger // nil: none
 }
 
@@ -108,41 +118,4 @@ func (s *Server) issue(ctx context.Context, r *admin.IssueCertificateRequest) ([
 		return nil, fmt.Errorf("%w: %d seconds", pki.ErrTTL, r.TtlSeconds)
 	}
 	return s.config.Authority.Issue(ctx, csr, profile, time.Duration(r.TtlSeconds)*time.Second)
-}
-
-// Status tells what this member is and how it is doing. It never waits for
-// other members.
-func (s *Server) Status(_ context.Context, _ *admin.StatusRequest) (*admin.StatusResponse, error) {
-	c := s.config
-	agreed := c.Node.Status()
-	total, inUse := c.Store.Size()
-	return &admin.StatusResponse{
-		Version:      c.Version,
-		ClusterId:    c.ClusterID,
-		MemberId:     c.MemberID,
-		Name:         c.Name,
-		Doors:        c.Doors(),
-		Certificates: certificates(c.Authority),
-		Raft: &admin.Raft{
-			Leader: agreed.Leader, Term: agreed.Term, Applied: agreed.Applied, Commit: agreed.Commit, Learner: agreed.Learner,
-		},
-		Database: &admin.Database{
-			Size: total, SizeInUse: inUse, Revision: c.Store.Revision(), Compacted: c.Store.Compacted(),
-		},
-		Space:   c.Space(),
-		Started: timestamppb.New(s.started),
-	}, nil
-}
-
-func certificates(a *pki.Authority) []*admin.Certificate {
-	var out []*admin.Certificate
-	for _, c := range a.Certificates() {
-		out = append(out, &admin.Certificate{
-			Kind:      c.Kind,
-			NotBefore: timestamppb.New(c.NotBefore),
-			NotAfter:  timestamppb.New(c.NotAfter),
-			Serial:    c.SerialNumber.String(),
-		})
-	}
-	return out
 }

@@ -17,12 +17,15 @@ import (
 	"log/slog"
 	"math"
 	"net"
+	"os"
 	"path/filepath"
 	"strings"
 	"sync"
 	"testing"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
+	dto "github.com/prometheus/client_model/go"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/credentials/insecure"
@@ -93,12 +96,13 @@ type setUp struct {
 	authority *pki.Authority
 	ledger    *ledger
 	address   *string       // of the peer door
+	asked     *[]string     // the metrics that members were asked for; read only after a call
 	logs      *bytes.Buffer // read only after a call has returned
 }
 
 func start(t *testing.T) setUp {
 	t.Helper()
-	s := setUp{ledger: &ledger{values: make(map[string][]byte)}, address: new(string), logs: new(bytes.Buffer)}
+	s := setUp{ledger: &ledger{values: make(map[string][]byte)}, address: new(string), asked: new([]string), logs: new(bytes.Buffer)}
 	var err error
 	s.authority, err = pki.Open(t.Context(), pki.Config{
 		Dir: filepath.Join(t.TempDir(), "pki"), ClusterID: 7, MemberID: 8, Name: "green", Ledger: s.ledger,
@@ -106,13 +110,25 @@ func start(t *testing.T) setUp {
 	if err != nil {
 		t.Fatal(err)
 	}
+	metrics := prometheus.NewRegistry()
+	for name, value := range map[string]float64{"wanted": 4, "unwanted": 5} {
+		gauge := prometheus.NewGauge(prometheus.GaugeOpts{Name: name, Help: name})
+		gauge.Set(value)
+		metrics.MustRegister(gauge)
+	}
 	service := New(Config{
 		Authority: s.authority, Node: node{Leader: 8, Term: 2, Applied: 90, Commit: 91}, Store: store{},
 		Doors:     func() *admin.Doors { return &admin.Doors{Client: "127.0.0.1:2379"} },
 		Space:     func() *admin.Space { return &admin.Space{Ok: true, Free: 3, Reserve: 2} },
 		ClusterID: 7, MemberID: 8, Name: "green", Version: "1.2.3",
 		PeerAddress: func() string { return *s.address },
-		Logger:      slog.New(slog.NewTextHandler(s.logs, nil)),
+		DataDir:     "/data", Quota: 6, Metrics: metrics,
+		Alarms: func() []*admin.Alarm { return []*admin.Alarm{{Type: "NOSPACE", Member: 9}} },
+		Members: func(_ context.Context, metrics []string) []*admin.MemberStatus {
+			*s.asked = metrics
+			return []*admin.MemberStatus{{Id: 8}, {Id: 9, Unreached: "gone"}}
+		},
+		Logger: slog.New(slog.NewTextHandler(s.logs, nil)),
 	})
 	path := filepath.Join(t.TempDir(), "s")
 	l, err := net.Listen("unix", path)
@@ -194,7 +210,7 @@ func TestACertificateIsIssuedForTheCallersKey(t *testing.T) {
 
 func TestStatusTellsWhatTheMemberIs(t *testing.T) {
 	s := start(t)
-	got, err := s.client.Status(t.Context(), &admin.StatusRequest{})
+	got, err := s.client.Status(t.Context(), &admin.StatusRequest{Members: true, Metrics: []string{"wanted", "none"}})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -208,13 +224,29 @@ func TestStatusTellsWhatTheMemberIs(t *testing.T) {
 	if kinds != "root intermediate member " || time.Since(got.Started.AsTime()) > time.Hour {
 		t.Errorf("certificates %s, started %v", kinds, got.Started)
 	}
-	got.Certificates, got.Started = nil, nil
+	if clock := time.Since(got.Time.AsTime()).Abs(); clock > time.Hour {
+		t.Errorf("its clock is %v away", clock)
+	}
+	if wanted := new(dto.MetricFamily); len(got.Metrics) != 1 || proto.Unmarshal(got.Metrics[0], wanted) != nil || wanted.GetMetric()[0].GetGauge().GetValue() != 4 {
+		t.Errorf("metrics: %d, %v", len(got.Metrics), wanted)
+	}
+	for i, m := range got.Members {
+		if tells := m.Status != nil; tells != (m.Id == 8) || tells && (m.Status.Name != "green" || len(m.Status.Metrics) != 1) {
+			t.Errorf("member %d is %v", i, m)
+		}
+	}
+	if len(got.Members) != 2 || strings.Join(*s.asked, " ") != "wanted none" {
+		t.Errorf("%d members, who were asked for %q", len(got.Members), *s.asked)
+	}
+	got.Certificates, got.Started, got.Time, got.Metrics, got.Members = nil, nil, nil, nil, nil
 	want := &admin.StatusResponse{
 		Version: "1.2.3", ClusterId: 7, MemberId: 8, Name: "green",
 		Doors:    &admin.Doors{Client: "127.0.0.1:2379"},
 		Raft:     &admin.Raft{Leader: 8, Term: 2, Applied: 90, Commit: 91},
-		Database: &admin.Database{Size: 4096, SizeInUse: 1024, Revision: 12, Compacted: 5},
+		Database: &admin.Database{Size: 4096, SizeInUse: 1024, Revision: 12, Compacted: 5, Quota: 6},
 		Space:    &admin.Space{Ok: true, Free: 3, Reserve: 2},
+		Alarms:   []*admin.Alarm{{Type: "NOSPACE", Member: 9}},
+		Process:  &admin.Process{Pid: int64(os.Getpid()), DataDir: "/data"},
 	}
 	if !proto.Equal(got, want) {
 		t.Errorf("got  %v\nwant %v", got, want)

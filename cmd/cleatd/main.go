@@ -25,7 +25,7 @@ func main() {
 	app := &cli.App{
 		Name: "cleatd", Usage: "one member of a cleat cluster", Version: version,
 		HideHelpCommand: true, ArgsUsage: " ", Flags: flags(), Action: run,
-		Commands:     []*cli.Command{recoverCommand(), restoreCommand()},
+		Commands:     []*cli.Command{checkCommand(), recoverCommand(), restoreCommand()},
 		OnUsageError: usageError,
 	}
 	err := app.RunContext(ctx, argumentsLast(os.Args))
