@@ -63,7 +63,7 @@ func (d *Daemon) askHowItIs(ctx context.Context, at raft.Member, metrics []strin
 	case status.Code(err) == codes.Unimplemented:
 		told.Unreached = "its version is too old to tell how it is"
 	case err != nil && ctx.Err() != nil:
-		told.Unreached = "it gave no answer at " + at.Address + " within " + took.Round(time.Millisecond).String()
+		told.Unreached = "it gave no answer at " + at.Address + " within " + took.Round(100*time.Millisecond).String()
 	case err != nil:
 		told.Unreached = strings.TrimPrefix(status.Convert(err).Message(), raft.ErrUnreached.Error()+": ")
 	default:

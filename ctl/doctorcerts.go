@@ -1,0 +1,85 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package ctl
+
+import (
+	"crypto/tls"
+	"crypto/x509"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"time"
+)
+
+// certificates looks at the files that the member has its identity in. What is
+// in force, and how old it is, the members have told.
+func (p *patient) certificates() {
+	dir := filepath.Join(p.dataDir, "pki")
+	if p.dataDir == "" {
+		p.add(skipped, "certificates", "", "there is no data directory to look at")
+		return
+	}
+	files, err := os.ReadDir(dir)
+	if errors.Is(err, fs.ErrNotExist) && p.status == nil {
+		p.add(good, "certificates", "", "there are none yet: the first start makes them")
+		return
+	}
+	if err != nil {
+		p.unseen("certificates", err)
+		return
+	}
+	before := len(p.findings)
+	for _, f := range files {
+		path := filepath.Join(dir, f.Name())
+		if info, err := f.Info(); err == nil && info.Mode().Perm()&0o077 != 0 {
+			p.add(fault, "certificates", "chmod 0600 "+path+"; if anybody may have read it, begin a new cluster from a snapshot", "others than its owner may read %s (mode %04o)", path, info.Mode().Perm())
+		}
+	}
+	leaf, err := chainOf(dir, time.Now())
+	if errors.Is(err, fs.ErrPermission) {
+		p.unseen("certificates", err)
+		return
+	}
+	if err != nil {
+		p.add(fault, "certificates", "restart the member, which makes itself another as long as cluster.key and ca.json are good; else let it join again", "%s: %v", dir, err)
+	}
+	if len(p.findings) == before {
+		p.add(good, "certificates", "", "key and chain are good until %s, and nobody else may read them", leaf.NotAfter.Format(time.RFC3339))
+	}
+}
+
+// chainOf reads the member's certificate and holds it against the CA's.
+func chainOf(dir string, now time.Time) (*x509.Certificate, error) {
+	text, err := os.ReadFile(filepath.Join(dir, "member.pem"))
+	if err != nil {
+		return nil, err
+	}
+	pair, err := tls.X509KeyPair(text, text)
+	if err != nil {
+		return nil, fmt.Errorf("member.pem: %w", err)
+	}
+	raw, err := os.ReadFile(filepath.Join(dir, "ca.json"))
+	if err != nil {
+		return nil, err
+	}
+	var authority struct{ Root, Intermediate []byte }
+	if err := json.Unmarshal(raw, &authority); err != nil {
+		return nil, fmt.Errorf("ca.json: %w", err)
+	}
+	roots, middle := x509.NewCertPool(), x509.NewCertPool()
+	for pool, der := range map[*x509.CertPool][]byte{roots: authority.Root, middle: authority.Intermediate} {
+		certificate, err := x509.ParseCertificate(der)
+		if err != nil {
+			return nil, fmt.Errorf("ca.json: %w", err)
+		}
+		pool.AddCert(certificate)
+	}
+	if _, err := os.Stat(filepath.Join(dir, "cluster.key")); err != nil {
+		return nil, err
+	}
+	_, err = pair.Leaf.Verify(x509.VerifyOptions{Roots: roots, Intermediates: middle, CurrentTime: now, KeyUsages: []x509.ExtKeyUsage{x509.ExtKeyUsageAny}})
+	return pair.Leaf, err
+}
