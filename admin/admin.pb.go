@@ -1544,11 +1544,12 @@ func (x *Process) GetDataDir() string {
 // MemberStatus is a member as it tells itself, and as the member that was asked
 // sees it.
 type MemberStatus struct {
-	state     protoimpl.MessageState `protogen:"open.v1"`
-	Id        uint64                 `protobuf:"fixed64,1,opt,name=id,proto3" json:"id,omitempty"`
-	Name      string                 `protobuf:"bytes,2,opt,name=name,proto3" json:"name,omitempty"`
-	Learner   bool                   `protobuf:"varint,3,opt,name=learner,proto3" json:"learner,omitempty"`     // it has no vote
-	Announced bool                   `protobuf:"varint,4,opt,name=announced,proto3" json:"announced,omitempty"` // it has not come yet
+	state          protoimpl.MessageState `protogen:"open.v1"`
+	Id             uint64                 `protobuf:"fixed64,1,opt,name=id,proto3" json:"id,omitempty"`
+	Name           string                 `protobuf:"bytes,2,opt,name=name,proto3" json:"name,omitempty"`
+	Learner        bool                   `protobuf:"varint,3,opt,name=learner,proto3" json:"learner,omitempty"`                                       // it has no vote
+	Announced      bool                   `protobuf:"varint,4,opt,name=announced,proto3" json:"announced,omitempty"`                                   // it has not come yet
+	LearnerForGood bool                   `protobuf:"varint,9,opt,name=learner_for_good,json=learnerForGood,proto3" json:"learner_for_good,omitempty"` // it is to get no vote when it has caught up
 	// status is missing if the member did not tell it: unreached says why.
 	Status    *StatusResponse `protobuf:"bytes,5,opt,name=status,proto3" json:"status,omitempty"`
 	Unreached string          `protobuf:"bytes,6,opt,name=unreached,proto3" json:"unreached,omitempty"`
@@ -1614,6 +1615,13 @@ func (x *MemberStatus) GetLearner() bool {
 func (x *MemberStatus) GetAnnounced() bool {
 	if x != nil {
 		return x.Announced
+	}
+	return false
+}
+
+func (x *MemberStatus) GetLearnerForGood() bool {
+	if x != nil {
+		return x.LearnerForGood
 	}
 	return false
 }
@@ -2170,12 +2178,13 @@ const file_admin_proto_rawDesc = "" +
 	"\aprocess\x18\x0f \x01(\v2\x17.cleat.admin.v1.ProcessR\aprocess\"6\n" +
 	"\aProcess\x12\x10\n" +
 	"\x03pid\x18\x01 \x01(\x03R\x03pid\x12\x19\n" +
-	"\bdata_dir\x18\x02 \x01(\tR\adataDir\"\xab\x02\n" +
+	"\bdata_dir\x18\x02 \x01(\tR\adataDir\"\xd5\x02\n" +
 	"\fMemberStatus\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\x06R\x02id\x12\x12\n" +
 	"\x04name\x18\x02 \x01(\tR\x04name\x12\x18\n" +
 	"\alearner\x18\x03 \x01(\bR\alearner\x12\x1c\n" +
-	"\tannounced\x18\x04 \x01(\bR\tannounced\x126\n" +
+	"\tannounced\x18\x04 \x01(\bR\tannounced\x12(\n" +
+	"\x10learner_for_good\x18\t \x01(\bR\x0elearnerForGood\x126\n" +
 	"\x06status\x18\x05 \x01(\v2\x1e.cleat.admin.v1.StatusResponseR\x06status\x12\x1c\n" +
 	"\tunreached\x18\x06 \x01(\tR\tunreached\x12/\n" +
 	"\x05ahead\x18\a \x01(\v2\x19.google.protobuf.DurationR\x05ahead\x128\n" +

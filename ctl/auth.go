@@ -9,6 +9,7 @@ import (
 	"github.com/urfave/cli/v2"
 	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
 	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
+	clientv3 "go.etcd.io/etcd/client/v3"
 	"google.golang.org/protobuf/proto"
 )
 
@@ -58,27 +59,26 @@ func authEnable(c *cli.Context) error {
 		return err
 	}
 	return short(c, anyForm, func(ctx context.Context, s *session) error {
-		_, err := s.AuthEnable(ctx)
+		reply, err := s.AuthEnable(ctx)
 		if errors.Is(err, rpctypes.ErrRootRoleNotExist) {
-			err = s.enableWithRole(ctx)
+			reply, err = s.enableWithRole(ctx)
 		}
 		if err != nil {
 			return err
 		}
-		return s.out.say("Authentication Enabled")
+		return s.out.outcome((*pb.AuthEnableResponse)(reply), "Authentication Enabled")
 	})
 }
 
 // enableWithRole makes up for a root without its role, as etcdctl does.
-func (s *session) enableWithRole(ctx context.Context) error {
+func (s *session) enableWithRole(ctx context.Context) (*clientv3.AuthEnableResponse, error) {
 	if _, err := s.RoleAdd(ctx, "root"); err != nil && !errors.Is(err, rpctypes.ErrRoleAlreadyExist) {
-		return err
+		return nil, err
 	}
 	if _, err := s.UserGrantRole(ctx, "root", "root"); err != nil {
-		return err
+		return nil, err
 	}
-	_, err := s.AuthEnable(ctx)
-	return err
+	return s.AuthEnable(ctx)
 }
 
 func authDisable(c *cli.Context) error {
@@ -86,10 +86,11 @@ func authDisable(c *cli.Context) error {
 		return err
 	}
 	return short(c, anyForm, func(ctx context.Context, s *session) error {
-		if _, err := s.AuthDisable(ctx); err != nil {
+		reply, err := s.AuthDisable(ctx)
+		if err != nil {
 			return err
 		}
-		return s.out.say("Authentication Disabled")
+		return s.out.outcome((*pb.AuthDisableResponse)(reply), "Authentication Disabled")
 	})
 }
 

@@ -79,7 +79,7 @@ func certIssue(c *cli.Context) error {
 		if err := files.write(key, issued.GetChainPem(), issued.GetBundlePem(), c.Bool("force")); err != nil {
 			return err
 		}
-		return s.sayNext(files, clientAddress(ctx, member), issued.GetNotAfter().AsTime())
+		return s.sayNext(files, clientAddress(ctx, member), issued)
 	})
 }
 
@@ -111,12 +111,24 @@ func clientAddress(ctx context.Context, member admin.AdminClient) string {
 	return "HOST:2379"
 }
 
+// issuedFiles is what cert issue has made, as JSON.
+type issuedFiles struct {
+	Cert     string    `json:"cert"`
+	Key      string    `json:"key"`
+	CACert   string    `json:"cacert"`
+	Endpoint string    `json:"endpoint"`
+	NotAfter time.Time `json:"not_after"`
+	Serial   string    `json:"serial"`
+}
+
 // sayNext tells what was written and the line to type with it.
-func (s *session) sayNext(files bundle, address string, until time.Time) error {
-	return s.out.say(`wrote %s, %s and %s, good until %s; use them with
+func (s *session) sayNext(files bundle, address string, r *admin.IssueCertificateResponse) error {
+	until := r.GetNotAfter().AsTime()
+	return s.out.outcome(issuedFiles{files.cert, files.key, files.ca, address, until, r.GetSerial()},
+		`wrote %s, %s and %s, good until %s; use them with
   cleatctl --endpoints=%s --cacert=%s --cert=%s --key=%s get foo
   etcdctl --endpoints=https://%s --cacert=%s --cert=%s --key=%s get foo`,
-		files.cert, files.key, files.ca, until.UTC().Format(time.RFC3339),
+		files.cert, files.key, files.ca, until.Format(time.RFC3339),
 		address, files.ca, files.cert, files.key,
 		address, files.ca, files.cert, files.key)
 }

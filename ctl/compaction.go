@@ -7,6 +7,7 @@ import (
 	"strconv"
 
 	"github.com/urfave/cli/v2"
+	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
 	clientv3 "go.etcd.io/etcd/client/v3"
 )
 
@@ -35,9 +36,10 @@ func compact(c *cli.Context) error {
 		options = append(options, clientv3.WithCompactPhysical())
 	}
 	return short(c, anyForm, func(ctx context.Context, s *session) error {
-		if _, err := s.Compact(ctx, revision, options...); err != nil {
+		reply, err := s.Compact(ctx, revision, options...)
+		if err != nil {
 			return err
 		}
-		return s.out.say("compacted revision %d", revision)
+		return s.out.outcome((*pb.CompactionResponse)(reply), "compacted revision %d", revision)
 	})
 }

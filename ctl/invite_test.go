@@ -26,6 +26,7 @@ type gate struct {
 	joined  *admin.JoinRequest
 	joins   int
 	tokens  []*admin.Token
+	looks   int // that it takes until the member has caught up
 	fail    error
 }
 
@@ -48,7 +49,23 @@ func (g *gate) RevokeToken(_ context.Context, r *admin.RevokeTokenRequest) (*adm
 func (g *gate) Join(_ context.Context, r *admin.JoinRequest) (*admin.JoinResponse, error) {
 	g.joined = r
 	g.joins++
+	g.status = &admin.StatusResponse{MemberId: 0xa2, Raft: &admin.Raft{Leader: 1, Learner: true, Applied: 5}, Members: []*admin.MemberStatus{
+		{Id: 1, Status: &admin.StatusResponse{Raft: &admin.Raft{Commit: 7}}}, {Id: 0xa2, LearnerForGood: r.GetDiscard()},
+	}}
 	return &admin.JoinResponse{ClusterId: 0xc1, MemberId: 0xa2, Learner: r.GetDiscard()}, g.fail
+}
+
+// Status tells of a member that has not caught up before it was looked at often
+// enough, and does not answer at first.
+func (g *gate) Status(ctx context.Context, r *admin.StatusRequest) (*admin.StatusResponse, error) {
+	g.looks--
+	if g.looks > 1 {
+		return nil, status.Error(codes.Unavailable, "it begins anew")
+	}
+	if g.looks < 0 {
+		g.status.Raft.Applied, g.status.Raft.Learner = 7, g.joined.GetDiscard()
+	}
+	return g.office.Status(ctx, r)
 }
 
 func TestInvitePrintsOneLineToType(t *testing.T) {
@@ -116,16 +133,29 @@ func TestJoinAsksThisMachinesMember(t *testing.T) {
 		{[]string{"--token-file", file, "fd00::1", "--advertise=[fd00::2]"}, &admin.JoinRequest{Address: "[fd00::1]:2380", Advertise: "fd00::2"}, "a voter as soon as it has caught up"},
 		{[]string{"--token=cleat1.x.y", "https://one:1", "--advertise", "two", "--discard"}, &admin.JoinRequest{Address: "one:1", Advertise: "two", Discard: true}, "a learner, which never votes"},
 	} {
+		g.looks = 3
 		code, stdout, stderr := cleatctl(t, append([]string{"join", "--socket", socket}, c.line...)...)
-		if want := "Member a2 joined cluster c1: it is " + c.said + "\n"; code != exitDone || stdout != want {
+		end := "It has caught up, and votes\n"
+		if c.want.Discard {
+			end = "It has caught up, and has no vote\n"
+		}
+		if want := "Member a2 joined cluster c1: it is " + c.said + "\n" + end; code != exitDone || stdout != want {
 			t.Errorf("%q: exit code %d, %q, %q", c.line, code, stdout, stderr)
 		}
 		if c.want.Token = "cleat1.x.y"; !proto.Equal(g.joined, c.want) {
 			t.Errorf("%q: asked for %v, want %v", c.line, g.joined, c.want)
 		}
 	}
-	if _, stdout, _ := cleatctl(t, "join", "--token", "t", "h", "-w", "json", "--socket", socket); stdout != `{"clusterId":"193","memberId":"162"}`+"\n" {
+	if _, stdout, _ := cleatctl(t, "join", "--token", "t", "h", "-w", "json", "--socket", socket); stdout != `{"caughtUp":true,"clusterId":"193","memberId":"162"}`+"\n" {
 		t.Errorf("JSON: %s", stdout)
+	}
+	g.looks = 1 << 30
+	if code, stdout, stderr := cleatctl(t, "join", "--token", "t", "h", "--no-wait", "--socket", socket); code != exitDone || strings.Count(stdout, "\n") != 1 {
+		t.Errorf("without waiting: exit code %d, %q, %q", code, stdout, stderr)
+	}
+	code, stdout, stderr := cleatctl(t, "join", "--token", "t", "h", "--command-timeout=200ms", "--json", "--socket", socket)
+	if code != exitFailed || stdout != `{"caughtUp":false,"clusterId":"193","memberId":"162"}`+"\n" || !strings.Contains(stderr, "has joined, and has not caught up in time (") {
+		t.Errorf("without patience: exit code %d, %q, %q", code, stdout, stderr)
 	}
 }
 

@@ -4,6 +4,7 @@ package ctl
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -36,8 +37,9 @@ func joinCommand() *cli.Command {
 		Description: `Takes the line that cleatctl invite printed on a member; HOST is that member. It
 speaks to the socket of this machine's member, which makes its key here, checks
 by the token that HOST is of the right cluster, and joins as a learner; when it
-has caught up it votes, unless the invitation was for a learner. A member with
-data refuses, and nothing is changed, unless --discard throws that data away.
+has caught up it votes, unless the invitation was for a learner. The command waits
+for that: to end it changes nothing any more. A member with data refuses, and
+nothing is changed, unless --discard throws that data away.
 
 Examples:
   cleatctl join --token cleat1.SaZ….4Kc… 10.0.0.1:2380
@@ -46,6 +48,7 @@ Examples:
 			&cli.StringFlag{Name: "token", Usage: "join with this `TOKEN`; other users of this machine can see it while the command runs"},
 			&cli.StringFlag{Name: "token-file", Usage: "read the token from `FILE`, - for standard input"},
 			&cli.StringFlag{Name: "advertise", DefaultText: "the address from which HOST is reached", Usage: "let others reach this member at `HOST`; the ports are those of listen-peer and listen-client"},
+			&cli.BoolFlag{Name: "no-wait", Usage: "end when the cluster has let it in, before it has caught up"},
 			&cli.BoolFlag{Name: "discard", Usage: "throw away the data that this machine's member holds"},
 		},
 		Action: join,
@@ -72,17 +75,49 @@ func join(c *cli.Context) error {
 	if err != nil {
 		return joinFailure(request.GetAddress(), err)
 	}
-	form, err := jsonOf(reply)
-	if err != nil {
+	if err := s.admitted(reply); err != nil {
 		return err
 	}
-	return s.out.print(answer{json: form, simple: func(p *printer) {
-		as := "a voter as soon as it has caught up"
-		if reply.GetLearner() {
-			as = "a learner, which never votes"
+	if c.Bool("no-wait") {
+		return s.arrived(reply, false, false)
+	}
+	votes, err := s.awaitCaughtUp(reply)
+	return errors.Join(s.arrived(reply, err == nil, votes), err)
+}
+
+// admitted tells a person at once that there is no way back.
+func (s *session) admitted(r *admin.JoinResponse) error {
+	if s.out.form == jsonForm {
+		return nil
+	}
+	as := "a voter as soon as it has caught up"
+	if r.GetLearner() {
+		as = "a learner, which never votes"
+	}
+	return s.out.say("Member %x joined cluster %x: it is %s", r.GetMemberId(), r.GetClusterId(), as)
+}
+
+// arrived ends what is told of a join.
+func (s *session) arrived(r *admin.JoinResponse, caughtUp, votes bool) error {
+	if s.out.form == jsonForm {
+		told, err := jsonOf(r)
+		if err != nil {
+			return err
 		}
-		p.linef("Member %x joined cluster %x: it is %s", reply.GetMemberId(), reply.GetClusterId(), as)
-	}})
+		fields := map[string]json.RawMessage{}
+		if err := json.Unmarshal(told, &fields); err != nil {
+			return fmt.Errorf("write as JSON: %w", err)
+		}
+		fields["caughtUp"] = json.RawMessage(strconv.FormatBool(caughtUp))
+		return s.out.print(answer{json: fields})
+	}
+	switch {
+	case !caughtUp:
+		return nil
+	case votes:
+		return s.out.say("It has caught up, and votes")
+	}
+	return s.out.say("It has caught up, and has no vote")
 }
 
 func joinRequest(c *cli.Context) (*admin.JoinRequest, error) {

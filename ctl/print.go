@@ -26,8 +26,8 @@ const (
 	protobufForm = "protobuf"
 )
 
-// The forms that kinds of commands offer. A line that is not an answer is the
-// same in any form.
+// The forms that kinds of commands offer. What a command with any form did is a
+// line, or an object in JSON.
 var (
 	keyForms      = []string{simpleForm, fieldsForm, jsonForm, protobufForm}
 	endpointForms = []string{simpleForm, fieldsForm, jsonForm, tableForm}
@@ -103,6 +103,15 @@ func (p *printer) say(format string, args ...any) error {
 	defer p.mu.Unlock()
 	p.linef(format, args...)
 	return p.out.Flush()
+}
+
+// outcome tells what a command did that has nothing else to show: done as JSON,
+// and a text in every other form.
+func (p *printer) outcome(done any, format string, args ...any) error {
+	if p.form == jsonForm {
+		return p.print(answer{json: done})
+	}
+	return p.say(format, args...)
 }
 
 // linef writes into the buffer, whose Flush tells of any failure.

@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"hash"
 	"io"
+	"math"
 	"os"
 	"os/signal"
 	"path/filepath"
@@ -16,6 +17,9 @@ import (
 
 	"github.com/dustin/go-humanize"
 	"github.com/urfave/cli/v2"
+	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
+	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
+	"google.golang.org/grpc"
 
 	"github.com/cleatd/cleat/backup/file"
 )
@@ -74,50 +78,77 @@ func snapshotSave(c *cli.Context) error {
 		ctx = limited
 	}
 	path := c.Args().First()
-	version, err := saveTo(ctx, s, path)
+	got, err := saveTo(ctx, s.receiveSnapshot, path)
 	if err != nil {
 		return err
 	}
-	if err := s.out.say("Snapshot saved at %s", path); err != nil {
-		return err
+	text := "Snapshot saved at " + path
+	if got.Version != "" {
+		text += "\nServer version " + got.Version
 	}
-	if version == "" {
-		return nil
-	}
-	return s.out.say("Server version %s", version)
+	return s.out.outcome(got, "%s", text)
+}
+
+// saved is a snapshot that is on the disk.
+type saved struct {
+	File    string `json:"file"`
+	Size    int64  `json:"size"`
+	Version string `json:"version"`
 }
 
 // saveTo writes the file beside its place and renames it when all of it is
 // there and its checksum is right.
-func saveTo(ctx context.Context, s *session, path string) (version string, err error) {
-	r, err := s.SnapshotWithVersion(ctx)
-	if err != nil {
-		return "", fmt.Errorf("ask for a snapshot: %w", err)
-	}
-	defer func() { _ = r.Snapshot.Close() }()                                  // all of it was read, or an error tells
+func saveTo(ctx context.Context, receive func(context.Context, io.Writer) (version string, err error), path string) (got saved, err error) {
 	f, err := os.CreateTemp(filepath.Dir(path), filepath.Base(path)+".*.part") // another may write to the same place
 	if err != nil {
-		return "", err
+		return got, err
 	}
 	defer func() { _ = os.Remove(f.Name()) }() // gone already when all went well
 	sum := &trailing{hash: sha256.New()}
-	if _, err := io.Copy(io.MultiWriter(f, sum), r.Snapshot); err != nil {
-		return "", errors.Join(fmt.Errorf("receive the snapshot: %w", err), f.Close())
+	version, err := receive(ctx, io.MultiWriter(f, sum))
+	if err != nil {
+		return got, errors.Join(err, f.Close())
 	}
 	if !sum.right() {
-		return "", errors.Join(errors.New("receive the snapshot: what came is not what its checksum says: try again, or another member"), f.Close())
+		return got, errors.Join(errors.New("receive the snapshot: what came is not what its checksum says: try again, or another member"), f.Close())
 	}
 	if err := errors.Join(f.Sync(), f.Close()); err != nil {
-		return "", err
+		return got, err
 	}
 	if err := os.Rename(f.Name(), path); err != nil {
-		return "", err
+		return got, err
 	}
 	dir, err := os.Open(filepath.Dir(path))
 	if err != nil {
-		return "", err
+		return got, err
 	}
-	return r.Version, errors.Join(dir.Sync(), dir.Close())
+	return saved{path, sum.size, version}, errors.Join(dir.Sync(), dir.Close())
+}
+
+// receiveSnapshot does what the client library does, which keeps to itself how
+// much is still to come.
+func (s *session) receiveSnapshot(ctx context.Context, to io.Writer) (version string, err error) {
+	shown := startProgress(s.c, "saving", inBytes)
+	defer shown.Close()
+	pieces, err := pb.NewMaintenanceClient(s.ActiveConnection()).Snapshot(ctx, &pb.SnapshotRequest{}, grpc.MaxCallRecvMsgSize(math.MaxInt32))
+	if err != nil {
+		return "", fmt.Errorf("ask for a snapshot: %w", rpctypes.Error(err))
+	}
+	for received := int64(0); ; {
+		piece, err := pieces.Recv()
+		if errors.Is(err, io.EOF) && received > 0 {
+			return version, nil
+		}
+		if err != nil {
+			return "", fmt.Errorf("receive the snapshot: %w", rpctypes.Error(err))
+		}
+		version = piece.GetVersion()
+		if _, err := to.Write(piece.GetBlob()); err != nil {
+			return "", fmt.Errorf("write the snapshot: %w", err)
+		}
+		received += int64(len(piece.GetBlob()))
+		shown.set(received, received+int64(piece.GetRemainingBytes()))
+	}
 }
 
 // trailing hashes all but the last bytes, which are the hash.

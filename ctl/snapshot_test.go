@@ -11,22 +11,14 @@ import (
 	"os"
 	"path/filepath"
 	"testing"
-
-	clientv3 "go.etcd.io/etcd/client/v3"
 )
 
-// sender is a member that sends what it is given.
-type sender struct {
-	clientv3.Maintenance
-	from io.Reader
-}
-
-func (s sender) SnapshotWithVersion(context.Context) (*clientv3.SnapshotResponse, error) {
-	return &clientv3.SnapshotResponse{Snapshot: io.NopCloser(s.from)}, nil
-}
-
+// saveFrom saves what a member sends.
 func saveFrom(t *testing.T, from io.Reader, path string) error {
-	_, err := saveTo(t.Context(), &session{Client: &clientv3.Client{Maintenance: sender{from: from}}}, path)
+	_, err := saveTo(t.Context(), func(_ context.Context, to io.Writer) (string, error) {
+		_, err := io.Copy(to, from)
+		return "", err
+	}, path)
 	return err
 }
 

@@ -3,6 +3,8 @@
 package ctl
 
 import (
+	"bufio"
+	"bytes"
 	"errors"
 	"fmt"
 	"os"
@@ -56,16 +58,50 @@ func snapshotRestore(c *cli.Context) error {
 	if c.Bool("skip-hash-check") {
 		args = append(args, "--skip-hash-check")
 	}
+	form, err := outputForm(c)
+	if err != nil {
+		return err
+	}
+	if form == jsonForm {
+		args = append(args, "--json")
+	}
 	daemon, err := cleatd()
 	if err != nil {
 		return err
 	}
-	run := exec.CommandContext(c.Context, daemon, append(args, "--", c.Args().First())...)
-	run.Stdout, run.Stderr = c.App.Writer, c.App.ErrWriter
-	err = run.Run()
+	err = runShown(c, daemon, append(args, "--progress-fd", "3", "--", c.Args().First()))
 	if ended := (*exec.ExitError)(nil); errors.As(err, &ended) {
 		return fmt.Errorf("restore: %s has ended with code %d, and says why above", daemon, ended.ExitCode())
 	}
+	return err
+}
+
+// runShown runs cleatd, which tells by its third file how far it is, and shows
+// that.
+func runShown(c *cli.Context, daemon string, args []string) error {
+	reading, writing, err := os.Pipe()
+	if err != nil {
+		return err
+	}
+	defer reading.Close()
+	var said bytes.Buffer // only then, so that it does not get between the lines of progress
+	run := exec.CommandContext(c.Context, daemon, args...)
+	run.Stdout, run.Stderr, run.ExtraFiles = c.App.Writer, &said, []*os.File{writing}
+	err = run.Start()
+	_ = writing.Close() // this program's copy, so that the pipe ends with cleatd
+	if err != nil {
+		return err
+	}
+	shown := startProgress(c, "restoring", inBytes)
+	for lines := bufio.NewScanner(reading); lines.Scan(); {
+		var done, total int64
+		if n, _ := fmt.Sscan(lines.Text(), &done, &total); n == 2 { // else it is cut by its end
+			shown.set(done, total)
+		}
+	}
+	err = run.Wait()
+	shown.Close()
+	_, _ = c.App.ErrWriter.Write(said.Bytes()) // who has gone is told nothing
 	return err
 }
 

@@ -3,8 +3,6 @@
 package ctl
 
 import (
-	"fmt"
-
 	"github.com/urfave/cli/v2"
 	"go.etcd.io/etcd/api/v3/version"
 )
@@ -16,8 +14,15 @@ func versionCommand() *cli.Command {
 		Description: `Example:
   cleatctl version`,
 		Action: func(c *cli.Context) error {
-			fmt.Fprintf(c.App.Writer, "cleatctl version: %s\nAPI version: %s\n", Version, version.APIVersion)
-			return nil
+			out, err := newPrinter(c, anyForm)
+			if err != nil {
+				return err
+			}
+			this := struct {
+				Cleatctl string `json:"cleatctl"`
+				API      string `json:"api"`
+			}{Version, version.APIVersion}
+			return out.outcome(this, "cleatctl version: %s\nAPI version: %s", this.Cleatctl, this.API)
 		},
 	}
 }

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"sync/atomic"
 
 	"github.com/prometheus/client_golang/prometheus"
 
@@ -18,9 +19,19 @@ import (
 
 // Restoring says what is restored, and how.
 type Restoring struct {
-	File     string // an etcd snapshot, or cleat's own
-	SkipHash bool   // it need not have a checksum, as a copy of etcd's database has none
-	Bump     int64  // begin so many revisions behind it, with all before compacted; zero: where it ends
+	File     string        // an etcd snapshot, or cleat's own
+	SkipHash bool          // it need not have a checksum, as a copy of etcd's database has none
+	Read     *atomic.Int64 // counts what was read of the file, which is gone through Passes times; nil: nobody wants to know
+	Bump     int64         // begin so many revisions behind it, with all before compacted; zero: where it ends
+}
+
+// Passes is how often a restore goes through its file: the checksum, what is in
+// it, and what is taken of it.
+func (r Restoring) Passes() int64 {
+	if r.SkipHash {
+		return 2
+	}
+	return 3
 }
 
 // Restored is what a restore made.
@@ -37,7 +48,10 @@ type Restored struct {
 // good for nothing but the same command once more. Errors that the
 // administrator can mend wrap ErrConfig.
 func Restore(o Options, r Restoring) (done Restored, err error) {
-	snapshot, err := file.Open(r.File, r.SkipHash)
+	if r.Read == nil {
+		r.Read = new(atomic.Int64)
+	}
+	snapshot, err := file.OpenCounted(r.File, r.SkipHash, r.Read)
 	if err != nil {
 		return done, refused(err)
 	}

@@ -35,7 +35,8 @@ func (d *Daemon) membersTell(ctx context.Context, metrics []string) []*admin.Mem
 	var all []*admin.MemberStatus
 	var asking sync.WaitGroup
 	for _, m := range (members{d}).List() {
-		told := &admin.MemberStatus{Id: m.ID, Name: m.Name, Learner: m.IsLearner}
+		row, _ := d.machine.Member(m.ID) // one that was removed just now is nothing for good
+		told := &admin.MemberStatus{Id: m.ID, Name: m.Name, Learner: m.IsLearner, LearnerForGood: row.Learner}
 		all = append(all, told)
 		at, listed := memberAt(servers, m.ID)
 		switch {

@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"sync/atomic"
 	"syscall"
 )
 
@@ -25,10 +26,27 @@ type Snapshot struct {
 	file *os.File
 }
 
+// counted counts what is read of a file.
+type counted struct {
+	*os.File
+	read *atomic.Int64
+}
+
+func (c counted) ReadAt(b []byte, at int64) (int, error) {
+	n, err := c.File.ReadAt(b, at)
+	c.read.Add(int64(n))
+	return n, err
+}
+
 // Open opens a file whose checksum is right, or only its pages if that is to be
 // skipped, as it must be for a copy of the database in etcd's directory, which
 // has none. The error is ErrForeign, ErrDamaged or ErrNoHash, or the disk's.
-func Open(path string, skipHash bool) (_ *Snapshot, err error) {
+func Open(path string, skipHash bool) (*Snapshot, error) {
+	return OpenCounted(path, skipHash, new(atomic.Int64))
+}
+
+// OpenCounted is Open, and adds to read each byte that is read, now and later.
+func OpenCounted(path string, skipHash bool, read *atomic.Int64) (_ *Snapshot, err error) {
 	f, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NONBLOCK, 0) // else a pipe waits for whom nobody knows
 	if err != nil {
 		return nil, err
@@ -49,12 +67,13 @@ func Open(path string, skipHash bool) (_ *Snapshot, err error) {
 	if HasHash(pages) {
 		pages -= sha256.Size
 	}
-	r, err := NewReader(f, pages)
+	from := counted{f, read}
+	r, err := NewReader(from, pages)
 	if errors.Is(err, ErrForeign) {
 		return nil, err // it says more than a checksum
 	}
 	if !skipHash {
-		if failed := checkHash(f, info.Size()); failed != nil {
+		if failed := checkHash(from, info.Size()); failed != nil {
 			return nil, failed
 		}
 	}

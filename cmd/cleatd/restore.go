@@ -3,13 +3,17 @@
 package main
 
 import (
+	"encoding/json"
 	"fmt"
 	"log/slog"
 	"os"
 	"os/signal"
 	"slices"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"syscall"
+	"time"
 
 	"github.com/urfave/cli/v2"
 
@@ -20,6 +24,7 @@ const (
 	bumpFlag     = "bump-revision"
 	compactFlag  = "mark-compacted"
 	skipHashFlag = "skip-hash-check"
+	progressFlag = "progress-fd"
 )
 
 func restoreCommand() *cli.Command {
@@ -39,6 +44,8 @@ Example:
 		Flags: append(flags(),
 			&cli.Int64Flag{Name: bumpFlag, Usage: "begin `N` revisions behind the snapshot's"},
 			&cli.BoolFlag{Name: compactFlag, DisableDefaultText: true, Usage: "mark what came before as compacted (goes with --" + bumpFlag + ")"},
+			&cli.BoolFlag{Name: jsonFlag, DisableDefaultText: true, Usage: "print what was restored as JSON"},
+			&cli.IntFlag{Name: progressFlag, Hidden: true}, // for cleatctl, which shows it
 			&cli.BoolFlag{Name: skipHashFlag, DisableDefaultText: true, Usage: "take a file without a checksum: a copy of member/snap/db of an etcd that is stopped"},
 		),
 		OnUsageError: usageError,
@@ -62,15 +69,47 @@ func restore(c *cli.Context) error {
 	signal.Reset(syscall.SIGTERM, syscall.SIGINT) // it may end anywhere
 	level := new(slog.LevelVar)
 	level.Set(max(config.LogLevel, slog.LevelError))
+	what := daemon.Restoring{File: c.Args().First(), SkipHash: c.Bool(skipHashFlag), Bump: bump, Read: new(atomic.Int64)}
+	end := tellProgress(c.Int(progressFlag), what)
 	r, err := daemon.Restore(
-		daemon.Options{Config: config, Level: level, Logger: daemon.NewLogger(os.Stderr, level), Version: version},
-		daemon.Restoring{File: c.Args().First(), SkipHash: c.Bool(skipHashFlag), Bump: bump})
+		daemon.Options{Config: config, Level: level, Logger: daemon.NewLogger(os.Stderr, level), Version: version}, what)
+	end()
 	if err != nil {
 		return err
+	}
+	if c.Bool(jsonFlag) {
+		return json.NewEncoder(c.App.Writer).Encode(map[string]any{
+			"data_dir": config.DataDir, "member_id": fmt.Sprintf("%x", r.Member), "cluster_id": fmt.Sprintf("%x", r.Cluster),
+			"revision": r.Revision, "changes": r.Changes, "leases": r.Leases, "users": r.Users, "roles": r.Roles,
+		})
 	}
 	fmt.Fprintf(c.App.Writer, "Restored %d changes, %d leases, %d users and %d roles in %s: member %016x of the new cluster %016x, at revision %d: start it.\n",
 		r.Changes, r.Leases, r.Users, r.Roles, config.DataDir, r.Member, r.Cluster, r.Revision)
 	return nil
+}
+
+// tellProgress writes lines to the file descriptor, unless it is zero: how many
+// bytes were read, and how many will be. It does so until end is called.
+func tellProgress(fd int, what daemon.Restoring) (end func()) {
+	info, err := os.Stat(what.File)
+	if fd == 0 || err != nil { // the restore says what is wrong with the file
+		return func() {}
+	}
+	to, stop := os.NewFile(uintptr(fd), "progress"), make(chan struct{})
+	var telling sync.WaitGroup
+	telling.Go(func() {
+		tick := time.NewTicker(200 * time.Millisecond)
+		defer tick.Stop()
+		for {
+			fmt.Fprintf(to, "%d %d\n", what.Read.Load(), info.Size()*what.Passes())
+			select {
+			case <-tick.C:
+			case <-stop:
+				return
+			}
+		}
+	})
+	return func() { close(stop); telling.Wait() }
 }
 
 // argumentsLast lets people write restore FILE --flag, as etcdutl has it: the
@@ -79,7 +118,7 @@ func argumentsLast(args []string) []string {
 	if len(args) < 2 || args[1] != "restore" {
 		return args
 	}
-	alone := []string{compactFlag, skipHashFlag, "help", "h"}
+	alone := []string{compactFlag, skipHashFlag, jsonFlag, "help", "h"}
 	var flags, words []string
 	for rest := args[2:]; len(rest) > 0; rest = rest[1:] {
 		name := strings.TrimLeft(rest[0], "-")

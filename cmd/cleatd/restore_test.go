@@ -3,10 +3,14 @@
 package main
 
 import (
+	"errors"
 	"fmt"
+	"io"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"slices"
+	"strings"
 	"syscall"
 	"testing"
 
@@ -55,4 +59,48 @@ func (p *process) files() (names []string) {
 		names = append(names, name)
 	}
 	return names
+}
+
+func TestARestoreTellsHowFarItIs(t *testing.T) {
+	dir := t.TempDir()
+	p := start(t, dir, nil).ready()
+	c := p.client()
+	for i := range 100 {
+		if _, err := c.Put(limited(t), fmt.Sprint("key", i), strings.Repeat("x", 10_000)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	r, err := c.Snapshot(limited(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer r.Close()
+	pages, err := io.ReadAll(r)
+	path := filepath.Join(dir, "backup.db")
+	if err := errors.Join(err, os.WriteFile(path, pages, 0o600)); err != nil {
+		t.Fatal(err)
+	}
+	reading, writing, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	cmd := exec.CommandContext(limited(t), os.Args[0], "restore", path, "--progress-fd=3", "--json", "--data-dir", filepath.Join(dir, "new"))
+	cmd.Env, cmd.ExtraFiles = append(os.Environ(), "CLEAT_TEST_MAIN=1"), []*os.File{writing}
+	out, err := cmd.Output()
+	if err := errors.Join(err, writing.Close()); err != nil {
+		t.Fatal(err)
+	}
+	told, err := io.ReadAll(reading)
+	if err := errors.Join(err, reading.Close()); err != nil {
+		t.Fatal(err)
+	}
+	total := fmt.Sprint(3 * len(pages))
+	for line := range strings.Lines(string(told)) {
+		if words := strings.Fields(line); len(words) != 2 || words[1] != total {
+			t.Errorf("told %q, want something of %s", line, total)
+		}
+	}
+	if len(told) == 0 || !strings.Contains(string(out), `"changes":100,`) {
+		t.Errorf("told %q, said %q", told, out)
+	}
 }

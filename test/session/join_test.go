@@ -52,7 +52,7 @@ func TestThreeMachinesBecomeOneCluster(t *testing.T) {
 	three := startCleatd(t, append(reachable, "--name=three")...)
 	join, address := one.invite(t, "--uses 2")
 	for _, m := range []member{two, three} {
-		if said := m.must(t, join+" "+address); !strings.Contains(said, " joined cluster ") || !strings.HasSuffix(said, "a voter as soon as it has caught up\n") {
+		if said := m.must(t, join+" "+address); !strings.Contains(said, " joined cluster ") || !strings.HasSuffix(said, "It has caught up, and votes\n") {
 			t.Errorf("join says %q", said)
 		}
 	}

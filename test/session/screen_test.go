@@ -56,6 +56,14 @@ func (m member) process(t *testing.T) (pid int, dir string) {
 	return pid, told.Process.DataDir
 }
 
+// end stops a member in order; start waits for it.
+func end(t *testing.T, pid int) {
+	t.Helper()
+	if err := syscall.Kill(pid, syscall.SIGTERM); err != nil {
+		t.Fatal(err)
+	}
+}
+
 func TestStatusAndDoctorSeeTheClusterAndWhatIsWrong(t *testing.T) {
 	one, two := startCleatd(t, append(reachable, "--name=one")...), startCleatd(t, append(reachable, "--name=two")...)
 	join, address := one.invite(t, "")
@@ -86,9 +94,7 @@ func TestStatusAndDoctorSeeTheClusterAndWhatIsWrong(t *testing.T) {
 		t.Errorf("of a directory for all: %q", faults)
 	}
 
-	if err := syscall.Kill(pid, syscall.SIGTERM); err != nil {
-		t.Fatal(err)
-	}
+	end(t, pid)
 	eventually(t, "the other is missed", func() error {
 		status, why, ok := one.ctl(t, "status")
 		if ok || !strings.Contains(status, "no leader is known") || !strings.Contains(status, " is not reached from here (") || why == "" {
