@@ -23,7 +23,13 @@ func (a alone) Run() int {
 	return a.M.Run()
 }
 
+// TestMain lets the test binary be cleatctl: for a shell's scripts under that
+// name, and for a test with CLEATCTL_TEST_MAIN=1.
 func TestMain(m *testing.M) {
+	if os.Getenv("CLEATCTL_TEST_MAIN") == "1" {
+		_ = os.Unsetenv("CLEATCTL_TEST_MAIN")
+		os.Exit(Main(append([]string{"cleatctl"}, os.Args[1:]...), os.Stdin, os.Stdout, os.Stderr))
+	}
 	testscript.Main(alone{m}, map[string]func(){
 		"cleatctl": func() { os.Exit(Main(os.Args, os.Stdin, os.Stdout, os.Stderr)) },
 	})

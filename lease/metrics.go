@@ -14,7 +14,9 @@ type tableMetrics struct {
 	ttl              prometheus.Histogram
 }
 
-func newTableMetrics(reg prometheus.Registerer) tableMetrics {
+// newTableMetrics also tells how many leases there are.
+func newTableMetrics(reg prometheus.Registerer, leases func() float64) tableMetrics {
+	promauto.With(reg).NewGaugeFunc(prometheus.GaugeOpts{Name: "cleat_leases", Help: "Leases that there are."}, leases)
 	return tableMetrics{
 		granted: counter(reg, "lease", "granted_total", "The total number of granted leases."),
 		revoked: counter(reg, "lease", "revoked_total", "The total number of revoked leases."),

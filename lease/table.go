@@ -27,7 +27,12 @@ type Table struct {
 // named in the error; one of a newer version is [ErrFormat]. A nil registerer
 // registers no metrics.
 func Load(r Reader, reg prometheus.Registerer) (*Table, error) {
-	t := &Table{metrics: newTableMetrics(reg)}
+	t := new(Table)
+	t.metrics = newTableMetrics(reg, func() float64 {
+		t.mu.RLock()
+		defer t.mu.RUnlock()
+		return float64(len(t.leases))
+	})
 	if err := t.Reload(r); err != nil {
 		return nil, err
 	}

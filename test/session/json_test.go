@@ -72,6 +72,7 @@ var walk = []struct{ line, stdin, name, pattern string }{
 	{line: "cert issue alice --out={dir}"},
 	{line: "status"},
 	{line: "doctor"},
+	{line: "top --once --interval=100ms"},
 }
 
 // apart are commands that are seen elsewhere in this test.
