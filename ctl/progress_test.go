@@ -7,6 +7,7 @@ import (
 	"io"
 	"os"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -14,20 +15,38 @@ import (
 	"github.com/urfave/cli/v2"
 )
 
+// seenText is what a person sees, who looks while it is written.
+type seenText struct {
+	mu   sync.Mutex
+	text bytes.Buffer // under mu
+}
+
+func (s *seenText) Write(b []byte) (int, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.text.Write(b)
+}
+
+func (s *seenText) String() string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.text.String()
+}
+
 func TestProgressTellsRateAndTheTimeThatIsLeft(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		var seen bytes.Buffer
+		seen := new(seenText)
 		last := func() string {
 			synctest.Wait()
 			lines := strings.Split(seen.String(), "\r\x1b[K")
 			return lines[len(lines)-1]
 		}
-		p := newProgress(&seen, "saving", inBytes)
-		time.Sleep(progressAfter - 1)
+		p := newProgress(seen, "saving", inBytes)
+		time.Sleep(progressAfter - time.Millisecond)
 		if got := last(); got != "" {
 			t.Errorf("before it is worth it: %q", got)
 		}
-		time.Sleep(1)
+		time.Sleep(time.Millisecond)
 		if got := last(); got != "saving: 2s" {
 			t.Errorf("before the first byte: %q", got)
 		}
@@ -54,16 +73,16 @@ func TestProgressTellsRateAndTheTimeThatIsLeft(t *testing.T) {
 
 func TestWhatIsQuickOrNotLookedAtShowsNoProgress(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		var seen bytes.Buffer
-		p := newProgress(&seen, "joining", inEntries)
+		seen := new(seenText)
+		p := newProgress(seen, "joining", inEntries)
 		time.Sleep(time.Second)
 		p.Close()
-		c := cli.NewContext(&cli.App{ErrWriter: &seen}, nil, nil)
+		c := cli.NewContext(&cli.App{ErrWriter: seen}, nil, nil)
 		p = startProgress(c, "joining", inEntries)
 		time.Sleep(time.Minute)
 		p.Close()
-		if seen.Len() > 0 {
-			t.Errorf("shown: %q", &seen)
+		if seen.String() != "" {
+			t.Errorf("shown: %q", seen)
 		}
 	})
 	reading, writing, err := os.Pipe()
