@@ -318,7 +318,7 @@ func TestCursorsGiveWhatHappened(t *testing.T) {
 	var sum tally
 	seeds := uint64(100)
 	if racing {
-		seeds = 25
+		seeds = 5 // one goroutine does it all; the others run without the detector
 	}
 	for seed := range seeds {
 		t.Run(fmt.Sprint(seed), func(t *testing.T) { history(t, seed, &sum) })

@@ -27,7 +27,7 @@ go build -o .build/verdict ./internal/verdict || exit 1
 	[ -z "$race" ] || export CGO_ENABLED=1
 	run $race ${race:+-skip "$unraced"} ./daemon ./api ./watch ./raft $(go list ./... | grep -v -e /test/ -e '/daemon$' -e '/api$' -e '/watch$' -e '/raft$')
 	export CGO_ENABLED=0 # as in what is built for users
-	[ -z "$race" ] || run -run "$unraced" ./watch ./api ./daemon
+	[ -z "$race" ] || run -run "$unraced|GiveWhatHappened$" ./watch ./api ./daemon
 	# Whole processes are the built programs, of which the race detector would
 	# see nothing. Their tests mostly wait, so that the sources are checked beside
 	# them.
