@@ -112,7 +112,7 @@ func spell(random *rand.Rand, want typed) []string {
 }
 
 func spellFlag(random *rand.Rand, name, value string) []string {
-	short := map[string]string{"write-out": "-w", "interactive": "-i"}[name]
+	short := map[string]string{"write-out": "-w", "interactive": "-i", "discovery-srv": "-d"}[name]
 	spellings := [][]string{{"--" + name + "=" + value}}
 	switch isSwitch := value == "true" || value == "false"; {
 	case value == "true":
@@ -269,6 +269,7 @@ func TestMisuseIsRefusedWithCodeTwoAndNothingOnStdout(t *testing.T) {
 		{"role grant-permission a see k", `"see" is none of read`}, {"role grant-permission a read k z --prefix", "give KEY alone"},
 		{"role grant-permission a read k z y", "needs ROLE"}, {"role revoke-permission a", "needs ROLE"}, {"role revoke-permission a k --prefix --from-key", "exclude each other"},
 		{"get a --password p", "--password needs --user"},
+		{"get a --socket /x -d example.com", "exclude each other"}, {"options x", "options takes no argument"},
 	} {
 		t.Run(c.line, func(t *testing.T) {
 			var stdout, stderr bytes.Buffer
