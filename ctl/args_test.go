@@ -210,6 +210,28 @@ func TestAFlagNameIsOneKindOfFlagEverywhere(t *testing.T) {
 	}
 }
 
+// etcdctl takes the beginning of a command's name for it, and ours are not in
+// the way.
+func TestACommandMayBeShortened(t *testing.T) {
+	for line, want := range map[string]string{
+		"compact 5": "compaction", "mem li": "member list", "t": "txn", "r l": "role list", "le g 5": "lease grant",
+		"endp --cluster st": "endpoint status", "g me": "get", "ali": "", "c": "", "tok l": "token list",
+	} {
+		app := newApp(nil, io.Discard, io.Discard)
+		var got string
+		for name, leaf := range leaves(app.Commands) {
+			leaf.Action = func(*cli.Context) error { got = name; return nil }
+		}
+		arranged, err := arrange(app, append([]string{"cleatctl"}, strings.Split(line, " ")...))
+		if err != nil {
+			t.Fatalf("cleatctl %s: %v", line, err)
+		}
+		if err := app.Run(arranged); got != want || (err == nil) != (want != "") {
+			t.Errorf("cleatctl %s is %q, not %q: %v", line, got, want, err)
+		}
+	}
+}
+
 func TestMisuseIsRefusedWithCodeTwoAndNothingOnStdout(t *testing.T) {
 	for _, c := range []struct{ line, want string }{
 		{"nosuch", `there is no command "nosuch"`},
