@@ -291,6 +291,9 @@ func TestMisuseIsRefusedWithCodeTwoAndNothingOnStdout(t *testing.T) {
 		{"role grant-permission a see k", `"see" is none of read`}, {"role grant-permission a read k z --prefix", "give KEY alone"},
 		{"role grant-permission a read k z y", "needs ROLE"}, {"role revoke-permission a", "needs ROLE"}, {"role revoke-permission a k --prefix --from-key", "exclude each other"},
 		{"get a --password p", "--password needs --user"},
+		{"alarm list x", "alarm list takes no argument"}, {"alarm disarm -w table", "-w table is no form of alarm disarm"},
+		{"defrag x", "defrag takes no argument"}, {"downgrade validate", "needs VERSION"}, {"downgrade enable 3.6 3.5", "needs VERSION"},
+		{"downgrade cancel 3.6", "takes no argument"}, {"downgrade cancel -w fields", "-w fields is no form"},
 		{"get a --socket /x -d example.com", "exclude each other"}, {"options x", "options takes no argument"},
 	} {
 		t.Run(c.line, func(t *testing.T) {

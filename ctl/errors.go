@@ -117,6 +117,9 @@ var advices = []struct {
 	{rpctypes.ErrUnhealthy, "too few members reach one another to do this safely; cleatctl endpoint health --cluster shows who is down"},
 	{rpctypes.ErrNotLeader, "ask the leader; cleatctl endpoint status --cluster shows who leads"},
 	{rpctypes.ErrBadLeaderTransferee, "leadership goes to a voting member that is up; cleatctl member list shows them"},
+	{rpctypes.ErrWrongDowngradeVersionFormat, "write it as 3.6"},
+	{rpctypes.ErrInvalidDowngradeTargetVersion, "of etcd it is one minor version below the present one; a cleat member has none to go back to"},
+	{rpctypes.ErrNoInflightDowngrade, "there is nothing to cancel"},
 	{rpctypes.ErrTimeout, "it may or may not have happened; look before you repeat it"},
 	{context.DeadlineExceeded, "no answer in time, so a change may or may not have been made; check that the member runs (cleatctl status, systemctl status cleatd), or raise --command-timeout"},
 }
