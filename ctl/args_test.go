@@ -112,7 +112,7 @@ func spell(random *rand.Rand, want typed) []string {
 }
 
 func spellFlag(random *rand.Rand, name, value string) []string {
-	short := map[string]string{"write-out": "-w", "interactive": "-i", "discovery-srv": "-d"}[name]
+	short := map[string]string{"write-out": "-w", "interactive": "-i", "listen": "-l", "discovery-srv": "-d"}[name]
 	spellings := [][]string{{"--" + name + "=" + value}}
 	switch isSwitch := value == "true" || value == "false"; {
 	case value == "true":
@@ -215,7 +215,7 @@ func TestAFlagNameIsOneKindOfFlagEverywhere(t *testing.T) {
 func TestACommandMayBeShortened(t *testing.T) {
 	for line, want := range map[string]string{
 		"compact 5": "compaction", "mem li": "member list", "t": "txn", "r l": "role list", "le g 5": "lease grant",
-		"endp --cluster st": "endpoint status", "g me": "get", "ali": "", "c": "", "tok l": "token list",
+		"endp --cluster st": "endpoint status", "g me": "get", "ali": "", "d": "", "e": "", "c": "", "tok l": "token list",
 	} {
 		app := newApp(nil, io.Discard, io.Discard)
 		var got string
@@ -291,6 +291,8 @@ func TestMisuseIsRefusedWithCodeTwoAndNothingOnStdout(t *testing.T) {
 		{"role grant-permission a see k", `"see" is none of read`}, {"role grant-permission a read k z --prefix", "give KEY alone"},
 		{"role grant-permission a read k z y", "needs ROLE"}, {"role revoke-permission a", "needs ROLE"}, {"role revoke-permission a k --prefix --from-key", "exclude each other"},
 		{"get a --password p", "--password needs --user"},
+		{"lock", "lock needs NAME"}, {"lock a --ttl 0", "--ttl is at least 1 second, not 0"}, {"lock a -w table", "-w table is no form"},
+		{"elect", "elect needs NAME"}, {"elect a", "needs PROPOSAL"}, {"elect a b -l", "only watches"}, {"elect a b c", "elect needs NAME"},
 		{"alarm list x", "alarm list takes no argument"}, {"alarm disarm -w table", "-w table is no form of alarm disarm"},
 		{"defrag x", "defrag takes no argument"}, {"downgrade validate", "needs VERSION"}, {"downgrade enable 3.6 3.5", "needs VERSION"},
 		{"downgrade cancel 3.6", "takes no argument"}, {"downgrade cancel -w fields", "-w fields is no form"},

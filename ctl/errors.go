@@ -14,7 +14,8 @@ import (
 	"google.golang.org/grpc/status"
 )
 
-// Exit codes, the same for every command.
+// Exit codes, the same for every command. Only lock ends with that of the
+// command it has run.
 const (
 	exitDone    = 0
 	exitFailed  = 1
@@ -42,6 +43,9 @@ func report(stderr io.Writer, err error) int {
 			text += ": " + next
 		}
 		fmt.Fprintf(stderr, "cleatctl: %s\n", strings.TrimSpace(text))
+	}
+	if ended := (commandEnded{}); errors.As(err, &ended) {
+		return ended.code()
 	}
 	if errors.As(err, new(usageError)) {
 		return exitMisused

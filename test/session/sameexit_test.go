@@ -27,6 +27,7 @@ func failing() []step {
 		{line: "member add x --peer-urls=nonsense"}, {line: "member remove 123"}, {line: "member promote 123"},
 		{line: "member update 123 --peer-urls=http://x:1"}, {line: "move-leader 123"},
 		{line: "downgrade validate 3.7"}, {line: "downgrade enable 4.0"}, {line: "downgrade enable nonsense"}, {line: "downgrade cancel"}, // where none is under way
+		{line: "lock a -- false"}, {line: "lock a -- /no/such/program"}, {line: "lock a -- true"},
 		{line: "txn", stdin: "\nput a 1\nput a 2\n\n\n"}, {line: "txn", stdin: "\nput a 1 --lease=123\n\n\n"},
 	}
 	for _, line := range []string{"get a", "put a b", "del a", "endpoint status", "endpoint health", "endpoint hashkv", "member list", "compaction 4",
@@ -46,7 +47,7 @@ func misused() []step {
 		"member add", "member add x", "member remove", "member remove zz", "member update 123", "member update zz --peer-urls=http://x:1",
 		"member promote", "member promote zz", "move-leader", "move-leader zz", "txn x", "nonsense", "--nonsense", "get a --nonsense",
 		"get a -w nonsense", "get a --order=SIDEWAYS", "get a --sort-by=X", "get a --consistency=x", "get a --rev=zz", "watch a --rev=zz", "get a --command-timeout=zz",
-		"alarm list x", "alarm disarm x", "downgrade validate", "downgrade enable", "downgrade enable 3.6 3.5",
+		"alarm list x", "alarm disarm x", "downgrade validate", "downgrade enable", "downgrade enable 3.6 3.5", "lock", "lock a --ttl=zz", "elect", "elect a", "elect a b c", "elect a b -l",
 		"get a --prefix --from-key", "del a --prefix --from-key", "put a b --lease=zz", "put a b --ignore-value",
 	} {
 		all = append(all, step{line: line})
