@@ -56,7 +56,7 @@ func newApp(stdin io.Reader, stdout, stderr io.Writer) *cli.App {
 			putCommand(), getCommand(), delCommand(), txnCommand(), watchCommand(),
 			leaseCommand(), compactionCommand(), endpointCommand(), memberCommand(), moveLeaderCommand(), snapshotCommand(),
 			authCommand(), userCommand(), roleCommand(), alarmCommand(), defragCommand(), downgradeCommand(),
-			lockCommand(), electCommand(),
+			lockCommand(), electCommand(), makeMirrorCommand(),
 			inviteCommand(), joinCommand(), recoverCommand(), tokenCommand(), certCommand(), statusCommand(), versionCommand(), optionsCommand(), completionCommand(),
 		},
 	}
