@@ -218,12 +218,16 @@ func TestAFlagNameIsOneKindOfFlagEverywhere(t *testing.T) {
 
 func TestPrefixHasAValueBehindTheCommandsWhereItHasOne(t *testing.T) {
 	for line, want := range map[string]string{
-		"get --prefix a":                 `get map[prefix:true] ["a"]`,
-		"--prefix get a":                 `get map[prefix:true] ["a"]`,
-		"make-mirror --prefix a d":       `make-mirror map[prefix:a] ["d"]`,
-		"make-mirror d --prefix=a":       `make-mirror map[prefix:a] ["d"]`,
-		"--prefix=a make-mirror d":       `make-mirror map[prefix:a] ["d"]`,
-		"role grant-p a read --prefix k": `role grant-permission map[prefix:true] ["a" "read" "k"]`,
+		"get --prefix a":                      `get map[prefix:true] ["a"]`,
+		"--prefix get a":                      `get map[prefix:true] ["a"]`,
+		"make-mirror --prefix a d":            `make-mirror map[prefix:a] ["d"]`,
+		"make-mirror d --prefix=a":            `make-mirror map[prefix:a] ["d"]`,
+		"--prefix=a make-mirror d":            `make-mirror map[prefix:a] ["d"]`,
+		"check --prefix a perf":               `check perf map[prefix:a] []`,
+		"check perf --prefix get":             `check perf map[prefix:get] []`,
+		"check datascale --prefix a -- b":     `check datascale map[prefix:a] ["b"]`,
+		"role grant-p a read --prefix k":      `role grant-permission map[prefix:true] ["a" "read" "k"]`,
+		"get make-mirror --prefix check -w x": `get map[prefix:true write-out:x] ["make-mirror" "check"]`,
 	} {
 		if got := run(t, strings.Fields(line)); got != want {
 			t.Errorf("cleatctl %s\n got %s\nwant %s", line, got, want)
@@ -312,16 +316,18 @@ func TestMisuseIsRefusedWithCodeTwoAndNothingOnStdout(t *testing.T) {
 		{"role grant-permission a see k", `"see" is none of read`}, {"role grant-permission a read k z --prefix", "give KEY alone"},
 		{"role grant-permission a read k z y", "needs ROLE"}, {"role revoke-permission a", "needs ROLE"}, {"role revoke-permission a k --prefix --from-key", "exclude each other"},
 		{"get a --password p", "--password needs --user"},
+		{"alarm list x", "alarm list takes no argument"}, {"alarm disarm -w table", "-w table is no form of alarm disarm"},
+		{"defrag x", "defrag takes no argument"}, {"downgrade validate", "needs VERSION"}, {"downgrade enable 3.6 3.5", "needs VERSION"},
+		{"downgrade cancel 3.6", "takes no argument"}, {"downgrade cancel -w fields", "-w fields is no form"},
+		{"lock", "lock needs NAME"}, {"lock a --ttl 0", "--ttl is at least 1 second, not 0"}, {"lock a -w table", "-w table is no form"},
+		{"elect", "elect needs NAME"}, {"elect a", "needs PROPOSAL"}, {"elect a b -l", "only watches"}, {"elect a b c", "elect needs NAME"},
 		{"make-mirror", "needs DESTINATION"}, {"make-mirror h:1 --dest-prefix a --no-dest-prefix", "exclude each other"},
 		{"make-mirror h:1 --max-txn-ops 0", "--max-txn-ops is at least 1"}, {"make-mirror h:1 --rev=-1", "not -1"}, {"--prefix make-mirror h:1", "--prefix needs a value"},
 		{"make-mirror h:1 --dest-key k", "go together"}, {"make-mirror h:1 --dest-password p", "--dest-password needs --dest-user"},
 		{"make-mirror h:1 --dest-user u", "--dest-user u needs --dest-password"},
-		{"lock", "lock needs NAME"}, {"lock a --ttl 0", "--ttl is at least 1 second, not 0"}, {"lock a -w table", "-w table is no form"},
-		{"elect", "elect needs NAME"}, {"elect a", "needs PROPOSAL"}, {"elect a b -l", "only watches"}, {"elect a b c", "elect needs NAME"},
-		{"alarm list x", "alarm list takes no argument"}, {"alarm disarm -w table", "-w table is no form of alarm disarm"},
-		{"defrag x", "defrag takes no argument"}, {"downgrade validate", "needs VERSION"}, {"downgrade enable 3.6 3.5", "needs VERSION"},
-		{"downgrade cancel 3.6", "takes no argument"}, {"downgrade cancel -w fields", "-w fields is no form"},
-		{"get a --socket /x -d example.com", "exclude each other"}, {"options x", "options takes no argument"},
+		{"check perf --load huge", `not "huge"`}, {"check perf x", "takes no argument"}, {"check perf --duration 1ms", "at least 1s"},
+		{"check datascale --load huge", `not "huge"`}, {"options x", "takes no argument"},
+		{"get a --socket /x -d example.com", "exclude each other"},
 	} {
 		t.Run(c.line, func(t *testing.T) {
 			var stdout, stderr bytes.Buffer

@@ -56,8 +56,8 @@ func newApp(stdin io.Reader, stdout, stderr io.Writer) *cli.App {
 			putCommand(), getCommand(), delCommand(), txnCommand(), watchCommand(),
 			leaseCommand(), compactionCommand(), endpointCommand(), memberCommand(), moveLeaderCommand(), snapshotCommand(),
 			authCommand(), userCommand(), roleCommand(), alarmCommand(), defragCommand(), downgradeCommand(),
-			lockCommand(), electCommand(), makeMirrorCommand(),
-			inviteCommand(), joinCommand(), recoverCommand(), tokenCommand(), certCommand(), statusCommand(), versionCommand(), optionsCommand(), completionCommand(),
+			lockCommand(), electCommand(), makeMirrorCommand(), checkCommand(), optionsCommand(),
+			inviteCommand(), joinCommand(), recoverCommand(), tokenCommand(), certCommand(), statusCommand(), versionCommand(), completionCommand(),
 		},
 	}
 	hideFalse(app.Flags)

@@ -48,7 +48,7 @@ func misused() []step {
 		"member promote", "member promote zz", "move-leader", "move-leader zz", "txn x", "nonsense", "--nonsense", "get a --nonsense",
 		"get a -w nonsense", "get a --order=SIDEWAYS", "get a --sort-by=X", "get a --consistency=x", "get a --rev=zz", "watch a --rev=zz", "get a --command-timeout=zz",
 		"alarm list x", "alarm disarm x", "downgrade validate", "downgrade enable", "downgrade enable 3.6 3.5", "lock", "lock a --ttl=zz", "elect", "elect a", "elect a b c", "elect a b -l",
-		"make-mirror", "make-mirror a b", "make-mirror DEAD --prefix=a --dest-prefix=b --no-dest-prefix", "make-mirror DEAD --rev=zz",
+		"make-mirror", "make-mirror a b", "make-mirror DEAD --prefix=a --dest-prefix=b --no-dest-prefix", "make-mirror DEAD --rev=zz", "check perf --load=huge", "check datascale --load=huge",
 		"get a --prefix --from-key", "del a --prefix --from-key", "put a b --lease=zz", "put a b --ignore-value",
 	} {
 		all = append(all, step{line: line})
@@ -61,7 +61,7 @@ func misused() []step {
 // overlooked are words too many, which etcdctl passes over.
 func overlooked() []step {
 	return []step{{line: "get a b c"}, {line: "put a b c"}, {line: "lease nonsense"}, {line: "endpoint nonsense"}, {line: "member list x"},
-		{line: "options x"}, {line: "defrag x"}, {line: "alarm nonsense"}}
+		{line: "options x"}, {line: "defrag x"}, {line: "alarm nonsense"}, {line: "check nonsense"}}
 }
 
 func TestCleatctlFailsWhereEtcdctlFails(t *testing.T) {
