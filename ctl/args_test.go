@@ -325,6 +325,7 @@ func TestMisuseIsRefusedWithCodeTwoAndNothingOnStdout(t *testing.T) {
 		{"make-mirror h:1 --max-txn-ops 0", "--max-txn-ops is at least 1"}, {"make-mirror h:1 --rev=-1", "not -1"}, {"--prefix make-mirror h:1", "--prefix needs a value"},
 		{"make-mirror h:1 --dest-key k", "go together"}, {"make-mirror h:1 --dest-password p", "--dest-password needs --dest-user"},
 		{"make-mirror h:1 --dest-user u", "--dest-user u needs --dest-password"},
+		{"snapshot restore f --wal-dir w", "the log lies in the data directory"}, {"snapshot restore f --initial-cluster a=https://a:1,b=https://b:1", "has one member"},
 		{"check perf --load huge", `not "huge"`}, {"check perf x", "takes no argument"}, {"check perf --duration 1ms", "at least 1s"},
 		{"check datascale --load huge", `not "huge"`}, {"options x", "takes no argument"},
 		{"get a --socket /x -d example.com", "exclude each other"},
