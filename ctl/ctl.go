@@ -55,7 +55,8 @@ func newApp(stdin io.Reader, stdout, stderr io.Writer) *cli.App {
 		Commands: []*cli.Command{
 			putCommand(), getCommand(), delCommand(), txnCommand(), watchCommand(),
 			leaseCommand(), compactionCommand(), endpointCommand(), memberCommand(), moveLeaderCommand(), snapshotCommand(),
-			authCommand(), userCommand(), roleCommand(),
+			authCommand(), userCommand(), roleCommand(), alarmCommand(), defragCommand(), downgradeCommand(),
+			lockCommand(), electCommand(), makeMirrorCommand(), checkCommand(), optionsCommand(),
 			inviteCommand(), joinCommand(), recoverCommand(), tokenCommand(), certCommand(), statusCommand(), versionCommand(), completionCommand(),
 		},
 	}

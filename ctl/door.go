@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"net"
 	"os"
 	"path/filepath"
 	"strings"
@@ -24,13 +25,15 @@ type door struct {
 	socket    string // empty: over the network
 	endpoints []string
 	files     client.Config
-	attempts  uint // at a call that fails in time; 0: as etcd's client does
+	trust     trust
+	who       *login // nil: whom the flags name
+	attempts  uint   // at a call that fails in time; 0: as etcd's client does
 }
 
 // chooseDoor takes the way that is named most strongly: on the line, then in
 // CLEATCTL_*, then in ETCDCTL_*; and the socket when nothing is named.
 func chooseDoor(c *cli.Context) (door, error) {
-	socket, network := sourceOf(c, "socket"), sourceOf(c, "endpoints")
+	socket, network := sourceOf(c, "socket"), max(sourceOf(c, "endpoints"), sourceOf(c, "discovery-srv"))
 	if socket == network && socket != fromDefault {
 		return door{}, misuse("--socket and --endpoints exclude each other: give one of them")
 	}
@@ -76,6 +79,18 @@ func socketDoor(c *cli.Context, files client.Config) (door, error) {
 }
 
 func networkDoor(c *cli.Context, files client.Config) (door, error) {
+	endpoints, err := askedEndpoints(c)
+	if err != nil {
+		return door{}, err
+	}
+	return doorTo(endpoints, files, askedTrust(c)), nil
+}
+
+// askedEndpoints are those that DNS names, or else those on the line.
+func askedEndpoints(c *cli.Context) ([]string, error) {
+	if c.String("discovery-srv") != "" {
+		return discover(c, net.DefaultResolver)
+	}
 	var endpoints []string
 	for _, endpoint := range c.StringSlice("endpoints") {
 		if endpoint = strings.TrimSpace(endpoint); endpoint != "" {
@@ -83,12 +98,18 @@ func networkDoor(c *cli.Context, files client.Config) (door, error) {
 		}
 	}
 	if len(endpoints) == 0 {
-		return door{}, misuse("--endpoints is empty: give HOST:PORT, or leave it out to use the socket")
+		return nil, misuse("--endpoints is empty: give HOST:PORT, or leave it out to use the socket")
 	}
+	return endpoints, nil
+}
+
+// doorTo knows that a socket can be given as an endpoint, too.
+func doorTo(endpoints []string, files client.Config, how trust) door {
+	way := door{endpoints: endpoints, files: files, trust: how}
 	if path, ok := strings.CutPrefix(endpoints[0], "unix://"); ok && len(endpoints) == 1 {
-		return door{socket: path, endpoints: endpoints, files: files}, nil
+		way.socket = path
 	}
-	return door{endpoints: endpoints, files: files}, nil
+	return way
 }
 
 func tlsFiles(c *cli.Context) (client.Config, error) {
@@ -169,7 +190,7 @@ func reach(ctx context.Context, conn *grpc.ClientConn) error {
 }
 
 func (d door) config(c *cli.Context) (clientv3.Config, error) {
-	name, password, err := userAndPassword(c)
+	who, err := d.login(c)
 	if err != nil {
 		return clientv3.Config{}, err
 	}
@@ -181,8 +202,9 @@ func (d door) config(c *cli.Context) (clientv3.Config, error) {
 		MaxUnaryRetries:      d.attempts,
 		MaxCallSendMsgSize:   c.Int("max-request-bytes"),
 		MaxCallRecvMsgSize:   c.Int("max-recv-bytes"),
-		Username:             name,
-		Password:             password,
+		Username:             who.name,
+		Password:             who.password,
+		Token:                who.token,
 		Logger:               clientLogger(c),
 	}
 	if d.socket != "" {
@@ -190,14 +212,21 @@ func (d door) config(c *cli.Context) (clientv3.Config, error) {
 		config.DialOptions = append(config.DialOptions, grpc.WithContextDialer(dialer))
 		return config, err
 	}
-	if d.files != (client.Config{}) && !plain(d.endpoints[0]) {
-		certificates, err := d.files.Credentials()
+	if d.secured(d.endpoints[0]) {
+		certificates, err := d.credentials()
 		if err != nil {
-			return config, fmt.Errorf("%w: cleatctl cert issue NAME, typed on a member, makes the three files", err)
+			return config, err
 		}
 		config.DialOptions = append(config.DialOptions, grpc.WithTransportCredentials(certificates))
 	}
 	return config, nil
+}
+
+func (d door) login(c *cli.Context) (login, error) {
+	if d.who != nil {
+		return *d.who, nil
+	}
+	return askedLogin(c)
 }
 
 // plain tells an address whose scheme excludes TLS.

@@ -74,17 +74,19 @@ func (d door) probe(c *cli.Context, endpoint string, otherwise error) error {
 		return fmt.Errorf("%w: does the member run, and listen there? On it, cleatctl status shows its doors", err)
 	}
 	defer conn.Close()
-	if d.files == (client.Config{}) && strings.HasPrefix(endpoint, "https://") {
+	if d.files == (client.Config{}) && !d.trust.blind && strings.HasPrefix(endpoint, "https://") {
 		return errors.New("a cleat member asks for --cacert, --cert and --key, which cleatctl cert issue NAME makes on it")
 	}
-	if d.files == (client.Config{}) || plain(endpoint) {
+	if !d.secured(endpoint) {
 		return errors.New("no answer in plain text: a cleat member asks for --cacert, --cert and --key, which cleatctl cert issue NAME makes on it")
 	}
-	config, err := d.files.TLS()
+	config, err := d.tls()
 	if err != nil {
 		return err
 	}
-	config.ServerName, _, _ = net.SplitHostPort(address)
+	if config.ServerName == "" {
+		config.ServerName, _, _ = net.SplitHostPort(address)
+	}
 	config.NextProtos = []string{"h2"}
 	secure := tls.Client(conn, config)
 	if err := secure.HandshakeContext(ctx); err != nil {

@@ -34,6 +34,7 @@ func globalFlags() []cli.Flag {
 		&cli.StringFlag{Name: "key", Usage: "the certificate's key `FILE`"},
 		&cli.StringFlag{Name: "user", Usage: "act as this user, a `NAME` or NAME:PASSWORD"},
 		&cli.StringFlag{Name: "password", Usage: "the user's `WORD`"},
+		&cli.StringFlag{Name: "auth-jwt-token", Usage: "act as the user of this JWT `TOKEN`, instead of --user and --password"},
 		&cli.DurationFlag{Name: "dial-timeout", Value: 2 * time.Second, Usage: "give up connecting after `TIME`"},
 		&cli.DurationFlag{Name: "command-timeout", Value: 5 * time.Second, Usage: "give up a short command after `TIME`"},
 		&cli.DurationFlag{Name: "keepalive-time", Value: 2 * time.Second, Usage: "ping the member each `TIME`"},
@@ -42,6 +43,11 @@ func globalFlags() []cli.Flag {
 		&cli.IntFlag{Name: "max-recv-bytes", DefaultText: "no limit", Usage: "take answers of at most `N` bytes"},
 		&cli.StringFlag{Name: "write-out", Aliases: []string{"w"}, Value: "simple", Usage: "print in this `FORM`: simple, fields, json, table or protobuf"},
 		&cli.BoolFlag{Name: "hex", Usage: "print keys and values in hexadecimal"},
+		&cli.StringFlag{Name: "discovery-srv", Aliases: []string{"d"}, Usage: "reach members by the SRV records of this `DOMAIN`"},
+		&cli.StringFlag{Name: "discovery-srv-name", Usage: "`NAME` behind etcd-client and etcd-client-ssl in those records"},
+		&cli.BoolFlag{Name: "insecure-discovery", Value: true, Usage: "=false: only records for TLS, and members' certificates made out to the domain"},
+		&cli.BoolFlag{Name: "insecure-transport", Value: true, Usage: "=false: TLS also without --cacert, --cert and --key"},
+		&cli.BoolFlag{Name: "insecure-skip-tls-verify", Usage: "take whoever answers for the member, and warn of it"},
 		&cli.BoolFlag{Name: "debug", Usage: "tell on stderr what the client does"},
 	}
 }
