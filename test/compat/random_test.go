@@ -63,7 +63,7 @@ func wander(t *testing.T, random *rand.Rand, steps int) {
 // inMemory returns the flags that have a server keep its data in memory, if
 // there is room: nothing is lost here with the power, and waiting for the disk
 // would be most of the time.
-func inMemory(t *testing.T) []string {
+func inMemory(t testing.TB) []string {
 	t.Helper()
 	const room = 3 << 30 // a member's reserve is two at most
 	var disk syscall.Statfs_t
