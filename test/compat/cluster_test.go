@@ -25,6 +25,7 @@ type cluster struct {
 	name    string
 	members []*member // in the order in which they came
 	grow    func(c *cluster, learner bool) *member
+	by      server   // how clients come to etcd, but for the address
 	flags   []string // of every member
 	id      uint64   // told by the first
 	base    int64    // where the revisions of the next body begin

@@ -23,16 +23,26 @@ type twins struct{ want, got *cluster }
 // those that both have.
 func startTwins(t testing.TB, flags ...string) *twins {
 	t.Helper()
-	w := &twins{want: startEtcds(t, flags...), got: startCleatds(t, flags...)}
+	return (&twins{want: startEtcds(t, server{}, flags...), got: startCleatds(t, flags...)}).agreed()
+}
+
+// startMutualTwins is startTwins where etcd wants certificates, too.
+func startMutualTwins(t testing.TB, flags ...string) *twins {
+	t.Helper()
+	certified, by := etcdCertificates(t)
+	return (&twins{want: startEtcds(t, by, append(certified, flags...)...), got: startCleatds(t, flags...)}).agreed()
+}
+
+func (w *twins) agreed() *twins {
 	w.want.leader()
 	w.got.leader()
 	return w
 }
 
-// startEtcds starts etcd three times, in plaintext.
-func startEtcds(t testing.TB, flags ...string) *cluster {
+// startEtcds starts etcd three times, for clients that come like by.
+func startEtcds(t testing.TB, by server, flags ...string) *cluster {
 	t.Helper()
-	c := &cluster{TB: t, name: etcdDoor.name, flags: flags, grow: growEtcd}
+	c := &cluster{TB: t, name: etcdDoor.name, by: by, flags: flags, grow: growEtcd}
 	var peers, all []string
 	for i := range members {
 		peers = append(peers, "http://"+freeAddress(t))
@@ -51,14 +61,19 @@ func startEtcds(t testing.TB, flags ...string) *cluster {
 
 func (c *cluster) startEtcd(name, peer, all, state string) *member {
 	c.Helper()
-	client := "http://" + freeAddress(c.TB)
+	door, client := c.by, "http://"
+	if door.tls != nil {
+		client = "https://"
+	}
+	door.address = freeAddress(c.TB)
+	client += door.address
 	args := append([]string{
 		"--name=" + name, "--data-dir", filepath.Join(c.TempDir(), name), "--log-level=panic", "--unsafe-no-fsync",
 		"--listen-client-urls=" + client, "--advertise-client-urls=" + client,
 		"--listen-peer-urls=" + peer, "--initial-advertise-peer-urls=" + peer, "--initial-cluster=" + all, "--initial-cluster-state=" + state,
 	}, inMemory(c.TB)...)
 	said := run(c.TB, program(c.TB, etcd), append(args, c.flags...)...)
-	return &member{process: said.process, peer: peer, doors: []server{{address: strings.TrimPrefix(client, "http://")}}}
+	return &member{process: said.process, peer: peer, doors: []server{door}}
 }
 
 // growEtcd adds a member and starts it.
