@@ -267,8 +267,12 @@ func (s *Server) propose(ctx context.Context, c call, command []byte) (state.Rep
 
 // sync returns when the local state is as new as the request.
 func (s *Server) sync(ctx context.Context, start time.Time) error {
+	return s.syncUnder(ctx, start, s.patience.verdict)
+}
+
+func (s *Server) syncUnder(ctx context.Context, start time.Time, verdict func(context.Context, error) error) error {
 	return s.step(ctx, "sync", func(ctx context.Context) error {
-		return s.patience.verdict(ctx, s.config.Node.Sync(s.patience.bound(ctx, start)))
+		return verdict(ctx, s.config.Node.Sync(s.patience.bound(ctx, start)))
 	})
 }
 

@@ -89,6 +89,16 @@ func TestMembersAreAnnouncedComeAndGo(t *testing.T) {
 	if _, err := c.MemberPromote(within(t), added.Member.ID); !errors.Is(err, rpctypes.ErrMemberLearnerNotReady) {
 		t.Errorf("promote who has not come: %v", err)
 	}
+	voter, err := c.MemberAdd(within(t), []string{"https://voter:2380"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := c.MemberPromote(within(t), voter.Member.ID); !errors.Is(err, rpctypes.ErrMemberLearnerNotReady) {
+		t.Errorf("promote a voter who has not come: %v", err)
+	}
+	if _, err := c.MemberRemove(within(t), voter.Member.ID); err != nil {
+		t.Errorf("remove a voter who has not come: %v", err)
+	}
 	if _, err := c.Put(within(t), "k", "v"); err != nil { // who is announced does not count yet
 		t.Fatal(err)
 	}
