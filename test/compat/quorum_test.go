@@ -65,7 +65,8 @@ func TestNoQuorum(t *testing.T) {
 					}
 				}
 				c.leader()
-				left[i].ask(put("a", "2"), everything(), &pb.LeaseTimeToLiveRequest{ID: 7})
+				left[i].ask(put("a", "2"), everything())
+				left[i].renew(7)
 				watches[i]["plain"].until(0, 3)
 				watches[i]["plain"].leave()
 				left[i].transcript = append(left[i].transcript, c.clear(t)...)
