@@ -120,7 +120,7 @@ func requests() map[string]proto.Message {
 func rpcs(t testing.TB, s *testServer) (all []rpc) {
 	t.Helper()
 	begin := requests()
-	for service, info := range s.local.GetServiceInfo() {
+	for service, info := range s.local.Load().GetServiceInfo() {
 		for _, m := range info.Methods {
 			r := rpc{method: "/" + service + "/" + m.Name, streams: m.IsClientStream || m.IsServerStream}
 			r.recipe = strings.HasPrefix(service, "v3")

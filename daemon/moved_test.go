@@ -53,15 +53,15 @@ func TestARunningMemberIsGivenAnotherAddress(t *testing.T) {
 	}
 	for range 20 {
 		for _, l := range members {
-			if _, err := l.client.Put(within(t), "k", l.d.config.Name); err != nil {
+			if _, err := l.client.Put(within(t), "k", l.d.config().Name); err != nil {
 				t.Fatal(err)
 			}
-			if m := l.list()[moved.d.config.Name]; !slices.Equal(m.peer, urls) || m.learner {
-				t.Fatalf("%s sees it as %+v", l.d.config.Name, m)
+			if m := l.list()[moved.d.config().Name]; !slices.Equal(m.peer, urls) || m.learner {
+				t.Fatalf("%s sees it as %+v", l.d.config().Name, m)
 			}
 		}
 	}
-	o := Options{Config: moved.d.config, Level: moved.d.level, Logger: moved.d.log}
+	o := Options{Config: *moved.d.config(), Level: moved.d.level, Logger: moved.d.log}
 	o.Config.ListenPeer = way.Addr().String()
 	if err := errors.Join(moved.end(), way.Close()); err != nil {
 		t.Fatal(err)
