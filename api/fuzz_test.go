@@ -92,6 +92,7 @@ func requests() map[string]proto.Message {
 		local + "RevokeToken":                                            &admin.RevokeTokenRequest{Token: "x"},
 		local + "Join":                                                   &admin.JoinRequest{Token: "x", Address: "y", Discard: true},
 		local + "Recover":                                                &admin.RecoverRequest{ForceNewCluster: true},
+		local + "Reload":                                                 &admin.ReloadRequest{},
 	}
 	for name, r := range map[string]proto.Message{
 		"AuthEnable": &pb.AuthEnableRequest{}, "AuthDisable": &pb.AuthDisableRequest{}, "AuthStatus": &pb.AuthStatusRequest{},

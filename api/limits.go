@@ -29,8 +29,8 @@ const defaultMemory = 1 << 30
 // SetLimits makes other limits count, for requests under way too. No request
 // fails by it but those that the new limits refuse. grpc's own limit of what it
 // takes is fixed: for a larger one there is a new grpc server, to which the
-// clients' connections go over in their own time; what is under way on the old
-// ones ends there, streams included.
+// clients' connections go over as soon as they hear of it; what is under way on
+// the old ones ends there, streams included.
 func (s *Server) SetLimits(l Limits) {
 	s.changing.Lock()
 	defer s.changing.Unlock()

@@ -7,12 +7,14 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"net/url"
 	"os"
 	"path/filepath"
 	"strings"
 	"time"
 
 	"github.com/cleatd/cleat/auth"
+	"github.com/cleatd/cleat/pki"
 )
 
 // ErrConfig marks what the administrator has to mend before the daemon can
@@ -92,6 +94,9 @@ func (c *Config) faults() (found Faults) {
 		}
 	}
 	refuse(c.Name == "" || len(c.Name) > 64, "name", "%q must have 1 to 64 characters", c.Name)
+	if err := pki.CheckHosts(c.Name); err != nil && len(found) == 0 {
+		refuse(true, "name", "%v; it is a name in this member's certificate", err)
+	}
 	refuse(!filepath.IsAbs(c.DataDir), "data-dir", "%q is not an absolute path", c.DataDir)
 	refuse(!filepath.IsAbs(c.Socket), "socket", "%q is not an absolute path", c.Socket)
 	refuse(len(c.Socket) > 107, "socket", "%q has %d bytes; the kernel takes at most 107", c.Socket, len(c.Socket))
@@ -118,6 +123,14 @@ func (c *Config) addressFaults() (found Faults) {
 	if !isHost(c.Advertise) {
 		return Faults{{Setting: "advertise", What: fmt.Sprintf("%q is not a host name or address alone; ports are those of listen-peer and listen-client", c.Advertise)}}
 	}
+	if c.Advertise != "" {
+		if err := pki.CheckHosts("localhost", trimBrackets(c.Advertise)); err != nil {
+			found = append(found, Fault{Setting: "advertise", What: err.Error()})
+		}
+	}
+	if a := c.TracingAddress; a != "" && !isWebURL(a) && (strings.Contains(a, "://") || !isHostPort(a)) {
+		found = append(found, Fault{Setting: "distributed-tracing-address", What: fmt.Sprintf("%q is neither HOST:PORT nor an http:// or https:// URL", a)})
+	}
 	for _, a := range [][2]string{{"listen-client", c.clientAddress(c.Advertise)}, {"listen-peer", c.peerAddress(c.Advertise)}, {"join", c.Join}} {
 		if _, _, err := net.SplitHostPort(a[1]); a[1] != "" && err != nil {
 			found = append(found, Fault{Setting: a[0], What: fmt.Sprintf("%v; want HOST:PORT", err)})
@@ -134,6 +147,11 @@ func isHost(text string) bool {
 func isHostPort(text string) bool {
 	_, _, err := net.SplitHostPort(text)
 	return err == nil
+}
+
+func isWebURL(text string) bool {
+	u, err := url.Parse(text)
+	return err == nil && (u.Scheme == "http" || u.Scheme == "https") && u.Host != ""
 }
 
 // clientAddress is where the client door listens: as told, or on the

@@ -12,7 +12,6 @@ import (
 	"os"
 	"path/filepath"
 	"runtime/debug"
-	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -23,8 +22,6 @@ import (
 	clientv3 "go.etcd.io/etcd/client/v3"
 	"go.uber.org/zap"
 	"golang.org/x/crypto/bcrypt"
-
-	"github.com/cleatd/cleat/admin"
 )
 
 // reloading is a member whose settings are the test's to change.
@@ -381,86 +378,6 @@ func TestAHundredReloadsFailNoRequest(t *testing.T) {
 	}
 	if ttl, err := r.client.TimeToLive(ctx, lease.ID); err != nil || ttl.TTL <= 0 {
 		t.Errorf("the lease: %+v, %v", ttl, err)
-	}
-}
-
-// A new listener is open before the old one is closed, at an address that overlaps
-// it too, and the members hear of it. (That connections stay is cmd/cleatd's to test.)
-func TestDoorsMoveToWhatOverlapsToo(t *testing.T) {
-	o := advertised(t, "one")
-	r := beginReloading(t, o)
-	_, port, err := net.SplitHostPort(r.d.doors.client()[0].Addr().String())
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, to := range []string{"0.0.0.0:" + port, "127.0.0.1:" + port, "127.0.0.1:0"} {
-		old := r.d.doors.client()[0].Addr().String()
-		if o := r.with(func(c *Config) { c.ListenClient = to }); o.err != nil || len(o.changed) != 1 {
-			t.Fatalf("to %s: %+v", to, o)
-		}
-		now := r.d.doors.client()[0].Addr().String()
-		c, err := net.Dial("tcp", now)
-		if err != nil {
-			t.Fatalf("after %s nobody is at %s: %v", old, now, err)
-		}
-		_ = c.Close()
-		urls := []string{"https://" + net.JoinHostPort("127.0.0.1", portOf(t, now))}
-		if err := r.until(func() error {
-			if got := r.list()["one"].urls; !slices.Equal(got, urls) {
-				return fmt.Errorf("the members know %v, want %v", got, urls)
-			}
-			return nil
-		}); err != nil {
-			t.Error(err)
-		}
-	}
-	if _, err := net.Dial("tcp", net.JoinHostPort("127.0.0.1", port)); err == nil {
-		t.Error("the old door is open still")
-	}
-	if err := r.put("k", 1); err != nil {
-		t.Error(err)
-	}
-}
-
-func portOf(t *testing.T, address string) string {
-	t.Helper()
-	_, port, err := net.SplitHostPort(address)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return port
-}
-
-// The others find a member whose peer door has moved, and its new host is in its
-// certificate.
-func TestAMemberOfSeveralMovesWithoutAStart(t *testing.T) {
-	one := begin(t, advertised(t, "one"))
-	two := beginReloading(t, advertised(t, "two"))
-	two.join(one.invite(new(admin.InviteRequest)))
-	two.voter()
-	o := two.with(func(c *Config) { c.Advertise, c.ListenPeer = "localhost", "localhost:0" })
-	if o.err != nil || len(o.changed) == 0 || o.waiting != nil {
-		t.Fatalf("%+v", o)
-	}
-	urls := []string{"https://" + two.d.peerAddress()}
-	if !strings.HasPrefix(urls[0], "https://localhost:") {
-		t.Errorf("it is at %v", urls)
-	}
-	if err := two.until(func() error {
-		if m := one.list()["two"]; m == nil || !slices.Equal(m.peer, urls) {
-			return fmt.Errorf("the other knows %+v, want %v", m, urls)
-		}
-		for _, m := range one.d.node.Members() {
-			if m.ID == two.d.dir.memberID() && "https://"+m.Address != urls[0] {
-				return fmt.Errorf("raft has it at %s", m.Address)
-			}
-		}
-		return nil
-	}); err != nil {
-		t.Fatal(err)
-	}
-	if err := errors.Join(one.put("k", 10), second(two.client.Get(within(t), "k"))); err != nil {
-		t.Error(err)
 	}
 }
 

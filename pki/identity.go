@@ -65,6 +65,13 @@ func memberSubject(cluster, member uint64, hosts []string) subject {
 	}
 }
 
+// CheckHosts fails with ErrName if no certificate of a member could have the name
+// and the hosts.
+func CheckHosts(name string, hosts ...string) error {
+	_, err := memberHosts(name, hosts)
+	return err
+}
+
 // memberHosts are the hosts of a member's certificate, each once.
 func memberHosts(name string, more []string) ([]string, error) {
 	return checkHosts(append([]string{name, "localhost", "127.0.0.1", "::1"}, more...))
