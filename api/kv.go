@@ -201,7 +201,7 @@ func (s *Server) checkTxn(ctx context.Context, r *pb.TxnRequest) error {
 	if err := s.roomFor(ctx, state.TxnRoom(r)); err != nil {
 		return err
 	}
-	if err := checkTxn(r, s.config.MaxTxnOps); err != nil {
+	if err := checkTxn(r, s.limits.Load().MaxTxnOps); err != nil {
 		return err
 	}
 	if _, err := checkOverlap(r.Success); err != nil {
@@ -250,7 +250,7 @@ func (s *Server) write(ctx context.Context, c call, command []byte) (any, error)
 }
 
 func (s *Server) propose(ctx context.Context, c call, command []byte) (state.Reply, error) {
-	if len(command) > s.config.MaxRequestBytes {
+	if len(command) > s.limits.Load().MaxRequestBytes {
 		return state.Reply{}, rpctypes.ErrGRPCRequestTooLarge
 	}
 	var reply state.Reply

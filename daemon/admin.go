@@ -3,15 +3,13 @@
 package daemon
 
 import (
-	"google.golang.org/grpc"
-
 	"github.com/cleatd/cleat/admin"
 	adminserver "github.com/cleatd/cleat/admin/server"
 )
 
-// registerAdmin adds what etcd's API lacks to the socket door.
-func (d *Daemon) registerAdmin(r grpc.ServiceRegistrar) {
-	adminserver.New(adminserver.Config{
+// newAdmin is what etcd's API lacks, for the socket door.
+func (d *Daemon) newAdmin() *adminserver.Server {
+	return adminserver.New(adminserver.Config{
 		Authority:   d.pki,
 		Node:        d.node,
 		Store:       d.store,
@@ -19,19 +17,20 @@ func (d *Daemon) registerAdmin(r grpc.ServiceRegistrar) {
 		Space:       d.spaceLeft,
 		Join:        d.join,
 		Recover:     d.recover,
+		Reload:      d.askReload,
 		PeerAddress: d.peerAddress,
 		ClusterID:   d.dir.clusterID(), MemberID: d.dir.memberID(),
-		Name: d.config.Name, Version: d.version, Logger: d.log,
-	}).Register(r)
+		Name: d.config().Name, Version: d.version, Logger: d.log,
+	})
 }
 
 // doorAddresses are those that are really listened on.
 func (d *Daemon) doorAddresses() *admin.Doors {
 	open := &admin.Doors{
 		Socket: d.doors.socket[0].Addr().String(),
-		Client: d.doors.client[0].Addr().String(),
+		Client: d.doors.client()[0].Addr().String(),
 	}
-	for _, l := range d.doors.peer {
+	for _, l := range d.doors.peer() {
 		open.Peer = l.Addr().String()
 	}
 	return open
@@ -44,6 +43,6 @@ func (d *Daemon) spaceLeft() *admin.Space {
 		return &admin.Space{}
 	}
 	return &admin.Space{
-		Ok: d.space.Enough(), Free: uint64(free), Reserve: uint64(reserveFor(d.config.ReserveBytes, total)),
+		Ok: d.space.Enough(), Free: uint64(free), Reserve: uint64(reserveFor(d.config().ReserveBytes, total)),
 	}
 }

@@ -160,6 +160,25 @@ func TestAJournalThatDoesNotTakeARecordIsAnError(t *testing.T) {
 	}
 }
 
+// While the journal's socket is away, its stream on standard error may not be.
+func TestWhatTheJournalDoesNotTakeIsALine(t *testing.T) {
+	var lines strings.Builder
+	h := &journalHandler{send: (&journald{full: errors.New("gone")}).send, level: slog.LevelInfo, spare: &lines}
+	slog.New(h).With("a", 1).Error("two\nlines", "b", 2)
+	if got, want := lines.String(), "<3>two lines a=\"1\" b=\"2\"\n"; got != want {
+		t.Errorf("got %q, want %q", got, want)
+	}
+}
+
+func TestLastWordsAreOneLine(t *testing.T) {
+	t.Setenv("JOURNAL_STREAM", "")
+	var lines strings.Builder
+	LastWords(&lines, errors.Join(errors.New("one"), errors.New("two")))
+	if got := lines.String(); got != "cleatd: one; two\n" {
+		t.Errorf("got %q", got)
+	}
+}
+
 func TestOutsideTheJournalTheLogIsLines(t *testing.T) {
 	t.Setenv("JOURNAL_STREAM", "")
 	var lines strings.Builder

@@ -167,7 +167,7 @@ func (d *Daemon) answerRemove(ctx context.Context, question []byte) ([]byte, err
 	}
 	// It is told while its certificate still counts. One that does not hear it
 	// learns it when it comes back.
-	farewell, cancel := context.WithTimeout(ctx, d.config.ElectionTimeout)
+	farewell, cancel := context.WithTimeout(ctx, d.config().ElectionTimeout)
 	err = d.peers.Invoke(farewell, id, address, admin.Peer_Dismiss_FullMethodName, &admin.DismissRequest{}, new(admin.DismissResponse))
 	cancel()
 	if err != nil {

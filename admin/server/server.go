@@ -33,7 +33,7 @@ type Store interface {
 }
 
 // Config is what a Server is given; all of it is required but
-// PeerAddress, Join, Recover and Logger.
+// PeerAddress, Join, Recover, Reload and Logger.
 type Config struct {
 	Authority *pki.Authority
 	Node      Node
@@ -52,6 +52,10 @@ type Config struct {
 	// Recover has this member go on alone; its errors are statuses. Nil: it
 	// cannot.
 	Recover func(context.Context, *admin.RecoverRequest) (*admin.RecoverResponse, error)
+
+	// Reload has this member read its settings again; its errors are statuses.
+	// Nil: it cannot.
+	Reload func(context.Context) (*admin.ReloadResponse, error)
 
 	ClusterID, MemberID uint64
 	Name, Version       string

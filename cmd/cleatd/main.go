@@ -25,14 +25,14 @@ func main() {
 	app := &cli.App{
 		Name: "cleatd", Usage: "one member of a cleat cluster", Version: version,
 		HideHelpCommand: true, ArgsUsage: " ", Flags: flags(), Action: run,
-		Commands:     []*cli.Command{recoverCommand(), restoreCommand()},
+		Commands:     []*cli.Command{checkCommand(), reloadCommand(), recoverCommand(), restoreCommand()},
 		OnUsageError: usageError,
 	}
 	err := app.RunContext(ctx, argumentsLast(os.Args))
 	if err == nil {
 		return
 	}
-	fmt.Fprintf(os.Stderr, "cleatd: %v\n", err)
+	daemon.LastWords(os.Stderr, err)
 	if errors.Is(err, daemon.ErrConfig) {
 		os.Exit(2)
 	}

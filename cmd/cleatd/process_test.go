@@ -216,7 +216,7 @@ func TestMistakesOfTheAdministratorExitWithTwoAndOneLine(t *testing.T) {
 		"an unknown flag":    {args: []string{"--nmae", "x"}, want: "nmae"},
 		"an argument":        {args: []string{"start"}, want: `unexpected argument "start"`},
 		"a bad value":        {args: []string{"--max-txn-ops", "many"}, want: "max-txn-ops"},
-		"a bad variable":     {env: []string{"CLEATD_RAFT_LOG=tape"}, want: "raft-log"},
+		"a bad variable":     {env: []string{"CLEATD_RAFT_LOG=tape"}, want: `variable CLEATD_RAFT_LOG: "tape" is neither wal nor boltdb`},
 		"a directory in use": {args: []string{"--data-dir", filepath.Join(dir, "running", "data")}, want: "in use by another process"},
 		"a newer directory":  {args: []string{"--data-dir", newer}, want: newer + " has format 99, this cleatd knows 1: install a newer cleatd"},
 		"another raft log": {args: []string{"--data-dir", stopped, "--raft-log", "boltdb"},
@@ -268,10 +268,10 @@ func TestSystemdHearsReadinessWatchdogReloadAndStop(t *testing.T) {
 	}
 	write("log-level = \"info\"\n")
 	p := start(t, dir, []string{"NOTIFY_SOCKET=" + filepath.Join(dir, "notify"), "WATCHDOG_USEC=200000"}, "--config", config)
-	heard.await("READY=1\nSTATUS=serving cluster ")
+	heard.await("READY=1\nSTATUS=leader of cluster ")
 	heard.await("WATCHDOG=1")
 
-	write("log-level = \"debug\"\nmax-txn-ops = 7\n")
+	write("log-level = \"debug\"\nelection-timeout = \"7s\"\n")
 	signal := func() {
 		if err := p.cmd.Process.Signal(syscall.SIGHUP); err != nil {
 			t.Fatal(err)
@@ -281,7 +281,7 @@ func TestSystemdHearsReadinessWatchdogReloadAndStop(t *testing.T) {
 	heard.await("RELOADING=1\nMONOTONIC_USEC=")
 	heard.await("READY=1")
 	p.await(`msg=reloaded.*DEBUG`)
-	p.await(`changes with the next start only.*setting=max-txn-ops`)
+	p.await(`changes with the next start only.*setting=election-timeout old=500ms new=7s`)
 
 	write("log-level = \"loud\"\n")
 	signal()

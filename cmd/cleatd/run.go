@@ -15,22 +15,31 @@ import (
 // flags are the daemon's settings, all of them text: the daemon reads and
 // checks them the same way wherever they come from.
 func flags() []cli.Flag {
-	list := []cli.Flag{&cli.StringFlag{Name: "config", EnvVars: []string{"CLEATD_CONFIG"}, Usage: "read settings from `FILE` (TOML)"}}
+	list := []cli.Flag{configFlag()}
 	for _, s := range daemon.Settings() {
-		list = append(list, &cli.StringFlag{Name: s.Name, Usage: s.Usage})
+		list = append(list, &cli.StringFlag{Name: s.Name, Usage: s.Usage + " [" + s.Count.String() + "]"})
 	}
 	return list
 }
 
+func configFlag() cli.Flag {
+	return &cli.StringFlag{Name: "config", EnvVars: []string{"CLEATD_CONFIG"}, Usage: "read settings from `FILE` (TOML)"}
+}
+
 // load reads the settings from all their places.
 func load(c *cli.Context) (daemon.Config, error) {
-	given := make(map[string]string)
+	return daemon.Load(c.String("config"), os.Environ(), given(c))
+}
+
+// given are the settings that the command line has.
+func given(c *cli.Context) map[string]string {
+	values := make(map[string]string)
 	for _, s := range daemon.Settings() {
 		if c.IsSet(s.Name) {
-			given[s.Name] = c.String(s.Name)
+			values[s.Name] = c.String(s.Name)
 		}
 	}
-	return daemon.Load(c.String("config"), os.Environ(), given)
+	return values
 }
 
 func run(c *cli.Context) error {
@@ -48,6 +57,10 @@ func run(c *cli.Context) error {
 		Config: config, Reload: func() (daemon.Config, error) { return load(c) },
 		Level: level, Logger: log, Version: version,
 	})
+	if err != nil && c.Context.Err() != nil {
+		log.Info("stopped while starting", "cause", err)
+		return nil
+	}
 	if err != nil {
 		return err
 	}
