@@ -24,6 +24,11 @@ const (
 	doorSocket = "socket"
 	doorClient = "client"
 	doorPeer   = "peer"
+
+	// doorsNet is what one unit calls the doors to the network, for it can give
+	// all of its sockets but one name: the first is the client door, the second
+	// the peer door.
+	doorsNet = "net"
 )
 
 // socketGroup is the group whose members may use the Unix socket.
@@ -55,11 +60,14 @@ func openDoors(c Config) (*doors, error) {
 		return nil, fmt.Errorf("%w: inherited sockets: %v", ErrConfig, err)
 	}
 	d := &doors{network: map[string][]*lasting{}, at: map[string]string{}}
+	if err := splitNet(inherited); err != nil {
+		return nil, err
+	}
 	for name, listeners := range inherited {
 		if name != doorSocket && name != doorClient && name != doorPeer {
 			d.Close()
-			return nil, fmt.Errorf("%w: inherited socket %q (%d of them): FileDescriptorName= must be %s, %s or %s",
-				ErrConfig, name, len(listeners), doorSocket, doorClient, doorPeer)
+			return nil, fmt.Errorf("%w: inherited socket %q (%d of them): FileDescriptorName= must be %s, %s, %s or %s",
+				ErrConfig, name, len(listeners), doorSocket, doorClient, doorPeer, doorsNet)
 		}
 		for _, l := range listeners {
 			d.network[name] = append(d.network[name], last(l))
@@ -76,6 +84,20 @@ func openDoors(c Config) (*doors, error) {
 		d.socket = []*lasting{last(l)}
 	}
 	return d, nil
+}
+
+// splitNet gives the sockets of one unit the names of their doors.
+func splitNet(inherited map[string][]net.Listener) error {
+	listeners := inherited[doorsNet]
+	if len(listeners) > 2 {
+		return fmt.Errorf("%w: %d inherited sockets are called %q: want the client door and the peer door, in this order; "+
+			"give further ones a unit of their own with FileDescriptorName=%s or %s", ErrConfig, len(listeners), doorsNet, doorClient, doorPeer)
+	}
+	delete(inherited, doorsNet)
+	for i, name := range []string{doorClient, doorPeer}[:len(listeners)] {
+		inherited[name] = append(inherited[name], listeners[i])
+	}
+	return nil
 }
 
 // listenUnix opens the socket at path. A file left behind by a daemon that was
