@@ -59,6 +59,10 @@ check: formatted ## gofmt, vet and staticcheck
 test: build peers formatted $(FAULTY) ## everything that must pass, `make check` too
 	@bash packaging/dev/test.sh
 
+.PHONY: lab
+lab: setup ## do to booted Debian machines what administrators do to them (as root)
+	go test -count 1 -timeout 25m ./packaging/lab
+
 .PHONY: faults
 faults: build faulty ## break members, disks, clocks and network for longer than `make test` does, and tell for how long nobody could write
 	CHECK=1 sh packaging/dev/run-cluster.sh
