@@ -9,6 +9,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strings"
 
 	"github.com/urfave/cli/v2"
@@ -44,7 +45,7 @@ func chooseDoor(c *cli.Context) (door, error) {
 	if network > socket {
 		return networkDoor(c, files)
 	}
-	return socketDoor(c, files)
+	return socketDoor(c, files, "")
 }
 
 // chooseSocket is the way for what only the socket answers. Endpoints in the
@@ -53,12 +54,14 @@ func chooseSocket(c *cli.Context) (door, error) {
 	if sourceOf(c, "endpoints") == fromLine {
 		return door{}, misuse("%s speaks to the socket only: run it on a member, without --endpoints", called(c))
 	}
-	way, err := socketDoor(c, client.Config{})
+	way, err := socketDoor(c, client.Config{}, called(c))
 	way.attempts = 1 // an answer that time ran out elsewhere is an answer
 	return way, err
 }
 
-func socketDoor(c *cli.Context, files client.Config) (door, error) {
+// socketDoor leads to the socket; only is the command that no other door
+// answers, or empty.
+func socketDoor(c *cli.Context, files client.Config, only string) (door, error) {
 	for _, name := range []string{"cacert", "cert", "key"} {
 		if sourceOf(c, name) == fromLine && !c.Bool("cluster") {
 			return door{}, misuse("--%s needs --endpoints HOST:PORT: the socket takes no certificate", name)
@@ -66,9 +69,9 @@ func socketDoor(c *cli.Context, files client.Config) (door, error) {
 	}
 	path := c.String("socket")
 	if path == "" {
-		found, err := findSocket(socketPaths())
-		if err != nil {
-			return door{}, err
+		found, ok := findSocket(socketPaths())
+		if !ok {
+			return door{}, noMember(runtime.GOOS, socketPaths(), only)
 		}
 		path = found
 	}
@@ -113,13 +116,26 @@ func socketPaths() []string {
 
 // findSocket returns the first path that is there. One that may not be looked
 // at counts as being there: connecting to it tells why.
-func findSocket(paths []string) (string, error) {
+func findSocket(paths []string) (path string, ok bool) {
 	for _, path := range paths {
 		if _, err := os.Lstat(path); !errors.Is(err, fs.ErrNotExist) {
-			return path, nil
+			return path, true
 		}
 	}
-	return "", fmt.Errorf("no member on this machine: there is no %s: start one with systemctl start cleatd, name its socket with --socket, or go over the network with --endpoints", strings.Join(paths, " and no "))
+	return "", false
+}
+
+// noMember says that there is no socket here, and the way to go instead: where
+// cleatd does not run there never is one.
+func noMember(system string, paths []string, only string) error {
+	switch {
+	case system == "linux":
+		return fmt.Errorf("no member on this machine: there is no %s: start one with systemctl start cleatd, name its socket with --socket, or go over the network with --endpoints",
+			strings.Join(paths, " and no "))
+	case only != "":
+		return fmt.Errorf("%s speaks to the socket of a member, and members run on Linux: run it there, or name with --socket one that leads there", only)
+	}
+	return errors.New("no member on this machine, for members run on Linux: name one with --endpoints HOST:PORT, and with --cacert, --cert and --key the files that cleatctl cert issue NAME makes on it")
 }
 
 // socketURL is how etcd's client writes a socket; three slashes, or it takes

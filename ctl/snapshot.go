@@ -12,6 +12,7 @@ import (
 	"os"
 	"os/signal"
 	"path/filepath"
+	"runtime"
 	"syscall"
 
 	"github.com/dustin/go-humanize"
@@ -113,11 +114,20 @@ func saveTo(ctx context.Context, s *session, path string) (version string, err e
 	if err := os.Rename(f.Name(), path); err != nil {
 		return "", err
 	}
-	dir, err := os.Open(filepath.Dir(path))
-	if err != nil {
-		return "", err
+	return r.Version, syncDir(filepath.Dir(path))
+}
+
+// syncDir makes a new name in a directory durable. Windows opens no directory
+// for that, and needs none.
+func syncDir(path string) error {
+	if runtime.GOOS == "windows" {
+		return nil
 	}
-	return r.Version, errors.Join(dir.Sync(), dir.Close())
+	dir, err := os.Open(path)
+	if err != nil {
+		return err
+	}
+	return errors.Join(dir.Sync(), dir.Close())
 }
 
 // trailing hashes all but the last bytes, which are the hash.

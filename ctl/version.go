@@ -4,6 +4,7 @@ package ctl
 
 import (
 	"fmt"
+	"runtime"
 
 	"github.com/urfave/cli/v2"
 	"go.etcd.io/etcd/api/v3/version"
@@ -16,7 +17,8 @@ func versionCommand() *cli.Command {
 		Description: `Example:
   cleatctl version`,
 		Action: func(c *cli.Context) error {
-			fmt.Fprintf(c.App.Writer, "cleatctl version: %s\nAPI version: %s\n", Version, version.APIVersion)
+			fmt.Fprintf(c.App.Writer, "cleatctl version: %s\nAPI version: %s\nCommit: %s\nGo version: %s\n",
+				Version, version.APIVersion, Commit, runtime.Version())
 			return nil
 		},
 	}

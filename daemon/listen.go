@@ -23,6 +23,11 @@ const (
 	doorSocket = "socket"
 	doorClient = "client"
 	doorPeer   = "peer"
+
+	// doorsNet is what one unit calls the doors to the network, for it can give
+	// all of its sockets but one name: the first is the client door, the second
+	// the peer door.
+	doorsNet = "net"
 )
 
 // socketGroup is the group whose members may use the Unix socket.
@@ -43,11 +48,14 @@ func openDoors(c Config) (*doors, error) {
 	}
 	d := &doors{at: map[string]string{}}
 	places := map[string]*[]*lasting{doorSocket: &d.socket, doorClient: &d.client, doorPeer: &d.peer}
+	if err := splitNet(inherited); err != nil {
+		return nil, err
+	}
 	for name, listeners := range inherited {
 		if places[name] == nil {
 			d.Close()
-			return nil, fmt.Errorf("%w: inherited socket %q (%d of them): FileDescriptorName= must be %s, %s or %s",
-				ErrConfig, name, len(listeners), doorSocket, doorClient, doorPeer)
+			return nil, fmt.Errorf("%w: inherited socket %q (%d of them): FileDescriptorName= must be %s, %s, %s or %s",
+				ErrConfig, name, len(listeners), doorSocket, doorClient, doorPeer, doorsNet)
 		}
 		for _, l := range listeners {
 			*places[name] = append(*places[name], last(l))
@@ -62,6 +70,20 @@ func openDoors(c Config) (*doors, error) {
 		d.socket = []*lasting{last(l)}
 	}
 	return d, nil
+}
+
+// splitNet gives the sockets of one unit the names of their doors.
+func splitNet(inherited map[string][]net.Listener) error {
+	listeners := inherited[doorsNet]
+	if len(listeners) > 2 {
+		return fmt.Errorf("%w: %d inherited sockets are called %q: want the client door and the peer door, in this order; "+
+			"give further ones a unit of their own with FileDescriptorName=%s or %s", ErrConfig, len(listeners), doorsNet, doorClient, doorPeer)
+	}
+	delete(inherited, doorsNet)
+	for i, name := range []string{doorClient, doorPeer}[:len(listeners)] {
+		inherited[name] = append(inherited[name], listeners[i])
+	}
+	return nil
 }
 
 // place opens the network doors that were not handed over, or moves them to

@@ -28,6 +28,27 @@ func (s Setting) Env() string {
 	return "CLEATD_" + strings.ToUpper(strings.ReplaceAll(s.Name, "-", "_"))
 }
 
+// TOML returns the setting's value in c as the configuration file has it.
+func (s Setting) TOML(c *Config) string {
+	switch p := s.field(c).(type) {
+	case *int64:
+		return strconv.FormatInt(*p, 10)
+	case *time.Duration:
+		text := p.String()
+		for _, zero := range []string{"m0s", "h0m"} { // 10m0s: people write 10m
+			if strings.HasSuffix(text, zero) {
+				text = text[:len(text)-2]
+			}
+		}
+		return strconv.Quote(text)
+	case *slog.Level:
+		return strconv.Quote(strings.ToLower(p.String()))
+	case *string:
+		return strconv.Quote(*p)
+	}
+	return ""
+}
+
 // Settings returns all settings in the order in which help shows them.
 func Settings() []Setting {
 	return []Setting{

@@ -364,12 +364,7 @@ func TestAnInheritedSocketOfAnUnknownNameIsRefused(t *testing.T) {
 func TestInheritedSocketsAreServed(t *testing.T) {
 	dir := t.TempDir()
 	socket := filepath.Join(dir, "inherited.sock")
-	free, err := net.Listen("tcp", "127.0.0.1:0") // systemd's tool takes no port 0
-	if err != nil {
-		t.Fatal(err)
-	}
-	address := free.Addr().String()
-	_ = free.Close()
+	address := freeAddress(t)
 	p := activate(t, dir, "socket:client", socket, address).ready()
 	p.await(`client=` + regexp.QuoteMeta(address))
 	if _, err := p.client().Put(limited(t), "foo", "bar"); err != nil {
@@ -384,6 +379,34 @@ func TestInheritedSocketsAreServed(t *testing.T) {
 	if _, err := os.Stat(socket); err != nil {
 		t.Errorf("the inherited socket is gone: %v", err)
 	}
+}
+
+// One unit gives all of its sockets the same name, and the order tells them
+// apart. A member with a peer door from the start can take in others.
+func TestOneUnitMayHoldBothDoorsToTheNetwork(t *testing.T) {
+	dir := t.TempDir()
+	client, peer := freeAddress(t), freeAddress(t)
+	p := activate(t, dir, "socket:net:net", filepath.Join(dir, "s.sock"), client, peer).ready()
+	p.await(`peer=` + regexp.QuoteMeta(peer) + ` .*client=` + regexp.QuoteMeta(client))
+	if code := p.end(syscall.SIGTERM); code != 0 {
+		t.Errorf("exit code %d", code)
+	}
+	three := activate(t, dir, "socket:net:net:net", filepath.Join(dir, "t.sock"), freeAddress(t), freeAddress(t), freeAddress(t))
+	three.await(`3 inherited sockets are called "net": want the client door and the peer door`)
+	if code := three.code(); code != 2 {
+		t.Errorf("exit code %d, want 2", code)
+	}
+}
+
+// freeAddress is one that nobody listens on: systemd's tool takes no port 0.
+func freeAddress(t *testing.T) string {
+	t.Helper()
+	free, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer free.Close()
+	return free.Addr().String()
 }
 
 func TestAMemberOfAnotherClustersStateIsRefused(t *testing.T) {

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-package main
+package command
 
 import (
 	"fmt"
@@ -22,7 +22,7 @@ const (
 	skipHashFlag = "skip-hash-check"
 )
 
-func restoreCommand() *cli.Command {
+func (b Build) restoreCommand() *cli.Command {
 	return &cli.Command{
 		Name:      "restore",
 		Usage:     "make an empty data directory a new cluster with the data of a snapshot",
@@ -42,11 +42,11 @@ Example:
 			&cli.BoolFlag{Name: skipHashFlag, DisableDefaultText: true, Usage: "take a file without a checksum: a copy of member/snap/db of an etcd that is stopped"},
 		),
 		OnUsageError: usageError,
-		Action:       restore,
+		Action:       b.restore,
 	}
 }
 
-func restore(c *cli.Context) error {
+func (b Build) restore(c *cli.Context) error {
 	if c.NArg() != 1 {
 		return fmt.Errorf("%w: restore takes one argument, the snapshot's file, but was given %d", daemon.ErrConfig, c.NArg())
 	}
@@ -63,7 +63,7 @@ func restore(c *cli.Context) error {
 	level := new(slog.LevelVar)
 	level.Set(max(config.LogLevel, slog.LevelError))
 	r, err := daemon.Restore(
-		daemon.Options{Config: config, Level: level, Logger: daemon.NewLogger(os.Stderr, level), Version: version},
+		daemon.Options{Config: config, Level: level, Logger: daemon.NewLogger(os.Stderr, level), Version: b.Version},
 		daemon.Restoring{File: c.Args().First(), SkipHash: c.Bool(skipHashFlag), Bump: bump})
 	if err != nil {
 		return err

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-package main
+package command
 
 import (
 	"fmt"
@@ -33,7 +33,7 @@ func load(c *cli.Context) (daemon.Config, error) {
 	return daemon.Load(c.String("config"), os.Environ(), given)
 }
 
-func run(c *cli.Context) error {
+func (b Build) run(c *cli.Context) error {
 	if c.Args().Present() {
 		return fmt.Errorf("%w: unexpected argument %q; cleatd takes only flags", daemon.ErrConfig, c.Args().First())
 	}
@@ -46,7 +46,7 @@ func run(c *cli.Context) error {
 	log := daemon.NewLogger(os.Stderr, level)
 	d, err := daemon.Open(c.Context, daemon.Options{
 		Config: config, Reload: func() (daemon.Config, error) { return load(c) },
-		Level: level, Logger: log, Version: version,
+		Level: level, Logger: log, Version: b.Version,
 	})
 	if err != nil {
 		return err
