@@ -22,6 +22,10 @@ func NewLogger(w io.Writer, level slog.Leveler) *slog.Logger {
 	return slog.New(slog.NewTextHandler(w, &slog.HandlerOptions{Level: level}))
 }
 
+// identifier is what the journal calls the lines that systemd itself takes from
+// standard error, so that both are found together.
+const identifier = "cleatd"
+
 // journalHandler sends each entry as one journal record: the text with its
 // attributes for people, and each attribute as a field CLEAT_KEY for queries.
 type journalHandler struct {
@@ -56,7 +60,7 @@ func (h *journalHandler) Handle(_ context.Context, r slog.Record) error {
 	})
 	message := strings.Builder{}
 	message.WriteString(r.Message)
-	fields := make(map[string]string, len(attrs))
+	fields := map[string]string{"SYSLOG_IDENTIFIER": identifier} // journalctl -t
 	for _, a := range attrs {
 		v := a.Value.String()
 		fmt.Fprintf(&message, " %s=%q", a.Key, v)
