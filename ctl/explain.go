@@ -54,7 +54,7 @@ func explainSocket(path string, err error) error {
 	case errors.Is(err, fs.ErrPermission):
 		return fmt.Errorf("permission denied on %s: run as root or join group cleat: usermod -aG cleat $USER, then log in again", path)
 	case errors.Is(err, fs.ErrNotExist):
-		return fmt.Errorf("there is no socket %s: start the member with systemctl start cleatd, or name its socket with --socket", path)
+		return fmt.Errorf("there is no socket %s: start the member with systemctl start cleatd (journalctl -u cleatd tells why it stopped, if it did), or name its socket with --socket", path)
 	case errors.Is(err, syscall.ECONNREFUSED):
 		return fmt.Errorf("nobody listens on %s: the member is down: systemctl start cleatd, and journalctl -u cleatd tells why it stopped", path)
 	}
