@@ -61,8 +61,8 @@ test: build peers formatted packages $(FAULTY) ## everything that must pass, `ma
 	@bash packaging/dev/test.sh
 
 .PHONY: lab
-lab: setup ## do to booted Debian machines what administrators do to them (as root)
-	go test -count 1 -timeout 25m ./packaging/lab
+lab: packages ## install, start, upgrade, unplug and remove the packages on booted Debian machines (as root)
+	@sh packaging/dev/lab.sh '$(TAGS)' $(LAB)
 
 .PHONY: faults
 faults: build faulty ## break members, disks, clocks and network for longer than `make test` does, and tell for how long nobody could write

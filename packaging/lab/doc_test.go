@@ -47,7 +47,7 @@ const patience = 60 * time.Second
 
 var (
 	session = flag.String("session", "", "write what the story of three machines was told, with its answers, to this file")
-	keep    = flag.Bool("keep", false, "leave the machines of a failed story running until Enter is pressed")
+	keep    = flag.Bool("keep", false, "with -v: leave the machines of a failed story running until Ctrl-C")
 )
 
 func TestMain(m *testing.M) {

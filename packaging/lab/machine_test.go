@@ -3,7 +3,6 @@
 package lab
 
 import (
-	"bufio"
 	"errors"
 	"fmt"
 	"os"
@@ -223,6 +222,7 @@ func (m *machine) reboot() {
 func (m *machine) discard() {
 	if m.t.Failed() {
 		m.tell()
+		m.linger()
 	}
 	if m.on() {
 		m.cutPower()
@@ -237,18 +237,23 @@ func (m *machine) discard() {
 
 // tell shows what a failed story needs for an explanation.
 func (m *machine) tell() {
-	if m.on() && *keep {
-		m.t.Logf("%s is up: nsenter -at %d; press Enter here", m.name, m.leader.Load())
-		_, _ = bufio.NewReader(os.Stdin).ReadString('\n')
-	}
 	journal := []string{"journalctl", "--no-pager", "--quiet", "-n", "120", "-o", "short-precise"}
 	if m.on() {
 		m.t.Logf("units of %s:\n%s", m.name, m.try("systemctl", "--no-pager", "--full", "-n", "0", "status", "cleat*").out)
-		m.t.Logf("journal of %s:\n%s", m.name, m.try(journal...).out)
+		m.t.Logf("journal of %s:\n%s", m.name, m.try(append(journal, "-u", "cleat*")...).out)
 		return
 	}
 	said, err := exec.Command("chroot", append([]string{m.root()}, journal...)...).CombinedOutput()
 	m.t.Logf("%s is off; its console:\n%s\nits journal (%v):\n%s", m.name, m.console(), err, said)
+}
+
+// linger leaves the machine to whoever wants to look into it.
+func (m *machine) linger() {
+	if !*keep || !m.on() {
+		return
+	}
+	fmt.Fprintf(os.Stderr, "lab: %s is up until Ctrl-C: nsenter -at %d\n", m.name, m.leader.Load())
+	select {} // the signal's handler cleans up
 }
 
 func (m *machine) console() string {
