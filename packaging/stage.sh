@@ -25,23 +25,24 @@ licences() {
 	printf 'cleat is linked with the modules below; each stands with its licence.\n\n\n===== Go %s\n\n' "$(go env GOVERSION)"
 	cat "$(go env GOROOT)/LICENSE"
 	go list -deps -f '{{with .Module}}{{if not .Main}}{{.Path}} {{.Version}} {{.Dir}}{{end}}{{end}}' ./cmd/... | LC_ALL=C sort -u |
-		while read -r module version dir; do
+		while read -r module release dir; do
 			[ -n "$dir" ] || continue
-			printf '\n\n===== %s %s\n\n' "$module" "$version"
+			printf '\n\n===== %s %s\n\n' "$module" "$release"
 			LC_ALL=C find "$dir" -maxdepth 1 -type f \( -iname 'licen[sc]e*' -o -iname 'notice*' -o -iname 'copying*' -o -iname 'patents*' \) | LC_ALL=C sort |
 				while read -r file; do cat "$file"; done
 		done
 }
 licences | gzip -9n >"$top/words/licences.gz"
 
-# Debian's own changelog has one entry, which refers to ours.
-{
-	echo "cleat ($version-1) unstable; urgency=medium"
-	echo
-	echo "  * What changed is in changelog.gz beside this file."
-	echo
-	echo " -- The cleat authors <cleatd@users.noreply.github.com>  $(LC_ALL=C date -u -R -d "@$epoch")"
-} | gzip -9n >"$top/words/changelog.Debian.gz"
+# The packages' own changelog has one entry, which refers to ours.
+cat >"$top/words/changelog.yml" <<END
+- semver: $version-1
+  date: $(date -u -d "@$epoch" +%Y-%m-%dT%H:%M:%SZ)
+  packager: The cleat authors <cleatd@users.noreply.github.com>
+  deb: { urgency: medium, distributions: [unstable] }
+  changes:
+    - note: What changed is in changelog.gz beside this file.
+END
 gzip -9n <CHANGELOG.md >"$top/words/changelog.gz"
 
 for arch in "$@"; do
@@ -70,7 +71,7 @@ for arch in "$@"; do
 	place packaging/copyright usr/share/doc/cleat/copyright
 	place "$top/words/licences.gz" usr/share/doc/cleat/third-party.txt.gz
 	place "$top/words/changelog.gz" usr/share/doc/cleat/changelog.gz
-	place "$top/words/changelog.Debian.gz" usr/share/doc/cleat/changelog.Debian.gz
+	place "$top/words/changelog.yml" scripts/changelog.yml
 	place LICENSE usr/share/licenses/cleat/LICENSE
 	place packaging/apparmor/usr.bin.cleatd etc/apparmor.d/usr.bin.cleatd
 	place packaging/deb/lintian-overrides usr/share/lintian/overrides/cleat

@@ -67,6 +67,7 @@ func commandPages(above string, c *cli.Command) []page {
 		p.descriptionOf(c)
 	}
 	p.ownFlags(c)
+	p.words("Flags that all commands have are told about in cleatctl(1).")
 	p.examplesOf(c)
 	first, _, _ := strings.Cut(above, "-")
 	see := []string{first + "(1)"}
@@ -159,5 +160,5 @@ func flagMeaning(f described) string {
 	if preset := f.GetDefaultText(); preset != "" && f.TakesValue() && !strings.Contains(text, "(default: ") {
 		text += " (default: " + strings.Trim(preset, `"`) + ")"
 	}
-	return strings.ToUpper(text[:1]) + text[1:] + "."
+	return sentence(text)
 }

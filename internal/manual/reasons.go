@@ -28,10 +28,9 @@ large ones make others wait; keep large data elsewhere and its name here.`,
 	"watch-progress-interval": `Only watchers that asked for progress notifications hear it. A shorter time lets them tell sooner up to
 which revision they have seen everything, for a message each.`,
 	"election-timeout": `A longer time keeps members on slow disks or networks from holding elections for nothing; a shorter one
-replaces a lost leader sooner. Alike on all members. Leases cannot be shorter than about three times it, and not
-shorter than 2 s.`,
-	"hash-interval": `When members differ, which no sound machine makes them do, the CORRUPT alarm is raised and writes are
-refused.`,
+replaces a lost leader sooner. Alike on all members. Leases last at least one and a half times as
+long, and 2 s.`,
+	"hash-interval": `When members differ, which no sound machine makes them do, the CORRUPT alarm is raised, as in etcd.`,
 	"cert-ttl": `A shorter life bounds for how long a stolen key of a member is of use. A member that was off for longer than it
 issues itself a new certificate when it starts.`,
 	"raft-log": `wal needs one write to the disk for what boltdb needs two for. boltdb is one file that bbolt's tools

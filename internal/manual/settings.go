@@ -4,6 +4,7 @@ package main
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/cleatd/cleat/daemon"
@@ -39,13 +40,15 @@ func configFile() string {
 	return b.String()
 }
 
-// sentence makes one of a setting's usage.
+// values are words that a usage may begin with; they keep their case.
+var values = []string{"wal or ", "debug, ", "simple, ", "periodic or "}
+
+// sentence makes one of a usage.
 func sentence(usage string) string {
-	if strings.HasPrefix(usage, "wal or ") || strings.HasPrefix(usage, "debug, ") || strings.HasPrefix(usage, "simple, ") ||
-		strings.HasPrefix(usage, "periodic or ") {
-		return usage + "." // words that are values keep their case
+	if !slices.ContainsFunc(values, func(v string) bool { return strings.HasPrefix(usage, v) }) {
+		usage = strings.ToUpper(usage[:1]) + usage[1:]
 	}
-	return strings.ToUpper(usage[:1]) + usage[1:] + "."
+	return usage + "."
 }
 
 // wrapped breaks a text into lines of at most width characters.

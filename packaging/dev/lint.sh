@@ -27,7 +27,7 @@ run() {
 	"$@" || failed=1
 }
 for package in dist/*.deb; do
-	run lintian --allow-root --fail-on error,warning --no-tag-display-limit "$package"
+	run lintian --allow-root --fail-on error,warning --tag-display-limit 0 "$package"
 done
 for package in dist/*.rpm; do
 	run rpmlint -c packaging/rpm/rpmlint.toml "$package"

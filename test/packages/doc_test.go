@@ -9,11 +9,13 @@ package packages
 
 import (
 	"bytes"
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"runtime"
 	"strings"
+	"sync"
 	"testing"
 )
 
@@ -55,11 +57,26 @@ func said(t *testing.T, name string, args ...string) (stdout, stderr string) {
 	return out.String(), complaint.String()
 }
 
-// unpacked is the root that the deb would make.
+// unpacked is the root that the deb would make, the same for all tests.
 func unpacked(t *testing.T) string {
 	t.Helper()
 	need(t, "dpkg-deb", "dpkg")
-	root := t.TempDir()
-	said(t, "dpkg-deb", "-x", built(t, "deb"), root)
+	once.Do(func() { said(t, "dpkg-deb", "-x", built(t, "deb"), root) })
 	return root
+}
+
+var (
+	once sync.Once
+	root string
+)
+
+func TestMain(m *testing.M) {
+	var err error
+	if root, err = os.MkdirTemp("", "cleat-packages-"); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
+	code := m.Run()
+	_ = os.RemoveAll(root) // what is left lies with other temporary files
+	os.Exit(code)
 }
