@@ -60,6 +60,10 @@ check: formatted ## gofmt, vet and staticcheck
 test: build peers formatted packages $(FAULTY) ## everything that must pass, `make check` too
 	@bash packaging/dev/test.sh
 
+.PHONY: lab
+lab: packages ## install, start, upgrade, unplug and remove the packages on booted Debian machines (as root)
+	@sh packaging/dev/lab.sh '$(TAGS)' $(LAB)
+
 .PHONY: faults
 faults: build faulty ## break members, disks, clocks and network for longer than `make test` does, and tell for how long nobody could write
 	CHECK=1 sh packaging/dev/run-cluster.sh

@@ -12,6 +12,7 @@ import (
 	"path/filepath"
 	"runtime"
 	"strings"
+	"time"
 
 	"github.com/urfave/cli/v2"
 	clientv3 "go.etcd.io/etcd/client/v3"
@@ -168,6 +169,11 @@ func socketURL(path string) string {
 	return "unix://" + path
 }
 
+// firstWord is how long a member may take to answer at its socket when nobody
+// says otherwise: it may be this call that starts it, or it is being restarted,
+// and systemd holds the socket meanwhile.
+const firstWord = 30 * time.Second
+
 // connect opens a client and waits for it to reach a member, for etcd's client
 // would only say after the command's time that the time is up.
 func (d door) connect(c *cli.Context) (*clientv3.Client, error) {
@@ -184,19 +190,26 @@ func (d door) connect(c *cli.Context) (*clientv3.Client, error) {
 	}
 	ctx, cancel := context.WithTimeout(c.Context, config.DialTimeout)
 	defer cancel()
-	if err := reach(ctx, opened.ActiveConnection()); err != nil {
+	if err := d.reach(ctx, opened.ActiveConnection()); err != nil {
 		_ = opened.Close()
 		return nil, d.explain(c, err)
 	}
 	return opened, nil
 }
 
-// reach returns when the connection is ready, or with ctx's error.
-func reach(ctx context.Context, conn *grpc.ClientConn) error {
+// reach returns when the connection is ready, or with the reason why it will not
+// be. A socket that is gone is one: systemd closes it when its member cannot
+// start.
+func (d door) reach(ctx context.Context, conn *grpc.ClientConn) error {
 	for {
 		state := conn.GetState()
 		if state == connectivity.Ready {
 			return nil
+		}
+		if d.socket != "" && state == connectivity.TransientFailure {
+			if err := probeSocket(ctx, d.socket); err != nil {
+				return err
+			}
 		}
 		conn.Connect()
 		if !conn.WaitForStateChange(ctx, state) {
@@ -224,6 +237,9 @@ func (d door) config(c *cli.Context) (clientv3.Config, error) {
 		Logger:               clientLogger(c),
 	}
 	if d.socket != "" {
+		if sourceOf(c, "dial-timeout") == fromDefault {
+			config.DialTimeout = firstWord
+		}
 		dialer, err := dialSocket(d.socket, c)
 		config.DialOptions = append(config.DialOptions, grpc.WithContextDialer(dialer))
 		return config, err

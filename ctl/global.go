@@ -35,7 +35,7 @@ func globalFlags() []cli.Flag {
 		&cli.StringFlag{Name: "user", Usage: "act as this user, a `NAME` or NAME:PASSWORD"},
 		&cli.StringFlag{Name: "password", Usage: "the user's `WORD`"},
 		&cli.StringFlag{Name: "auth-jwt-token", Usage: "act as the user of this JWT `TOKEN`, instead of --user and --password"},
-		&cli.DurationFlag{Name: "dial-timeout", Value: 2 * time.Second, Usage: "give up connecting after `TIME`"},
+		&cli.DurationFlag{Name: "dial-timeout", Value: 2 * time.Second, Usage: "give up connecting after `TIME`; at a socket after 30s unless given"},
 		&cli.DurationFlag{Name: "command-timeout", Value: 5 * time.Second, Usage: "give up a short command after `TIME`"},
 		&cli.DurationFlag{Name: "keepalive-time", Value: 2 * time.Second, Usage: "ping the member each `TIME`"},
 		&cli.DurationFlag{Name: "keepalive-timeout", Value: 6 * time.Second, Usage: "wait `TIME` for a ping's answer"},

@@ -17,16 +17,14 @@ import (
 // when standard error is connected to it, and lines to w otherwise.
 func NewLogger(w io.Writer, level slog.Leveler) *slog.Logger {
 	if journald, err := journal.StderrIsJournalStream(); err == nil && journald {
-		return slog.New(&journalHandler{send: sendNamed, level: level, spare: w})
+		return slog.New(&journalHandler{send: journal.Send, level: level, spare: w})
 	}
 	return slog.New(slog.NewTextHandler(w, &slog.HandlerOptions{Level: level}))
 }
 
-// sendNamed sends a record under the program's name, as its lines have it.
-func sendNamed(message string, p journal.Priority, fields map[string]string) error {
-	fields["SYSLOG_IDENTIFIER"] = "cleatd"
-	return journal.Send(message, p, fields)
-}
+// identifier is what the journal calls the lines that systemd itself takes from
+// standard error, so that both are found together.
+const identifier = "cleatd"
 
 // LastWords writes why the program ends, as one line and with the priority of an
 // error where the journal reads it: what comes that way is kept with the unit also
@@ -77,7 +75,7 @@ func (h *journalHandler) Handle(_ context.Context, r slog.Record) error {
 	})
 	message := strings.Builder{}
 	message.WriteString(r.Message)
-	fields := make(map[string]string, len(attrs))
+	fields := map[string]string{"SYSLOG_IDENTIFIER": identifier} // journalctl -t
 	for _, a := range attrs {
 		v := a.Value.String()
 		fmt.Fprintf(&message, " %s=%q", a.Key, v)

@@ -176,6 +176,16 @@ func limited(t *testing.T) context.Context {
 	return ctx
 }
 
+// SIGABRT is the watchdog's. What crashes has no exit code, and above all not
+// the one that keeps systemd from starting it again.
+func TestACrashIsNoExitCode(t *testing.T) {
+	p := start(t, t.TempDir(), nil).ready()
+	if code := p.end(syscall.SIGABRT); code != -1 {
+		t.Errorf("exit code %d", code)
+	}
+	p.await(`SIGABRT: abort[^$]*goroutine 1 `)
+}
+
 func TestASignalEndsTheDaemonInOrderAndNothingIsLost(t *testing.T) {
 	dir := t.TempDir()
 	p := start(t, dir, nil).ready()

@@ -26,7 +26,7 @@ go build -o .build/verdict ./internal/verdict || exit 1
 {
 	# Those that take long begin first, or one of them would be alone at the end.
 	[ -z "$race" ] || export CGO_ENABLED=1
-	run $race ${race:+-skip "$unraced"} ./daemon ./api ./watch ./raft $(go list ./... | grep -v -e /test/ -e '/daemon$' -e '/api$' -e '/watch$' -e '/raft$')
+	run $race ${race:+-skip "$unraced"} ./daemon ./api ./watch ./raft $(go list ./... | grep -v -e /test/ -e '/packaging/lab$' -e '/daemon$' -e '/api$' -e '/watch$' -e '/raft$')
 	export CGO_ENABLED=0 # as in what is built for users
 	[ -z "$race" ] || run -run "$unraced" ./watch ./api ./daemon ./backup
 	# Whole processes are the built programs, of which the race detector would
