@@ -62,7 +62,6 @@ for arch in "$@"; do
 		place packaging/systemd/$unit usr/lib/systemd/system/$unit
 	done
 	place packaging/systemd/cleat.preset usr/lib/systemd/system-preset/50-cleat.preset
-	place packaging/systemd/notify-reload.conf usr/share/cleat/notify-reload.conf
 	place packaging/systemd/cleat.sysusers usr/lib/sysusers.d/cleat.conf
 	place packaging/systemd/cleat.tmpfiles usr/lib/tmpfiles.d/cleat.conf
 	place packaging/grafana/cleat.json usr/share/cleat/grafana/cleat.json

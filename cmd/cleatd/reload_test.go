@@ -23,9 +23,9 @@ import (
 	"github.com/cleatd/cleat/admin"
 )
 
-// command runs cleatd to its end and returns what it printed, what it said and its
+// executed runs cleatd to its end and returns what it printed, what it said and its
 // code.
-func command(t *testing.T, environ []string, args ...string) (printed, said string, code int) {
+func executed(t *testing.T, environ []string, args ...string) (printed, said string, code int) {
 	t.Helper()
 	cmd := exec.CommandContext(limited(t), os.Args[0], args...)
 	cmd.Env = append(append(os.Environ(), "CLEAT_TEST_MAIN=1"), environ...)
@@ -58,7 +58,7 @@ func TestReloadWaitsForTheOutcomeAndFailsWithTheReason(t *testing.T) {
 	p := start(t, dir, []string{"NOTIFY_SOCKET=" + filepath.Join(dir, "notify")}, "--config", config).ready()
 	reload := func() (string, string, int) {
 		t.Helper()
-		return command(t, nil, "reload", "--config", config, "--socket", p.socket)
+		return executed(t, nil, "reload", "--config", config, "--socket", p.socket)
 	}
 
 	write("max-txn-ops = 7\nelection-timeout = \"7s\"\n")
@@ -89,7 +89,7 @@ func TestReloadWaitsForTheOutcomeAndFailsWithTheReason(t *testing.T) {
 	if _, said, code = reload(); code != 1 || !strings.Contains(said, "no member answers at "+p.socket) || strings.Count(said, "\n") != 1 {
 		t.Errorf("without a member: code %d, said %q", code, said)
 	}
-	if _, said, code = command(t, nil, "reload", "now"); code != 2 || !strings.Contains(said, `unexpected argument "now"`) {
+	if _, said, code = executed(t, nil, "reload", "now"); code != 2 || !strings.Contains(said, `unexpected argument "now"`) {
 		t.Errorf("misused: code %d, said %q", code, said)
 	}
 }
@@ -110,7 +110,7 @@ func TestTheClientDoorMovesUnderItsClients(t *testing.T) {
 	old := p.address()
 
 	write("listen-client = \"localhost:0\"\n")
-	if _, said, code := command(t, nil, "reload", "--socket", p.socket); code != 0 {
+	if _, said, code := executed(t, nil, "reload", "--socket", p.socket); code != 0 {
 		t.Fatalf("code %d: %s", code, said)
 	}
 	moved := p.await(`msg="door moved" door=client to=(\S+)`)[1]
@@ -141,7 +141,7 @@ func TestCheckSaysAllThatIsWrongAndNothingElse(t *testing.T) {
 	write := writer(t, config)
 	write("max-txn-ops = \"many\"\nnmae = \"x\"\n")
 	data := []string{"--data-dir", filepath.Join(dir, "data")}
-	printed, said, code := command(t, []string{"CLEATD_RAFT_LOG=tape"}, append([]string{"check", "--config", config}, data...)...)
+	printed, said, code := executed(t, []string{"CLEATD_RAFT_LOG=tape"}, append([]string{"check", "--config", config}, data...)...)
 	lines := strings.Split(strings.TrimSpace(said), "\n")
 	if code != 2 || printed != "" || len(lines) != 3 {
 		t.Errorf("code %d, printed %q, said %q", code, printed, said)
@@ -152,7 +152,7 @@ func TestCheckSaysAllThatIsWrongAndNothingElse(t *testing.T) {
 		}
 	}
 	write("max-txn-ops = 9\n")
-	if printed, said, code = command(t, nil, append([]string{"check", "--config", config}, data...)...); code != 0 || said != "" || printed == "" {
+	if printed, said, code = executed(t, nil, append([]string{"check", "--config", config}, data...)...); code != 0 || said != "" || printed == "" {
 		t.Errorf("a good one: code %d, printed %q, said %q", code, printed, said)
 	}
 	if _, err := os.Stat(filepath.Join(dir, "data")); !errors.Is(err, os.ErrNotExist) {

@@ -24,7 +24,6 @@ var wanted = map[string]string{
 	"/usr/lib/systemd/system-preset/50-cleat.preset":     "-rw-r--r--",
 	"/usr/lib/sysusers.d/cleat.conf":                     "-rw-r--r--",
 	"/usr/lib/tmpfiles.d/cleat.conf":                     "-rw-r--r--",
-	"/usr/share/cleat/notify-reload.conf":                "-rw-r--r--",
 	"/usr/share/cleat/grafana/cleat.json":                "-rw-r--r--",
 	"/usr/share/cleat/prometheus/cleat.rules.yml":        "-rw-r--r--",
 	"/usr/share/bash-completion/completions/cleatctl":    "-rw-r--r--",
