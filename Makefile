@@ -3,8 +3,9 @@
 
 SHELL   := /bin/bash
 TAGS    := nobadger,nomysql,nopgx,nobbolt
-VERSION := $(shell git describe --tags --always --dirty 2>/dev/null || echo devel)
-LDFLAGS := -s -w -X main.version=$(VERSION) -X github.com/cleatd/cleat/ctl.Version=$(VERSION)
+LDFLAGS := $(shell sh packaging/version.sh ldflags)
+# What packages are made for.
+ARCHES  ?= amd64 arm64
 
 # packaging/dev/setup.sh leaves a Go of its own here when the machine has none.
 export PATH    := $(CURDIR)/.build/go/bin:$(PATH)
@@ -56,8 +57,12 @@ check: formatted ## gofmt, vet and staticcheck
 	.build/tools/staticcheck -tags $(TAGS) ./...
 
 .PHONY: test
-test: build peers formatted $(FAULTY) ## everything that must pass, `make check` too
+test: build peers formatted packages $(FAULTY) ## everything that must pass, `make check` too
 	@bash packaging/dev/test.sh
+
+.PHONY: lab
+lab: packages ## install, start, upgrade, unplug and remove the packages on booted Debian machines (as root)
+	@sh packaging/dev/lab.sh '$(TAGS)' $(LAB)
 
 .PHONY: faults
 faults: build faulty ## break members, disks, clocks and network for longer than `make test` does, and tell for how long nobody could write
@@ -77,6 +82,38 @@ long: build peers ## the scenes of a day with lives as long as described, and lo
 .PHONY: bench
 bench: build peers ## measure cleat beside etcd; writes docs/bench
 	go run ./internal/bench $(BENCH)
+
+.PHONY: nfpm
+nfpm: setup
+	cd packaging/tools && GOFLAGS='-buildvcs=false -trimpath' go build -o ../../.build/tools/nfpm github.com/goreleaser/nfpm/v2/cmd/nfpm
+
+.PHONY: stage
+stage: build
+	@sh packaging/stage.sh $(ARCHES)
+
+.PHONY: deb
+deb: stage nfpm ## build dist/*.deb for ARCHES (amd64 arm64)
+	@sh packaging/package.sh deb $(ARCHES)
+
+.PHONY: rpm
+rpm: stage nfpm ## build dist/*.rpm for ARCHES (amd64 arm64)
+	@sh packaging/package.sh rpm $(ARCHES)
+
+.PHONY: packages
+packages: ARCHES = $(shell go env GOHOSTARCH)
+packages: deb rpm
+
+.PHONY: dist
+dist: setup ## build dist/*.tar.gz and *.zip: cleatctl for Linux, macOS and Windows, with SHA256SUMS
+	@sh packaging/dist.sh
+
+.PHONY: reproducible
+reproducible: build nfpm ## build packages and archives in two other places, and compare
+	@sh packaging/reproducible.sh $(ARCHES)
+
+.PHONY: lint-packages
+lint-packages: deb rpm ## lintian, rpmlint, mandoc and systemd-analyze on the packages
+	@sh packaging/dev/lint.sh
 
 .PHONY: fuzz
 fuzz: ## fuzz each decoder for FUZZTIME (10s)

@@ -45,10 +45,13 @@ var mayImport = map[string]string{
 	"daemon": "peer api admin admin/server backup backup/file raft state watch kv lease auth pki pki/ca",
 	"ctl":    "admin client backup/file",
 
-	"cmd/cleatd":           "daemon",
+	"daemon/command": "daemon",
+
+	"cmd/cleatd":           "daemon/command",
 	"cmd/cleatctl":         "ctl",
 	"internal/testcluster": "daemon pki",
 	"internal/bench":       "",
+	"internal/manual":      "ctl daemon daemon/command",
 	"internal/verdict":     "",
 }
 
@@ -56,7 +59,7 @@ var mayImport = map[string]string{
 var onlyIn = map[string]string{
 	"github.com/hashicorp/raft":         "raft",
 	"github.com/smallstep/certificates": "pki pki/ca",
-	"github.com/urfave/cli":             "ctl cmd/cleatd cmd/cleatctl",
+	"github.com/urfave/cli":             "ctl daemon/command internal/manual",
 }
 
 // The test reads the source itself instead of asking "go list": the test cache

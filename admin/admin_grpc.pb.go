@@ -28,6 +28,7 @@ const (
 	Admin_RevokeToken_FullMethodName      = "/cleat.admin.v1.Admin/RevokeToken"
 	Admin_Join_FullMethodName             = "/cleat.admin.v1.Admin/Join"
 	Admin_Recover_FullMethodName          = "/cleat.admin.v1.Admin/Recover"
+	Admin_Reload_FullMethodName           = "/cleat.admin.v1.Admin/Reload"
 )
 
 // AdminClient is the client API for Admin service.
@@ -56,6 +57,10 @@ type AdminClient interface {
 	// good, a cluster of its own with all that it has. It answers what is going to
 	// be done; the member then ends and begins anew.
 	Recover(ctx context.Context, in *RecoverRequest, opts ...grpc.CallOption) (*RecoverResponse, error)
+	// Reload has this member read its settings and its certificate again, as SIGHUP
+	// does. It answers when they count; if they are refused, nothing has changed,
+	// and the error says why.
+	Reload(ctx context.Context, in *ReloadRequest, opts ...grpc.CallOption) (*ReloadResponse, error)
 }
 
 type adminClient struct {
@@ -136,6 +141,16 @@ func (c *adminClient) Recover(ctx context.Context, in *RecoverRequest, opts ...g
 	return out, nil
 }
 
+func (c *adminClient) Reload(ctx context.Context, in *ReloadRequest, opts ...grpc.CallOption) (*ReloadResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(ReloadResponse)
+	err := c.cc.Invoke(ctx, Admin_Reload_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 // AdminServer is the server API for Admin service.
 // All implementations must embed UnimplementedAdminServer
 // for forward compatibility.
@@ -162,6 +177,10 @@ type AdminServer interface {
 	// good, a cluster of its own with all that it has. It answers what is going to
 	// be done; the member then ends and begins anew.
 	Recover(context.Context, *RecoverRequest) (*RecoverResponse, error)
+	// Reload has this member read its settings and its certificate again, as SIGHUP
+	// does. It answers when they count; if they are refused, nothing has changed,
+	// and the error says why.
+	Reload(context.Context, *ReloadRequest) (*ReloadResponse, error)
 	mustEmbedUnimplementedAdminServer()
 }
 
@@ -192,6 +211,9 @@ func (UnimplementedAdminServer) Join(context.Context, *JoinRequest) (*JoinRespon
 }
 func (UnimplementedAdminServer) Recover(context.Context, *RecoverRequest) (*RecoverResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method Recover not implemented")
+}
+func (UnimplementedAdminServer) Reload(context.Context, *ReloadRequest) (*ReloadResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method Reload not implemented")
 }
 func (UnimplementedAdminServer) mustEmbedUnimplementedAdminServer() {}
 func (UnimplementedAdminServer) testEmbeddedByValue()               {}
@@ -340,6 +362,24 @@ func _Admin_Recover_Handler(srv interface{}, ctx context.Context, dec func(inter
 	return interceptor(ctx, in, info, handler)
 }
 
+func _Admin_Reload_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(ReloadRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(AdminServer).Reload(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: Admin_Reload_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(AdminServer).Reload(ctx, req.(*ReloadRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 // Admin_ServiceDesc is the grpc.ServiceDesc for Admin service.
 // It's only intended for direct use with grpc.RegisterService,
 // and not to be introspected or modified (even as a copy)
@@ -374,6 +414,10 @@ var Admin_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "Recover",
 			Handler:    _Admin_Recover_Handler,
+		},
+		{
+			MethodName: "Reload",
+			Handler:    _Admin_Reload_Handler,
 		},
 	},
 	Streams:  []grpc.StreamDesc{},

@@ -31,7 +31,7 @@ type account struct {
 
 // laden says that a connection has more under way than one may have while
 // others wait.
-func (a *account) laden() bool { return a.large.held.Load() > a.large.of.limit/2 }
+func (a *account) laden() bool { return a.large.held.Load() > a.large.of.limit.Load()/2 }
 
 // close may be called again.
 func (a *account) close() {

@@ -11,7 +11,7 @@ import (
 // budget is an amount of memory that many share, in bytes. Taking and giving
 // back cost an atomic operation each while nobody waits.
 type budget struct {
-	limit   int64
+	limit   atomic.Int64
 	used    atomic.Int64
 	waiting atomic.Int64
 
@@ -19,11 +19,24 @@ type budget struct {
 	change chan struct{} // closed when something comes back; nil: nobody waits
 }
 
+func newBudget(limit int64) *budget {
+	b := new(budget)
+	b.limit.Store(limit)
+	return b
+}
+
+// resize makes it another amount. What is taken beyond a smaller one comes back
+// when those who have it are done.
+func (b *budget) resize(limit int64) {
+	b.limit.Store(limit)
+	b.give(0) // who waits looks again
+}
+
 // try takes n bytes if there are so many.
 func (b *budget) try(n int64) bool {
 	for {
 		used := b.used.Load()
-		if used+n > b.limit {
+		if used+n > b.limit.Load() {
 			return false
 		}
 		if b.used.CompareAndSwap(used, used+n) {

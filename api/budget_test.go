@@ -14,7 +14,7 @@ import (
 // gets it in the end.
 func TestABudgetIsNeverOverdrawn(t *testing.T) {
 	const takers, times, each, limit = 8, 200, 3, 10
-	b := &budget{limit: limit}
+	b := newBudget(limit)
 	var group sync.WaitGroup
 	for range takers {
 		group.Go(func() {
@@ -38,7 +38,7 @@ func TestABudgetIsNeverOverdrawn(t *testing.T) {
 
 func TestWhoeverWaitsForABudgetLeavesWithTheReason(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		b := &budget{limit: 1}
+		b := newBudget(1)
 		b.try(1)
 		gone := errors.New("gone")
 		ctx, cancel := context.WithCancelCause(t.Context())
@@ -55,7 +55,7 @@ func TestWhoeverWaitsForABudgetLeavesWithTheReason(t *testing.T) {
 // grpc gives nothing back of what a broken connection had yet to send, or does
 // so later.
 func TestAClosedConnectionGivesAllBackOnce(t *testing.T) {
-	b := &budget{limit: 100}
+	b := newBudget(100)
 	p := purse{of: b}
 	if !p.try(60) || p.try(60) {
 		t.Fatal("took what is not there")

@@ -84,7 +84,7 @@ func (s *Server) memberUpdate(ctx context.Context, c call, r *pb.MemberUpdateReq
 
 func (s *Server) memberPromote(ctx context.Context, c call, r *pb.MemberPromoteRequest) (any, error) {
 	if err := s.config.Members.Promote(s.patience.bound(ctx, c.start), r.ID); err != nil {
-		return nil, s.patience.verdict(ctx, err)
+		return nil, s.patience.ofLeader(ctx, err)
 	}
 	return &pb.MemberPromoteResponse{Header: s.header.message(0), Members: s.config.Members.List()}, nil
 }

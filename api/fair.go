@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"runtime"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -75,9 +76,10 @@ var (
 // fairness divides what a server has among those who ask.
 type fairness struct {
 	answers, small, streams budget
-	network, socket         budget // requests under way at the doors
-	share                   int64  // of answers, that one may take
+	network, socket         budget       // requests under way at the doors
+	share                   atomic.Int64 // of answers, that one may take
 	turns                   *turns
+	cores                   int
 	wait                    time.Duration
 	shed                    *shedding
 
@@ -85,17 +87,27 @@ type fairness struct {
 	accounts map[*account]bool // of the connections that are open
 }
 
-// newFairness divides memory bytes: three fifths of them at most will ever be
-// lent out, the rest is for the store and what else there is.
+// newFairness divides memory bytes.
 func newFairness(memory int64, cores int, m *metrics, log *slog.Logger) *fairness {
 	f := &fairness{
-		answers: budget{limit: memory / 4}, small: budget{limit: memory / 8}, streams: budget{limit: max(memory/16, 2*streamBytes)},
-		network: budget{limit: memory / 8}, socket: budget{limit: memory / 16},
+		turns: newTurns(0), cores: cores,
 		wait: largeWait, shed: newShedding(m, log), accounts: make(map[*account]bool),
 	}
-	turns := min(max(int64(cores/2), 1), max(f.answers.limit/largest, 1))
-	f.share, f.turns = f.answers.limit/turns, newTurns(int(turns))
+	f.divide(memory)
 	return f
+}
+
+// divide divides memory bytes from now on: three fifths of them at most will ever
+// be lent out, the rest is for the store and what else there is.
+func (f *fairness) divide(memory int64) {
+	f.answers.resize(memory / 4)
+	f.small.resize(memory / 8)
+	f.streams.resize(max(memory/16, 2*streamBytes))
+	f.network.resize(memory / 8)
+	f.socket.resize(memory / 16)
+	turns := min(max(int64(f.cores/2), 1), max(memory/4/largest, 1))
+	f.share.Store(memory / 4 / turns)
+	f.turns.resize(int(turns))
 }
 
 // open makes the account of a connection to one of the doors.
@@ -125,7 +137,7 @@ func (f *fairness) forget(a *account) {
 func (f *fairness) enter(a *account, bytes int) (int64, error) {
 	cost := int64(requestBytes + requestCopies*bytes)
 	door := a.requests.of
-	crowded := door.used.Load() > door.limit/2 && a.requests.held.Load() > door.limit/8
+	crowded := door.used.Load() > door.limit.Load()/2 && a.requests.held.Load() > door.limit.Load()/8
 	if crowded || !a.requests.try(cost) {
 		return 0, f.shed.refuse(shedRequest, errTooMany)
 	}
@@ -266,7 +278,7 @@ func (r *reading) take(bytes int64) error {
 		r.load = &load{account: r.account, purse: &r.account.large}
 	}
 	bytes *= r.account.copies
-	if r.load.taken+bytes > r.fairness.share {
+	if r.load.taken+bytes > r.fairness.share.Load() {
 		return errTooLarge
 	}
 	if !r.load.purse.try(bytes) {

@@ -59,7 +59,7 @@ func (s crowdedServer) settles(t *testing.T) {
 		if a, b, c, d := f.answers.used.Load(), f.small.used.Load(), f.streams.used.Load(), f.network.used.Load()+f.socket.used.Load(); a != 0 || b != 0 || c != 0 || d != 0 {
 			return fmt.Errorf("still lent out: %d of the answers', %d of the small ones', %d of the streams', %d of the requests'", a, b, c, d)
 		}
-		if free, all := f.turns.free, int(f.answers.limit/f.share); free != all {
+		if free, all := f.turns.free, int(f.answers.limit.Load()/f.share.Load()); free != all {
 			return fmt.Errorf("%d of %d turns are there", free, all)
 		}
 		return nil
@@ -117,8 +117,8 @@ func TestManyLargeListsStayWithinTheBudget(t *testing.T) {
 			case <-done:
 				return
 			default:
-				if used := s.fair.answers.used.Load(); used > s.fair.answers.limit {
-					t.Errorf("%d of %d bytes are lent out", used, s.fair.answers.limit)
+				if used := s.fair.answers.used.Load(); used > s.fair.answers.limit.Load() {
+					t.Errorf("%d of %d bytes are lent out", used, s.fair.answers.limit.Load())
 					return
 				}
 			}
@@ -274,7 +274,7 @@ func TestAFloodOfLargePutsIsRefusedAndOthersAreNot(t *testing.T) {
 	ctx, release := context.WithCancel(t.Context())
 	s.node.fail(nodeFaults{hold: func(context.Context) error { <-ctx.Done(); return nil }})
 	flood, other := pb.NewKVClient(s.dial(t)), pb.NewKVClient(s.dial(t))
-	most := int(s.fair.socket.limit / (requestCopies << 20)) // of a mebibyte each
+	most := int(s.fair.socket.limit.Load() / (requestCopies << 20)) // of a mebibyte each
 	refused := make(chan error, 3*most)
 	var group sync.WaitGroup
 	for range 3 * most {
@@ -290,7 +290,7 @@ func TestAFloodOfLargePutsIsRefusedAndOthersAreNot(t *testing.T) {
 	}
 	group.Go(func() { put(t, other, "k", []byte("small")) })
 	eventually(t, func() error {
-		if s.fair.socket.used.Load() <= s.fair.socket.limit/2 {
+		if s.fair.socket.used.Load() <= s.fair.socket.limit.Load()/2 {
 			return errors.New("fewer are under way than may be")
 		}
 		return nil

@@ -92,6 +92,7 @@ func requests() map[string]proto.Message {
 		local + "RevokeToken":                                            &admin.RevokeTokenRequest{Token: "x"},
 		local + "Join":                                                   &admin.JoinRequest{Token: "x", Address: "y", Discard: true},
 		local + "Recover":                                                &admin.RecoverRequest{ForceNewCluster: true},
+		local + "Reload":                                                 &admin.ReloadRequest{},
 	}
 	for name, r := range map[string]proto.Message{
 		"AuthEnable": &pb.AuthEnableRequest{}, "AuthDisable": &pb.AuthDisableRequest{}, "AuthStatus": &pb.AuthStatusRequest{},
@@ -120,7 +121,7 @@ func requests() map[string]proto.Message {
 func rpcs(t testing.TB, s *testServer) (all []rpc) {
 	t.Helper()
 	begin := requests()
-	for service, info := range s.local.GetServiceInfo() {
+	for service, info := range s.local.Load().GetServiceInfo() {
 		for _, m := range info.Methods {
 			r := rpc{method: "/" + service + "/" + m.Name, streams: m.IsClientStream || m.IsServerStream}
 			r.recipe = strings.HasPrefix(service, "v3")

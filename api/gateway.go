@@ -30,10 +30,10 @@ import (
 // identity as the connections of the doors do; so a request over HTTP can do
 // neither more nor less than its caller, whatever its headers say.
 type gateway struct {
-	fair    *fairness
-	mux     *runtime.ServeMux
-	in      *handoff
-	maxBody int64
+	fair *fairness
+	mux  *runtime.ServeMux
+	give func(*conn)  // to grpc
+	most func() int64 // bytes of a request's text
 
 	// base ends when close breaks off the websockets that are left.
 	base  context.Context
@@ -59,10 +59,9 @@ const gatewayCopies = 5
 // nothing at present.
 const maxIdleLinks = 64
 
-// newGateway returns a gateway that dials in. A request's text may be twice
-// what grpc takes: base64 needs a third more.
-func newGateway(in *handoff, maxMessage int, fair *fairness) (*gateway, error) {
-	g := &gateway{in: in, fair: fair, maxBody: 2 * int64(maxMessage), links: make(map[state.Identity]*link)}
+// newGateway returns a gateway that gives its connections to grpc.
+func newGateway(give func(*conn), most func() int64, fair *fairness) (*gateway, error) {
+	g := &gateway{give: give, fair: fair, most: most, links: make(map[state.Identity]*link)}
 	g.base, g.cut = context.WithCancel(context.Background())
 	// etcd's options: names as in the .proto, zero values left out, 64-bit
 	// numbers as strings, unknown fields ignored.
@@ -70,7 +69,7 @@ func newGateway(in *handoff, maxMessage int, fair *fairness) (*gateway, error) {
 		Marshaler: boundedJSON{&runtime.JSONPb{
 			MarshalOptions:   protojson.MarshalOptions{UseProtoNames: true},
 			UnmarshalOptions: protojson.UnmarshalOptions{DiscardUnknown: true},
-		}, g.maxBody},
+		}, g.most},
 	}))
 	ctx := context.Background() // the registrations only pass it on
 	err := errors.Join(
@@ -113,7 +112,7 @@ func (g *gateway) answer(w http.ResponseWriter, r *http.Request) {
 		// parts is bounded (see boundedJSON).
 		_ = http.NewResponseController(w).EnableFullDuplex() // unsupported: the request is read to its end first
 	default:
-		r.Body = http.MaxBytesReader(w, r.Body, g.maxBody)
+		r.Body = http.MaxBytesReader(w, r.Body, g.most())
 	}
 	held := new(burden)
 	defer func() { g.fair.answers.give(held.bytes.Load()) }()
@@ -144,14 +143,14 @@ func (g *gateway) weigh(ctx context.Context, reply any) {
 // further; what was asked before is answered.
 type boundedJSON struct {
 	*runtime.JSONPb
-	most int64
+	most func() int64
 }
 
 func (m boundedJSON) NewDecoder(r io.Reader) runtime.Decoder {
 	bounded := &io.LimitedReader{R: r}
 	whole := m.JSONPb.NewDecoder(bounded)
 	return runtime.DecoderFunc(func(v any) error {
-		bounded.N = m.most + 1 // the body's own bound comes first, with a text of its own
+		bounded.N = m.most() + 1 // the body's own bound comes first, with a text of its own
 		return whole.Decode(v)
 	})
 }
@@ -170,7 +169,7 @@ func (g *gateway) acquire(who *caller) (*link, error) {
 	c, err := grpc.NewClient("passthrough:///gateway",
 		grpc.WithContextDialer(func(context.Context, string) (net.Conn, error) {
 			near, far := net.Pipe()
-			g.in.give(&conn{far, &caller{identity: who.identity, account: g.fair.open(&g.fair.network, gatewayCopies)}})
+			g.give(&conn{Conn: far, caller: &caller{identity: who.identity, account: g.fair.open(&g.fair.network, gatewayCopies)}})
 			return near, nil
 		}),
 		grpc.WithTransportCredentials(insecure.NewCredentials()),

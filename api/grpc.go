@@ -25,12 +25,13 @@ const overhead = 512 << 10
 // Each costs some 10 KB even if nothing is asked on it.
 const maxStreams = 16 << 10
 
-// newGRPC returns a grpc server with etcd's services.
-func (s *Server) newGRPC() *grpc.Server {
+// newGRPC returns a grpc server with etcd's services, which takes messages of so
+// many bytes.
+func (s *Server) newGRPC(takes int) *grpc.Server {
 	g := grpc.NewServer(
 		grpc.Creds(admitted{s.fair}),
 		grpc.ForceServerCodecV2(codec{sent: s.metrics.sentBytes, received: s.metrics.receivedBytes}),
-		grpc.MaxRecvMsgSize(s.config.MaxRequestBytes+overhead),
+		grpc.MaxRecvMsgSize(takes),
 		grpc.MaxSendMsgSize(math.MaxInt32),
 		// A client multiplexes all its watches and requests on one
 		// connection; etcd sets no limit and clients count on it. What they

@@ -70,6 +70,7 @@ func httpCallerOf(ctx context.Context) (*caller, error) {
 type conn struct {
 	net.Conn
 	caller *caller
+	met    func() // tells that grpc has it, or that it is closed; may be called again; nil: nobody asks
 }
 
 // Write lets others have the processor after each write while large answers go
@@ -84,6 +85,9 @@ func (c *conn) Write(b []byte) (int, error) {
 
 func (c *conn) Close() error {
 	err := c.Conn.Close()
+	if c.met != nil {
+		c.met()
+	}
 	c.caller.account.close()
 	return err
 }
@@ -100,6 +104,9 @@ func (a admitted) ServerHandshake(raw net.Conn) (net.Conn, credentials.AuthInfo,
 		return nil, nil, errNotAdmitted
 	}
 	a.fair.know(c)
+	if c.met != nil {
+		c.met()
+	}
 	return c, c.caller, nil
 }
 

@@ -201,7 +201,7 @@ func (s *Server) checkTxn(ctx context.Context, r *pb.TxnRequest) error {
 	if err := s.roomFor(ctx, state.TxnRoom(r)); err != nil {
 		return err
 	}
-	if err := checkTxn(r, s.config.MaxTxnOps); err != nil {
+	if err := checkTxn(r, s.limits.Load().MaxTxnOps); err != nil {
 		return err
 	}
 	if _, err := checkOverlap(r.Success); err != nil {
@@ -250,7 +250,7 @@ func (s *Server) write(ctx context.Context, c call, command []byte) (any, error)
 }
 
 func (s *Server) propose(ctx context.Context, c call, command []byte) (state.Reply, error) {
-	if len(command) > s.config.MaxRequestBytes {
+	if len(command) > s.limits.Load().MaxRequestBytes {
 		return state.Reply{}, rpctypes.ErrGRPCRequestTooLarge
 	}
 	var reply state.Reply
@@ -267,8 +267,12 @@ func (s *Server) propose(ctx context.Context, c call, command []byte) (state.Rep
 
 // sync returns when the local state is as new as the request.
 func (s *Server) sync(ctx context.Context, start time.Time) error {
+	return s.syncUnder(ctx, start, s.patience.verdict)
+}
+
+func (s *Server) syncUnder(ctx context.Context, start time.Time, verdict func(context.Context, error) error) error {
 	return s.step(ctx, "sync", func(ctx context.Context) error {
-		return s.patience.verdict(ctx, s.config.Node.Sync(s.patience.bound(ctx, start)))
+		return verdict(ctx, s.config.Node.Sync(s.patience.bound(ctx, start)))
 	})
 }
 

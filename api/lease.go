@@ -57,7 +57,7 @@ func (s *Server) leaseRevoke(ctx context.Context, c call, r *pb.LeaseRevokeReque
 }
 
 func (s *Server) leaseTimeToLive(ctx context.Context, c call, r *pb.LeaseTimeToLiveRequest) (any, error) {
-	if err := s.sync(ctx, c.start); err != nil {
+	if err := s.syncUnder(ctx, c.start, s.patience.ofLeader); err != nil {
 		return nil, err
 	}
 	id, err := s.named(ctx, c.caller)
@@ -69,7 +69,7 @@ func (s *Server) leaseTimeToLive(ctx context.Context, c call, r *pb.LeaseTimeToL
 		reply, err = &pb.LeaseTimeToLiveResponse{ID: r.ID, TTL: -1}, nil
 	}
 	if err != nil {
-		return nil, err
+		return nil, s.patience.ofLeader(ctx, err)
 	}
 	reply.Header = s.header.message(s.revision())
 	return reply, nil
@@ -141,7 +141,7 @@ func (s *Server) keepAlive(f *flow) error {
 		case errors.Is(err, lease.ErrNotFound):
 			ttl = 0
 		case err != nil:
-			return s.patience.verdict(f.ctx, err)
+			return s.patience.ofLeader(f.ctx, err)
 		}
 		reply.TTL = ttl
 		if err := f.send(reply); err != nil {

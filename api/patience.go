@@ -10,6 +10,8 @@ import (
 	"time"
 
 	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
+
+	"github.com/cleatd/cleat/raft"
 )
 
 // patience bounds how long a request waits for agreement. A timer for each
@@ -70,4 +72,14 @@ func (p *patience) verdict(ctx context.Context, err error) error {
 		return errStopping
 	}
 	return rpctypes.ErrGRPCTimeout
+}
+
+// ofLeader is the verdict on what only the leader can tell. Who waited for one in
+// vain is told so, as by etcd.
+func (p *patience) ofLeader(ctx context.Context, err error) error {
+	told := p.verdict(ctx, err)
+	if errors.Is(err, raft.ErrNoLeader) && errors.Is(told, rpctypes.ErrGRPCTimeout) {
+		return rpctypes.ErrGRPCNoLeader
+	}
+	return told
 }

@@ -5,11 +5,14 @@ package api
 import (
 	"context"
 	"errors"
+	"fmt"
 	"testing"
 	"testing/synctest"
 	"time"
 
 	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
+
+	"github.com/cleatd/cleat/raft"
 )
 
 const patienceLimit = 7 * time.Second
@@ -80,6 +83,19 @@ func TestVerdictTellsWhoseTimeIsUp(t *testing.T) {
 				t.Fatalf("got %v, want %v", got, c.want)
 			}
 		})
+	}
+	leaderless := fmt.Errorf("%w: %w", raft.ErrNoLeader, context.DeadlineExceeded)
+	if got := p.verdict(t.Context(), leaderless); !errors.Is(got, rpctypes.ErrGRPCTimeout) {
+		t.Errorf("nobody leads: got %v", got)
+	}
+	if got := p.ofLeader(t.Context(), leaderless); !errors.Is(got, rpctypes.ErrGRPCNoLeader) {
+		t.Errorf("nobody leads who could tell: got %v", got)
+	}
+	if got := p.ofLeader(t.Context(), context.DeadlineExceeded); !errors.Is(got, rpctypes.ErrGRPCTimeout) {
+		t.Errorf("the leader took too long to tell: got %v", got)
+	}
+	if got := p.ofLeader(gone, leaderless); !errors.Is(got, context.Canceled) {
+		t.Errorf("the client left before the leader told: got %v", got)
 	}
 	stop()
 	if got := p.verdict(t.Context(), context.Canceled); !errors.Is(got, errStopping) {

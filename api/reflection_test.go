@@ -86,7 +86,7 @@ func TestTheSocketDescribesItsServices(t *testing.T) {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
-	if _, offered := s.network.GetServiceInfo()[reflectionpb.ServerReflection_ServiceDesc.ServiceName]; offered {
+	if _, offered := s.network.Load().GetServiceInfo()[reflectionpb.ServerReflection_ServiceDesc.ServiceName]; offered {
 		t.Error("the network's door describes its services, too")
 	}
 }

@@ -11,7 +11,9 @@ import (
 	"net"
 	"net/http"
 	"runtime"
+	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -54,19 +56,14 @@ type Config struct {
 	ClusterID, MemberID uint64
 	Version             string // cleat's own; what clients take for etcd's is fixed
 
-	MaxRequestBytes, MaxTxnOps            int
-	MinLeaseTTL                           int64 // seconds
-	RequestTimeout, WatchProgressInterval time.Duration
-	QuotaBytes                            int64 // told in Status; zero if there is none
+	MinLeaseTTL    int64 // seconds
+	RequestTimeout time.Duration
+	Limits         // as the server begins; see SetLimits
 
 	// Passwords hashes and checks them.
 	Passwords *auth.Passwords
 	// JWT makes and reads tokens; nil: they are simple ones.
 	JWT *auth.JWT
-
-	// MemoryBytes is what the process may take, by which the server decides how
-	// much it answers at once; zero: 1 GiB.
-	MemoryBytes int64
 
 	// Room says whether a write may take so many bytes; nil: always. It may
 	// have to wait for agreement before it says no.
@@ -105,18 +102,22 @@ type Server struct {
 
 	// network serves the TLS door and the gateway, local the socket, which
 	// has the admin services too.
-	network, local     *grpc.Server
-	networkIn, localIn *handoff
-	web                *http.Server
-	webIn              *handoff
-	gateway            *gateway
-	base               context.Context // ends when Stop begins
-	endBase            context.CancelFunc
-	startOnce          sync.Once
-	group              sync.WaitGroup // doors, servers and whatever requests leave running
-	mu                 sync.Mutex     // guards listeners and stopped
-	listeners          []net.Listener // the doors that are open
-	stopped            bool
+	network, local reception
+	web            *http.Server
+	webIn          *handoff
+	gateway        *gateway
+	base           context.Context // ends when Stop begins
+	endBase        context.CancelFunc
+	startOnce      sync.Once
+	group          sync.WaitGroup // doors, servers and whatever requests leave running
+
+	limits   atomic.Pointer[Limits] // written by New and SetLimits
+	changing sync.Mutex             // held by SetLimits
+
+	mu        sync.Mutex     // guards what follows
+	listeners []net.Listener // the doors that are open
+	retired   []*desk        // that have connections still
+	stopped   bool
 }
 
 // New returns a server that listens nowhere yet.
@@ -128,21 +129,19 @@ func New(c Config) (*Server, error) {
 	s.base, s.endBase = context.WithCancel(context.Background())
 	s.patience = &patience{base: s.base, limit: c.RequestTimeout}
 	s.header = newHeader(c.ClusterID, c.MemberID, newTerm(func() uint64 { return c.Node.Status().Term }).current)
-	s.fair = newFairness(cmp.Or(c.MemoryBytes, 1<<30), runtime.GOMAXPROCS(0), s.metrics, c.Logger)
+	s.fair = newFairness(cmp.Or(c.MemoryBytes, defaultMemory), runtime.GOMAXPROCS(0), s.metrics, c.Logger)
 	s.fair.register(c.Registerer)
-	s.networkIn, s.localIn, s.webIn = newHandoff("grpc"), newHandoff("grpc on the socket"), newHandoff("http")
+	s.webIn = newHandoff("http")
+	s.limits.Store(&c.Limits)
 	if c.Registerer != nil {
 		c.Registerer.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{
 			Name: "etcd_debugging_auth_revision", Help: "The revision of users and roles.",
 		}, func() float64 { return float64(c.Machine.Rules().Revision) }))
 	}
-	s.network, s.local = s.newGRPC(), s.newGRPC()
-	if c.RegisterAdmin != nil {
-		c.RegisterAdmin(s.local)
-	}
-	s.reflect(s.local)
+	s.network.Store(s.newNetwork(c.MaxRequestBytes))
+	s.local.Store(s.newLocal(c.MaxRequestBytes))
 	var err error
-	if s.gateway, err = newGateway(s.networkIn, c.MaxRequestBytes+overhead, s.fair); err != nil {
+	if s.gateway, err = newGateway(s.network.give, s.mostText, s.fair); err != nil {
 		return nil, fmt.Errorf("make the JSON gateway: %w", err)
 	}
 	s.web = s.newWeb()
@@ -155,8 +154,8 @@ func (s *Server) revision() int64 { return s.config.Machine.Store().Revision() }
 // start begins to serve what the doors will hand over.
 func (s *Server) start() {
 	s.startOnce.Do(func() {
-		s.group.Go(func() { s.ended("grpc", s.network.Serve(s.networkIn)) })
-		s.group.Go(func() { s.ended("grpc on the socket", s.local.Serve(s.localIn)) })
+		s.staff(s.network.Load())
+		s.staff(s.local.Load())
 		s.group.Go(func() { s.ended("http", s.web.Serve(s.webIn)) })
 		s.group.Go(s.followLeader)
 	})
@@ -224,6 +223,7 @@ func (s *Server) Stop(ctx context.Context) {
 	for _, l := range s.listeners {
 		_ = l.Close() // an inherited listener may be closed already
 	}
+	desks := append(slices.Clone(s.retired), s.network.Load(), s.local.Load())
 	s.mu.Unlock()
 	s.streams.stop()
 
@@ -234,13 +234,15 @@ func (s *Server) Stop(ctx context.Context) {
 		}
 		s.gateway.close(ctx)
 	})
-	ending.Go(func() { s.stopGRPC(ctx, s.network) })
-	ending.Go(func() { s.stopGRPC(ctx, s.local) })
+	for _, d := range desks {
+		ending.Go(func() { s.stopGRPC(ctx, d.Server) })
+	}
 	ending.Wait()
 	s.endBase()
-	for _, h := range []*handoff{s.networkIn, s.localIn, s.webIn} {
-		_ = h.Close() // never fails
+	for _, d := range desks {
+		_ = d.in.Close() // never fails
 	}
+	_ = s.webIn.Close() // likewise
 	s.group.Wait()
 }
 

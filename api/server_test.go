@@ -73,8 +73,8 @@ func startServerOn(t testing.TB, options kv.Options, change func(*Config)) *test
 		Node: s.node, Machine: machine, Hub: newHub(t, store, log), Keeper: s.keeper,
 		ClusterID: 1<<63 + 7, MemberID: 42, Members: loner{},
 		Passwords: auth.NewPasswords(auth.MinCost),
-		Version:   "0.0.1-test", MaxRequestBytes: 1536 << 10, MaxTxnOps: 128, MinLeaseTTL: 2,
-		RequestTimeout: 7 * time.Second, WatchProgressInterval: 10 * time.Minute,
+		Version:   "0.0.1-test", MinLeaseTTL: 2, RequestTimeout: 7 * time.Second,
+		Limits:      Limits{MaxRequestBytes: 1536 << 10, MaxTxnOps: 128, WatchProgressInterval: 10 * time.Minute},
 		SocketUsers: func(uint32, []uint32) (state.Identity, error) { return state.Identity{Root: true}, nil },
 		Logger:      log, Registerer: metrics, Gatherer: metrics,
 	}

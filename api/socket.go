@@ -105,10 +105,10 @@ func (s *Server) admitSocket(c net.Conn) {
 	}
 	_ = c.SetReadDeadline(time.Time{}) // likewise
 	if http2 {
-		s.localIn.give(&conn{c2, who})
+		s.local.give(&conn{Conn: c2, caller: who})
 		return
 	}
-	s.webIn.give(&conn{c2, who})
+	s.webIn.give(&conn{Conn: c2, caller: who})
 }
 
 func (s *Server) socketCaller(c net.Conn) (*caller, error) {

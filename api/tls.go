@@ -78,10 +78,10 @@ func (s *Server) admitTLS(raw net.Conn, config *tls.Config) {
 		account:  s.fair.open(&s.fair.network, 1),
 	}
 	if connection.NegotiatedProtocol == "h2" {
-		s.networkIn.give(&conn{c, who})
+		s.network.give(&conn{Conn: c, caller: who})
 		return
 	}
-	s.webIn.give(&conn{c, who})
+	s.webIn.give(&conn{Conn: c, caller: who})
 }
 
 // refuseTLS counts and logs a handshake that failed, once. In TLS 1.3 a client

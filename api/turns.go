@@ -19,7 +19,8 @@ type turns struct {
 	waiting atomic.Int64 // in all lines
 
 	mu    sync.Mutex // guards what follows
-	free  int        // turns that nobody has
+	all   int        // turns that there are
+	free  int        // those that nobody has; below zero where there have been more
 	lines []*line    // those in which somebody waits; the first is the next
 	of    map[*account]*line
 }
@@ -38,13 +39,22 @@ const (
 
 var errLineFull = errors.New("api: too many large reads wait already")
 
-func newTurns(n int) *turns { return &turns{free: n, of: make(map[*account]*line)} }
+func newTurns(n int) *turns { return &turns{all: n, free: n, of: make(map[*account]*line)} }
+
+// resize makes it n turns. Whoever has one keeps it to its end.
+func (t *turns) resize(n int) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.free += n - t.all
+	t.all = n
+	t.serveLocked()
+}
 
 // try takes a turn if one is free and nobody waits for it.
 func (t *turns) try(a *account) bool {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if t.free == 0 || len(t.lines) > 0 || a.laden() {
+	if t.free <= 0 || len(t.lines) > 0 || a.laden() {
 		return false
 	}
 	t.free--

@@ -17,7 +17,7 @@ func connections(n int) (*turns, []*account) {
 	all := make([]*account, n)
 	for i := range all {
 		all[i] = &account{copies: 1, unladen: t.look}
-		all[i].large.of = &budget{limit: 100}
+		all[i].large.of = newBudget(100)
 	}
 	return t, all
 }

@@ -150,9 +150,10 @@ func (w *watches) send(m any) error {
 // startTicker begins notices of progress. The interval varies so that streams
 // that began together are not told together.
 func (w *watches) startTicker() {
-	if w.ticker != nil || w.server.config.WatchProgressInterval <= 0 {
+	every := w.server.limits.Load().WatchProgressInterval
+	if w.ticker != nil || every <= 0 {
 		return
 	}
-	interval := max(w.server.config.WatchProgressInterval, minProgressInterval)
+	interval := max(every, minProgressInterval)
 	w.ticker = time.NewTicker(interval + rand.N(interval/10))
 }

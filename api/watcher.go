@@ -146,7 +146,7 @@ func (w *watches) deliver() error {
 // sendEvents sends a batch, in pieces of whole revisions if what the events
 // replaced makes it large: the batch's bound knows nothing of that.
 func (w *watches) sendEvents(to *watcher, b watch.Batch) error {
-	limit := w.server.config.MaxRequestBytes + overhead
+	limit := w.server.limits.Load().MaxRequestBytes + overhead
 	for events := b.Events; len(events) > 0; {
 		changes, n, err := to.changes(events, limit)
 		if err != nil {

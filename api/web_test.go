@@ -174,7 +174,7 @@ func TestGatewayWatchesLineByLine(t *testing.T) {
 func TestAStreamsValuesAreBounded(t *testing.T) {
 	const most = 1000
 	text := func(size int) string { return fmt.Sprintf("%*s\n", size-1, `{"key":"YQ=="}`) }
-	whole := boundedJSON{new(runtime.JSONPb), most}.NewDecoder(strings.NewReader(strings.Repeat(text(most), 5) + text(3*most)))
+	whole := boundedJSON{new(runtime.JSONPb), func() int64 { return most }}.NewDecoder(strings.NewReader(strings.Repeat(text(most), 5) + text(3*most)))
 	for i := range 5 {
 		var r pb.RangeRequest
 		if err := whole.Decode(&r); err != nil || string(r.Key) != "a" {

@@ -43,7 +43,7 @@ func (g *gateway) converse(w http.ResponseWriter, r *http.Request) {
 		return // the client was told
 	}
 	defer context.AfterFunc(g.base, func() { _ = conn.Close() })() // nothing is lost with it
-	conn.SetReadLimit(g.maxBody)
+	conn.SetReadLimit(g.most())
 	ctx, cancel := context.WithCancel(r.Context())
 	defer cancel()
 	body, messages := io.Pipe()

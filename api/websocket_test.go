@@ -156,7 +156,7 @@ func TestAWebsocketIsRefusedToStrangersAndToOtherSites(t *testing.T) {
 func TestAMessageBeyondTheLimitEndsTheWebsocket(t *testing.T) {
 	s := startServer(t, nil)
 	conn := s.talk(t, "/v3/watch")
-	say(t, conn, fmt.Sprintf(`{"create_request":{"key":%q}}`, strings.Repeat("A", int(s.gateway.maxBody))))
+	say(t, conn, fmt.Sprintf(`{"create_request":{"key":%q}}`, strings.Repeat("A", int(s.gateway.most()))))
 	if _, message, err := conn.ReadMessage(); !websocket.IsCloseError(err, websocket.CloseMessageTooBig) {
 		t.Errorf("got %.100q, %v", message, err)
 	}

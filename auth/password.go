@@ -31,7 +31,7 @@ const (
 // it was right for, so that many clients of one user cost one hash; another hash
 // makes it forgotten. All methods may be called concurrently.
 type Passwords struct {
-	cost  int
+	cost  atomic.Int64
 	slots chan struct{}
 	key   []byte // of the digests; it lasts as long as the process
 
@@ -50,14 +50,17 @@ type credential struct{ hash, digest []byte }
 // NewPasswords returns one that makes hashes of a cost.
 func NewPasswords(cost int) *Passwords {
 	p := &Passwords{
-		cost:  cost,
 		slots: make(chan struct{}, max(1, runtime.GOMAXPROCS(0)/2)),
 		key:   make([]byte, sha256.Size),
 		right: make(map[string]credential),
 	}
 	_, _ = rand.Read(p.key) // never fails
+	p.SetCost(cost)
 	return p
 }
+
+// SetCost makes hashes cost that much from now on. Those that exist keep theirs.
+func (p *Passwords) SetCost(cost int) { p.cost.Store(int64(cost)) }
 
 // Hash returns a new hash of a password. It fails with ErrTooLong,
 // ErrBusy or ctx's error.
@@ -66,7 +69,7 @@ func (p *Passwords) Hash(ctx context.Context, password string) ([]byte, error) {
 		return nil, err
 	}
 	defer p.release()
-	return bcrypt.GenerateFromPassword([]byte(password), p.cost)
+	return bcrypt.GenerateFromPassword([]byte(password), int(p.cost.Load()))
 }
 
 // Check says whether a password is that of a user's hash. It fails with

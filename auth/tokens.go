@@ -10,6 +10,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -23,7 +24,7 @@ import (
 //
 // The log has the letters' digest only: who reads a log learns no token.
 type Tokens struct {
-	ttl time.Duration
+	ttl atomic.Int64 // nanoseconds
 
 	mu    sync.Mutex
 	known map[Digest]*token     // under mu
@@ -48,8 +49,16 @@ type token struct {
 
 // NewTokens returns no tokens yet; each will last for ttl.
 func NewTokens(ttl time.Duration) *Tokens {
-	return &Tokens{ttl: ttl, known: make(map[Digest]*token), users: make(map[string]*list.List)}
+	t := &Tokens{known: make(map[Digest]*token), users: make(map[string]*list.List)}
+	t.SetTTL(ttl)
+	return t
 }
+
+// SetTTL makes each token last for ttl since it was shown last, those too that
+// there are.
+func (t *Tokens) SetTTL(ttl time.Duration) { t.ttl.Store(int64(ttl)) }
+
+func (t *Tokens) life() time.Duration { return time.Duration(t.ttl.Load()) }
 
 // NewToken returns the secret letters of a token and what stands for them in
 // the log.
@@ -128,7 +137,7 @@ func (t *Tokens) User(d Digest, index uint64) (name string, ok bool) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	known := t.known[d]
-	if known == nil || known.index != index || known.over(now, t.ttl) {
+	if known == nil || known.index != index || known.over(now, t.life()) {
 		return "", false
 	}
 	known.shown = now
@@ -143,13 +152,11 @@ func (t *token) over(now time.Time, ttl time.Duration) bool {
 
 // Run forgets tokens whose time has passed, until ctx ends.
 func (t *Tokens) Run(ctx context.Context) error {
-	tick := time.NewTicker(min(max(t.ttl/10, time.Second), 30*time.Second))
-	defer tick.Stop()
 	for {
 		select {
 		case <-ctx.Done():
 			return nil
-		case now := <-tick.C:
+		case now := <-time.After(min(max(t.life()/10, time.Second), 30*time.Second)):
 			t.sweep(now)
 		}
 	}
@@ -162,7 +169,7 @@ func (t *Tokens) sweep(now time.Time) {
 		switch {
 		case known.shown.IsZero():
 			known.shown = now
-		case known.over(now, t.ttl):
+		case known.over(now, t.life()):
 			t.endLocked(known)
 		}
 	}

@@ -103,3 +103,27 @@ func FuzzToken(f *testing.F) {
 		}
 	})
 }
+
+func TestTokensTakeOnAnotherLife(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		tokens := NewTokens(time.Hour)
+		_, d := NewToken()
+		tokens.Assign(d, 1, "alice")
+		known := func() bool {
+			_, is := tokens.User(d, 1)
+			return is
+		}
+		if !known() {
+			t.Fatal("unknown at once")
+		}
+		tokens.SetTTL(time.Minute)
+		time.Sleep(time.Minute)
+		if !known() {
+			t.Error("unknown before its time has passed")
+		}
+		time.Sleep(time.Minute + 1)
+		if known() {
+			t.Error("known after its time has passed")
+		}
+	})
+}

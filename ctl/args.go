@@ -17,7 +17,9 @@ import (
 //
 // A name means the same kind of flag at every level, with a value or without:
 // that is what lets one walk from left to right tell values from arguments
-// before the command is known. A test holds every command to it.
+// before the command is known. A test holds every command to it. The exception
+// is etcdctl's --prefix, which is a switch, but takes a value of make-mirror and
+// check: behind those words it does, and before them with "=".
 
 const separator = "--"
 
@@ -29,7 +31,10 @@ type sifted struct {
 	split bool     // there was a separator
 }
 
-type givenFlag struct{ name, value string }
+type givenFlag struct {
+	name, value string
+	bare        bool // given as a switch, whose value is its being there
+}
 
 // text is the flag as one token, so that no value is taken for a flag.
 func (f givenFlag) text() string { return "--" + f.name + "=" + f.value }
@@ -37,10 +42,13 @@ func (f givenFlag) text() string { return "--" + f.name + "=" + f.value }
 // known maps each name and alias of the flags to the flag.
 type known map[string]cli.Flag
 
+// add keeps the first flag of each name.
 func (k known) add(flags []cli.Flag) {
 	for _, f := range flags {
 		for _, name := range f.Names() {
-			k[name] = f
+			if _, there := k[name]; !there {
+				k[name] = f
+			}
 		}
 	}
 }
@@ -50,6 +58,18 @@ func (k known) addAll(commands []*cli.Command) {
 		k.add(command.Flags)
 		k.addAll(command.Subcommands)
 	}
+}
+
+// behind is what the names mean once a command's word was read.
+func (k known) behind(command *cli.Command) known {
+	names := known{}
+	names.addAll([]*cli.Command{command})
+	for name, flag := range k {
+		if _, there := names[name]; !there {
+			names[name] = flag
+		}
+	}
+	return names
 }
 
 func takesValue(f cli.Flag) bool {
@@ -66,13 +86,13 @@ func arrange(app *cli.App, args []string) ([]string, error) {
 	names.add([]cli.Flag{cli.HelpFlag, cli.VersionFlag})
 	names.add(app.Flags)
 	names.addAll(app.Commands)
-	line, err := sift(names, args[1:])
+	line, err := sift(names, app.Commands, args[1:])
 	if err != nil {
 		return nil, err
 	}
 	if len(line.words) > 0 && line.words[0] == "help" {
 		line.words = line.words[1:]
-		line.flags = []givenFlag{{"help", "true"}}
+		line.flags = []givenFlag{{name: "help", value: "true", bare: true}}
 	}
 	levels, words := resolve(app, line.words)
 	placed, err := assign(levels, line.flags)
@@ -82,8 +102,9 @@ func arrange(app *cli.App, args []string) ([]string, error) {
 	return append(append(args[:1:1], placed...), tail(levels, words, line)...), nil
 }
 
-// sift takes tokens apart. Each flag comes back under its first name.
-func sift(names known, tokens []string) (sifted, error) {
+// sift takes tokens apart. Each flag comes back under its first name. The words
+// may begin with one of the commands.
+func sift(names known, commands []*cli.Command, tokens []string) (sifted, error) {
 	var line sifted
 	for i := 0; i < len(tokens); i++ {
 		token := tokens[i]
@@ -93,6 +114,10 @@ func sift(names known, tokens []string) (sifted, error) {
 		}
 		if len(token) < 2 || token[0] != '-' {
 			line.words = append(line.words, token)
+			command := find(commands, token)
+			if commands = nil; command != nil {
+				names, commands = names.behind(command), command.Subcommands
+			}
 			continue
 		}
 		flag, name, value, attached := readFlag(names, token)
@@ -109,7 +134,7 @@ func sift(names known, tokens []string) (sifted, error) {
 			i++
 			value = tokens[i]
 		}
-		line.flags = append(line.flags, givenFlag{flag.Names()[0], value})
+		line.flags = append(line.flags, givenFlag{flag.Names()[0], value, !attached && !takesValue(flag)})
 	}
 	return line, nil
 }
@@ -146,13 +171,13 @@ func resolve(app *cli.App, words []string) ([]level, []string) {
 	top.flags.add([]cli.Flag{cli.VersionFlag})
 	levels, commands := []level{top}, app.Commands
 	for len(words) > 0 {
-		at := slices.IndexFunc(commands, func(c *cli.Command) bool { return c.HasName(words[0]) })
-		if at < 0 {
+		command := find(commands, words[0])
+		if command == nil {
 			break
 		}
-		next := level{name: commands[at].Name, flags: known{}, command: commands[at]}
-		next.flags.add(commands[at].Flags)
-		levels, words, commands = append(levels, next), words[1:], commands[at].Subcommands
+		next := level{name: command.Name, flags: known{}, command: command}
+		next.flags.add(command.Flags)
+		levels, words, commands = append(levels, next), words[1:], command.Subcommands
 	}
 	return levels, words
 }
@@ -167,6 +192,9 @@ func assign(levels []level, flags []givenFlag) ([]string, error) {
 			if _, ok := levels[depth].flags[flag.name]; ok {
 				break
 			}
+		}
+		if depth >= 0 && flag.bare && takesValue(levels[depth].flags[flag.name]) {
+			return nil, misuse("flag --%s needs a value: put it behind %s, or write --%s=VALUE", flag.name, strings.TrimSpace(path(levels)), flag.name)
 		}
 		if depth < 0 {
 			return nil, misuse("flag --%s is not one of %q: see cleatctl %s--help", flag.name, path(levels), path(levels))

@@ -66,7 +66,7 @@ func authEnable(c *cli.Context) error {
 		if err != nil {
 			return err
 		}
-		return s.out.outcome((*pb.AuthEnableResponse)(reply), "Authentication Enabled")
+		return s.out.line((*pb.AuthEnableResponse)(reply), "Authentication Enabled")
 	})
 }
 
@@ -90,7 +90,7 @@ func authDisable(c *cli.Context) error {
 		if err != nil {
 			return err
 		}
-		return s.out.outcome((*pb.AuthDisableResponse)(reply), "Authentication Disabled")
+		return s.out.line((*pb.AuthDisableResponse)(reply), "Authentication Disabled")
 	})
 }
 

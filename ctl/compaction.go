@@ -40,6 +40,6 @@ func compact(c *cli.Context) error {
 		if err != nil {
 			return err
 		}
-		return s.out.outcome((*pb.CompactionResponse)(reply), "compacted revision %d", revision)
+		return s.out.line((*pb.CompactionResponse)(reply), "compacted revision %d", revision)
 	})
 }

@@ -33,7 +33,11 @@ _cleatctl() {
   fi
   compadd -- "${choices[@]}"
 }
-compdef _cleatctl cleatctl
+if [[ "${funcstack[1]}" == _cleatctl ]]; then
+  _cleatctl "$@" # loaded from fpath by the first completion, which this is
+else
+  compdef _cleatctl cleatctl
+fi
 `
 
 func completionCommand() *cli.Command {

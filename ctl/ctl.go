@@ -17,13 +17,18 @@
 package ctl
 
 import (
+	"fmt"
 	"io"
+	"runtime"
 
 	"github.com/urfave/cli/v2"
 )
 
-// Version is this build's version; the linker sets it.
-var Version = "0.0.0-dev"
+// Version and Commit are this build's; the linker sets them.
+var (
+	Version = "0.0.0-dev"
+	Commit  = "unknown"
+)
 
 // Main runs one command line, args[0] being the program's name, and returns
 // the process's exit code.
@@ -36,11 +41,14 @@ func Main(args []string, stdin io.Reader, stdout, stderr io.Writer) int {
 	return report(stderr, err)
 }
 
+// App describes the command line, for the manual.
+func App() *cli.App { return newApp(nil, io.Discard, io.Discard) }
+
 func newApp(stdin io.Reader, stdout, stderr io.Writer) *cli.App {
 	app := &cli.App{
 		Name:                  "cleatctl",
 		Usage:                 "drive a cleat member",
-		Version:               Version,
+		Version:               fmt.Sprintf("%s (commit %s, %s)", Version, Commit, runtime.Version()),
 		Reader:                stdin,
 		Writer:                stdout,
 		ErrWriter:             stderr,
@@ -55,7 +63,8 @@ func newApp(stdin io.Reader, stdout, stderr io.Writer) *cli.App {
 		Commands: []*cli.Command{
 			putCommand(), getCommand(), delCommand(), txnCommand(), watchCommand(),
 			leaseCommand(), compactionCommand(), endpointCommand(), memberCommand(), moveLeaderCommand(), snapshotCommand(),
-			authCommand(), userCommand(), roleCommand(),
+			authCommand(), userCommand(), roleCommand(), alarmCommand(), defragCommand(), downgradeCommand(),
+			lockCommand(), electCommand(), makeMirrorCommand(), checkCommand(), optionsCommand(),
 			inviteCommand(), joinCommand(), recoverCommand(), tokenCommand(), certCommand(), statusCommand(), doctorCommand(), topCommand(), versionCommand(), completionCommand(),
 		},
 	}

@@ -7,9 +7,12 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"net"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strings"
+	"time"
 
 	"github.com/urfave/cli/v2"
 	clientv3 "go.etcd.io/etcd/client/v3"
@@ -24,13 +27,15 @@ type door struct {
 	socket    string // empty: over the network
 	endpoints []string
 	files     client.Config
-	attempts  uint // at a call that fails in time; 0: as etcd's client does
+	trust     trust
+	who       *login // nil: whom the flags name
+	attempts  uint   // at a call that fails in time; 0: as etcd's client does
 }
 
 // chooseDoor takes the way that is named most strongly: on the line, then in
 // CLEATCTL_*, then in ETCDCTL_*; and the socket when nothing is named.
 func chooseDoor(c *cli.Context) (door, error) {
-	socket, network := sourceOf(c, "socket"), sourceOf(c, "endpoints")
+	socket, network := sourceOf(c, "socket"), max(sourceOf(c, "endpoints"), sourceOf(c, "discovery-srv"))
 	if socket == network && socket != fromDefault {
 		return door{}, misuse("--socket and --endpoints exclude each other: give one of them")
 	}
@@ -44,7 +49,7 @@ func chooseDoor(c *cli.Context) (door, error) {
 	if network > socket {
 		return networkDoor(c, files)
 	}
-	return socketDoor(c, files)
+	return socketDoor(c, files, "")
 }
 
 // chooseSocket is the way for what only the socket answers. Endpoints in the
@@ -53,12 +58,14 @@ func chooseSocket(c *cli.Context) (door, error) {
 	if sourceOf(c, "endpoints") == fromLine {
 		return door{}, misuse("%s speaks to the socket only: run it on a member, without --endpoints", called(c))
 	}
-	way, err := socketDoor(c, client.Config{})
+	way, err := socketDoor(c, client.Config{}, called(c))
 	way.attempts = 1 // an answer that time ran out elsewhere is an answer
 	return way, err
 }
 
-func socketDoor(c *cli.Context, files client.Config) (door, error) {
+// socketDoor leads to the socket; only is the command that no other door
+// answers, or empty.
+func socketDoor(c *cli.Context, files client.Config, only string) (door, error) {
 	for _, name := range []string{"cacert", "cert", "key"} {
 		if sourceOf(c, name) == fromLine && !c.Bool("cluster") {
 			return door{}, misuse("--%s needs --endpoints HOST:PORT: the socket takes no certificate", name)
@@ -66,9 +73,9 @@ func socketDoor(c *cli.Context, files client.Config) (door, error) {
 	}
 	path := c.String("socket")
 	if path == "" {
-		found, err := findSocket(socketPaths())
-		if err != nil {
-			return door{}, err
+		found, ok := findSocket(socketPaths())
+		if !ok {
+			return door{}, noMember(runtime.GOOS, socketPaths(), only)
 		}
 		path = found
 	}
@@ -76,6 +83,18 @@ func socketDoor(c *cli.Context, files client.Config) (door, error) {
 }
 
 func networkDoor(c *cli.Context, files client.Config) (door, error) {
+	endpoints, err := askedEndpoints(c)
+	if err != nil {
+		return door{}, err
+	}
+	return doorTo(endpoints, files, askedTrust(c)), nil
+}
+
+// askedEndpoints are those that DNS names, or else those on the line.
+func askedEndpoints(c *cli.Context) ([]string, error) {
+	if c.String("discovery-srv") != "" {
+		return discover(c, net.DefaultResolver)
+	}
 	var endpoints []string
 	for _, endpoint := range c.StringSlice("endpoints") {
 		if endpoint = strings.TrimSpace(endpoint); endpoint != "" {
@@ -83,12 +102,18 @@ func networkDoor(c *cli.Context, files client.Config) (door, error) {
 		}
 	}
 	if len(endpoints) == 0 {
-		return door{}, misuse("--endpoints is empty: give HOST:PORT, or leave it out to use the socket")
+		return nil, misuse("--endpoints is empty: give HOST:PORT, or leave it out to use the socket")
 	}
+	return endpoints, nil
+}
+
+// doorTo knows that a socket can be given as an endpoint, too.
+func doorTo(endpoints []string, files client.Config, how trust) door {
+	way := door{endpoints: endpoints, files: files, trust: how}
 	if path, ok := strings.CutPrefix(endpoints[0], "unix://"); ok && len(endpoints) == 1 {
-		return door{socket: path, endpoints: endpoints, files: files}, nil
+		way.socket = path
 	}
-	return door{endpoints: endpoints, files: files}, nil
+	return way
 }
 
 func tlsFiles(c *cli.Context) (client.Config, error) {
@@ -113,13 +138,26 @@ func socketPaths() []string {
 
 // findSocket returns the first path that is there. One that may not be looked
 // at counts as being there: connecting to it tells why.
-func findSocket(paths []string) (string, error) {
+func findSocket(paths []string) (path string, ok bool) {
 	for _, path := range paths {
 		if _, err := os.Lstat(path); !errors.Is(err, fs.ErrNotExist) {
-			return path, nil
+			return path, true
 		}
 	}
-	return "", fmt.Errorf("no member on this machine: there is no %s: start one with systemctl start cleatd, name its socket with --socket, or go over the network with --endpoints", strings.Join(paths, " and no "))
+	return "", false
+}
+
+// noMember says that there is no socket here, and the way to go instead: where
+// cleatd does not run there never is one.
+func noMember(system string, paths []string, only string) error {
+	switch {
+	case system == "linux":
+		return fmt.Errorf("no member on this machine: there is no %s: start one with systemctl start cleatd, name its socket with --socket, or go over the network with --endpoints",
+			strings.Join(paths, " and no "))
+	case only != "":
+		return fmt.Errorf("%s speaks to the socket of a member, and members run on Linux: run it there, or name with --socket one that leads there", only)
+	}
+	return errors.New("no member on this machine, for members run on Linux: name one with --endpoints HOST:PORT, and with --cacert, --cert and --key the files that cleatctl cert issue NAME makes on it")
 }
 
 // socketURL is how etcd's client writes a socket; three slashes, or it takes
@@ -130,6 +168,11 @@ func socketURL(path string) string {
 	}
 	return "unix://" + path
 }
+
+// firstWord is how long a member may take to answer at its socket when nobody
+// says otherwise: it may be this call that starts it, or it is being restarted,
+// and systemd holds the socket meanwhile.
+const firstWord = 30 * time.Second
 
 // connect opens a client and waits for it to reach a member, for etcd's client
 // would only say after the command's time that the time is up.
@@ -147,19 +190,26 @@ func (d door) connect(c *cli.Context) (*clientv3.Client, error) {
 	}
 	ctx, cancel := context.WithTimeout(c.Context, config.DialTimeout)
 	defer cancel()
-	if err := reach(ctx, opened.ActiveConnection()); err != nil {
+	if err := d.reach(ctx, opened.ActiveConnection()); err != nil {
 		_ = opened.Close()
 		return nil, d.explain(c, err)
 	}
 	return opened, nil
 }
 
-// reach returns when the connection is ready, or with ctx's error.
-func reach(ctx context.Context, conn *grpc.ClientConn) error {
+// reach returns when the connection is ready, or with the reason why it will not
+// be. A socket that is gone is one: systemd closes it when its member cannot
+// start.
+func (d door) reach(ctx context.Context, conn *grpc.ClientConn) error {
 	for {
 		state := conn.GetState()
 		if state == connectivity.Ready {
 			return nil
+		}
+		if d.socket != "" && state == connectivity.TransientFailure {
+			if err := probeSocket(ctx, d.socket); err != nil {
+				return err
+			}
 		}
 		conn.Connect()
 		if !conn.WaitForStateChange(ctx, state) {
@@ -169,7 +219,7 @@ func reach(ctx context.Context, conn *grpc.ClientConn) error {
 }
 
 func (d door) config(c *cli.Context) (clientv3.Config, error) {
-	name, password, err := userAndPassword(c)
+	who, err := d.login(c)
 	if err != nil {
 		return clientv3.Config{}, err
 	}
@@ -181,23 +231,34 @@ func (d door) config(c *cli.Context) (clientv3.Config, error) {
 		MaxUnaryRetries:      d.attempts,
 		MaxCallSendMsgSize:   c.Int("max-request-bytes"),
 		MaxCallRecvMsgSize:   c.Int("max-recv-bytes"),
-		Username:             name,
-		Password:             password,
+		Username:             who.name,
+		Password:             who.password,
+		Token:                who.token,
 		Logger:               clientLogger(c),
 	}
 	if d.socket != "" {
+		if sourceOf(c, "dial-timeout") == fromDefault {
+			config.DialTimeout = firstWord
+		}
 		dialer, err := dialSocket(d.socket, c)
 		config.DialOptions = append(config.DialOptions, grpc.WithContextDialer(dialer))
 		return config, err
 	}
-	if d.files != (client.Config{}) && !plain(d.endpoints[0]) {
-		certificates, err := d.files.Credentials()
+	if d.secured(d.endpoints[0]) {
+		certificates, err := d.credentials()
 		if err != nil {
-			return config, fmt.Errorf("%w: cleatctl cert issue NAME, typed on a member, makes the three files", err)
+			return config, err
 		}
 		config.DialOptions = append(config.DialOptions, grpc.WithTransportCredentials(certificates))
 	}
 	return config, nil
+}
+
+func (d door) login(c *cli.Context) (login, error) {
+	if d.who != nil {
+		return *d.who, nil
+	}
+	return askedLogin(c)
 }
 
 // plain tells an address whose scheme excludes TLS.

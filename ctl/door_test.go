@@ -150,12 +150,25 @@ func TestTheSocketIsLookedForInTheSystemsPlaceThenInTheUsers(t *testing.T) {
 	if err := os.WriteFile(second, nil, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if got, err := findSocket([]string{"/nowhere/cleat.sock", second}); err != nil || got != second {
-		t.Errorf("got %q, %v", got, err)
+	if got, ok := findSocket([]string{"/nowhere/cleat.sock", second}); !ok || got != second {
+		t.Errorf("got %q, %v", got, ok)
 	}
-	_, err := findSocket([]string{"/nowhere/a", "/nowhere/b"})
-	if err == nil || !strings.Contains(err.Error(), "/nowhere/a and no /nowhere/b") {
-		t.Errorf("got %v", err)
+	if got, ok := findSocket([]string{"/nowhere/a", "/nowhere/b"}); ok {
+		t.Errorf("got %q", got)
+	}
+}
+
+// Where no member can run, nobody is told to start one.
+func TestWithoutASocketTheWayThatThereIsIsNamed(t *testing.T) {
+	for _, c := range []struct{ system, only, want string }{
+		{"linux", "", "there is no /nowhere/a and no /nowhere/b: start one with systemctl start cleatd"},
+		{"linux", "invite", "start one with systemctl start cleatd"},
+		{"darwin", "", "members run on Linux: name one with --endpoints HOST:PORT"},
+		{"windows", "invite", "invite speaks to the socket of a member, and members run on Linux: run it there"},
+	} {
+		if got := noMember(c.system, []string{"/nowhere/a", "/nowhere/b"}, c.only); !strings.Contains(got.Error(), c.want) {
+			t.Errorf("%s, %q: %v", c.system, c.only, got)
+		}
 	}
 }
 

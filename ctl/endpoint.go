@@ -52,7 +52,8 @@ func places(ctx context.Context, c *cli.Context) ([]place, error) {
 
 // to is the way to one of the door's endpoints.
 func (d door) to(endpoint string) door {
-	return door{socket: d.socket, endpoints: []string{endpoint}, files: d.files}
+	d.endpoints = []string{endpoint}
+	return d
 }
 
 func clusterPlaces(ctx context.Context, c *cli.Context, way door) ([]place, error) {
@@ -71,7 +72,7 @@ func clusterPlaces(ctx context.Context, c *cli.Context, way door) ([]place, erro
 		for _, url := range member.ClientURLs {
 			there := way
 			if way.socket == "" || member.ID != reply.Header.MemberId {
-				there = door{endpoints: []string{url}, files: way.files}
+				there = door{endpoints: []string{url}, files: way.files, trust: way.trust}
 			}
 			out = append(out, place{url, there})
 		}

@@ -14,7 +14,8 @@ import (
 	"google.golang.org/grpc/status"
 )
 
-// Exit codes, the same for every command.
+// Exit codes, the same for every command. Only lock ends with that of the
+// command it has run.
 const (
 	exitDone    = 0
 	exitFailed  = 1
@@ -42,6 +43,9 @@ func report(stderr io.Writer, err error) int {
 			text += ": " + next
 		}
 		fmt.Fprintf(stderr, "cleatctl: %s\n", strings.TrimSpace(text))
+	}
+	if ended := (commandEnded{}); errors.As(err, &ended) {
+		return ended.code()
 	}
 	if errors.As(err, new(usageError)) {
 		return exitMisused
@@ -117,6 +121,9 @@ var advices = []struct {
 	{rpctypes.ErrUnhealthy, "too few members reach one another to do this safely; cleatctl endpoint health --cluster shows who is down"},
 	{rpctypes.ErrNotLeader, "ask the leader; cleatctl endpoint status --cluster shows who leads"},
 	{rpctypes.ErrBadLeaderTransferee, "leadership goes to a voting member that is up; cleatctl member list shows them"},
+	{rpctypes.ErrWrongDowngradeVersionFormat, "write it as 3.6"},
+	{rpctypes.ErrInvalidDowngradeTargetVersion, "of etcd it is one minor version below the present one; a cleat member has none to go back to"},
+	{rpctypes.ErrNoInflightDowngrade, "there is nothing to cancel"},
 	{rpctypes.ErrTimeout, "it may or may not have happened; look before you repeat it"},
 	{context.DeadlineExceeded, "no answer in time, so a change may or may not have been made; check that the member runs (cleatctl status, systemctl status cleatd), or raise --command-timeout"},
 }

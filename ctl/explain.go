@@ -39,13 +39,22 @@ func dialSocket(path string, c *cli.Context) (func(context.Context, string) (net
 	}, nil
 }
 
+// probeSocket says whether anybody listens on a socket.
+func probeSocket(ctx context.Context, path string) error {
+	conn, err := new(net.Dialer).DialContext(ctx, "unix", path)
+	if err == nil {
+		_ = conn.Close() // it was let in, that is all
+	}
+	return err
+}
+
 // explainSocket says what keeps a person from a socket, and the way in.
 func explainSocket(path string, err error) error {
 	switch {
 	case errors.Is(err, fs.ErrPermission):
 		return fmt.Errorf("permission denied on %s: run as root or join group cleat: usermod -aG cleat $USER, then log in again", path)
 	case errors.Is(err, fs.ErrNotExist):
-		return fmt.Errorf("there is no socket %s: start the member with systemctl start cleatd, or name its socket with --socket", path)
+		return fmt.Errorf("there is no socket %s: start the member with systemctl start cleatd (journalctl -u cleatd tells why it stopped, if it did), or name its socket with --socket", path)
 	case errors.Is(err, syscall.ECONNREFUSED):
 		return fmt.Errorf("nobody listens on %s: the member is down: systemctl start cleatd, and journalctl -u cleatd tells why it stopped", path)
 	}
@@ -56,6 +65,9 @@ func explainSocket(path string, err error) error {
 // gone once more, step by step.
 func (d door) explain(c *cli.Context, err error) error {
 	if d.socket != "" {
+		if err := probeSocket(c.Context, d.socket); err != nil {
+			return explainSocket(d.socket, err)
+		}
 		return fmt.Errorf("the member behind %s takes connections but does not answer: journalctl -u cleatd may tell why", d.socket)
 	}
 	var all []error
@@ -74,17 +86,19 @@ func (d door) probe(c *cli.Context, endpoint string, otherwise error) error {
 		return fmt.Errorf("%w: does the member run, and listen there? On it, cleatctl status shows its doors", err)
 	}
 	defer conn.Close()
-	if d.files == (client.Config{}) && strings.HasPrefix(endpoint, "https://") {
+	if d.files == (client.Config{}) && !d.trust.blind && strings.HasPrefix(endpoint, "https://") {
 		return errors.New("a cleat member asks for --cacert, --cert and --key, which cleatctl cert issue NAME makes on it")
 	}
-	if d.files == (client.Config{}) || plain(endpoint) {
+	if !d.secured(endpoint) {
 		return errors.New("no answer in plain text: a cleat member asks for --cacert, --cert and --key, which cleatctl cert issue NAME makes on it")
 	}
-	config, err := d.files.TLS()
+	config, err := d.tls()
 	if err != nil {
 		return err
 	}
-	config.ServerName, _, _ = net.SplitHostPort(address)
+	if config.ServerName == "" {
+		config.ServerName, _, _ = net.SplitHostPort(address)
+	}
 	config.NextProtos = []string{"h2"}
 	secure := tls.Client(conn, config)
 	if err := secure.HandshakeContext(ctx); err != nil {

@@ -21,13 +21,13 @@ const appHelp = `cleatctl - {{.Usage}}
 Usage:
   cleatctl COMMAND [FLAGS] [ARGUMENTS]    flags can stand anywhere; after -- all are arguments
   cleatctl COMMAND --help                 more about a command
+  cleatctl options                        the flags of every command
 
 Commands:
 {{range .VisibleCommands}}  {{.Name}}{{"\t"}}{{.Usage}}
 {{end}}
-Flags of every command, also as CLEATCTL_NAME or ETCDCTL_NAME in the environment:
-{{range .VisibleFlags}}  {{.}}
-{{end}}
+Without --endpoints the member on this machine is asked, through its socket.
+
 Examples:
   cleatctl put foo bar
   cleatctl get foo --endpoints=10.0.0.1:2379 --cacert=ca.crt --cert=alice.crt --key=alice.key
@@ -43,7 +43,7 @@ Usage:
 Flags:
 {{range .VisibleFlags}}  {{.}}
 {{end}}
-Flags of every command: cleatctl --help
+Flags of every command: cleatctl options
 `
 
 const groupHelp = `{{.HelpName}} - {{.Usage}}

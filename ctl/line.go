@@ -57,7 +57,7 @@ func nextWord(line string) (word, rest string, err error) {
 func parseLine(c *cli.Context, command *cli.Command, tokens []string) (*cli.Context, error) {
 	names := known{}
 	names.add(command.Flags)
-	line, err := sift(names, tokens)
+	line, err := sift(names, nil, tokens)
 	if err != nil {
 		return nil, err
 	}

@@ -50,6 +50,7 @@ type printer struct {
 	form      string
 	hex       bool
 	valueOnly bool
+	whole     bool // --json: everything is JSON
 
 	mu  sync.Mutex
 	out *bufio.Writer // under mu
@@ -64,7 +65,7 @@ func newPrinter(c *cli.Context, forms []string) (*printer, error) {
 	if forms != nil && !slices.Contains(forms, form) {
 		return nil, misuse("-w %s is no form of %s: use one of %s", form, called(c), strings.Join(forms, ", "))
 	}
-	return &printer{form: form, hex: c.Bool("hex"), out: bufio.NewWriter(c.App.Writer)}, nil
+	return &printer{form: form, hex: c.Bool("hex"), whole: c.Bool("json"), out: bufio.NewWriter(c.App.Writer)}, nil
 }
 
 // print writes one answer and flushes it.
@@ -110,6 +111,15 @@ func (p *printer) say(format string, args ...any) error {
 func (p *printer) outcome(done any, format string, args ...any) error {
 	if p.form == jsonForm {
 		return p.print(answer{json: done})
+	}
+	return p.say(format, args...)
+}
+
+// line is outcome for what etcdctl tells as a line in every form: only --json has
+// it otherwise.
+func (p *printer) line(done any, format string, args ...any) error {
+	if p.whole {
+		return p.outcome(done, format, args...)
 	}
 	return p.say(format, args...)
 }

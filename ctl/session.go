@@ -4,14 +4,11 @@ package ctl
 
 import (
 	"context"
-	"os"
-	"strings"
 
 	"github.com/urfave/cli/v2"
 	clientv3 "go.etcd.io/etcd/client/v3"
 	"go.uber.org/zap"
 	"go.uber.org/zap/zapcore"
-	"golang.org/x/term"
 )
 
 // session is what an action works with: a client and a printer.
@@ -62,25 +59,6 @@ func through(c *cli.Context, forms []string, choose func(*cli.Context) (door, er
 	ctx, cancel := context.WithTimeout(c.Context, c.Duration("command-timeout"))
 	defer cancel()
 	return call(ctx, s)
-}
-
-// userAndPassword asks for a password only where a person can answer.
-func userAndPassword(c *cli.Context) (name, password string, err error) {
-	name, password = c.String("user"), c.String("password")
-	if name == "" || password != "" {
-		return name, password, nil
-	}
-	if name, password, ok := strings.Cut(name, ":"); ok {
-		return name, password, nil
-	}
-	input, ok := c.App.Reader.(*os.File)
-	if !ok || !term.IsTerminal(int(input.Fd())) {
-		return "", "", misuse("--user %s needs --password, or --user %s:PASSWORD", name, name)
-	}
-	_, _ = c.App.ErrWriter.Write([]byte("Password: "))
-	typed, err := term.ReadPassword(int(input.Fd()))
-	_, _ = c.App.ErrWriter.Write([]byte("\n"))
-	return name, string(typed), err
 }
 
 // clientLogger is silent unless --debug: what matters of a failed call is in

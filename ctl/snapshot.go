@@ -13,6 +13,7 @@ import (
 	"os"
 	"os/signal"
 	"path/filepath"
+	"runtime"
 	"syscall"
 
 	"github.com/dustin/go-humanize"
@@ -86,7 +87,7 @@ func snapshotSave(c *cli.Context) error {
 	if got.Version != "" {
 		text += "\nServer version " + got.Version
 	}
-	return s.out.outcome(got, "%s", text)
+	return s.out.line(got, "%s", text)
 }
 
 // saved is a snapshot that is on the disk.
@@ -118,11 +119,7 @@ func saveTo(ctx context.Context, receive func(context.Context, io.Writer) (versi
 	if err := os.Rename(f.Name(), path); err != nil {
 		return got, err
 	}
-	dir, err := os.Open(filepath.Dir(path))
-	if err != nil {
-		return got, err
-	}
-	return saved{path, sum.size, version}, errors.Join(dir.Sync(), dir.Close())
+	return saved{path, sum.size, version}, syncDir(filepath.Dir(path))
 }
 
 // receiveSnapshot does what the client library does, which keeps to itself how
@@ -149,6 +146,19 @@ func (s *session) receiveSnapshot(ctx context.Context, to io.Writer) (version st
 		received += int64(len(piece.GetBlob()))
 		shown.set(received, received+int64(piece.GetRemainingBytes()))
 	}
+}
+
+// syncDir makes a new name in a directory durable. Windows opens no directory
+// for that, and needs none.
+func syncDir(path string) error {
+	if runtime.GOOS == "windows" {
+		return nil
+	}
+	dir, err := os.Open(path)
+	if err != nil {
+		return err
+	}
+	return errors.Join(dir.Sync(), dir.Close())
 }
 
 // trailing hashes all but the last bytes, which are the hash.

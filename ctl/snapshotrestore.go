@@ -26,12 +26,12 @@ run it as the user that cleatd runs as. The snapshot may be etcd's.
 
 Example:
   cleatctl snapshot restore backup.db --bump-revision 1000000000 --mark-compacted`,
-		Flags: []cli.Flag{
+		Flags: append(foundingFlags(),
 			&cli.StringFlag{Name: "data-dir", Usage: "restore to this empty `DIR`"},
 			&cli.Int64Flag{Name: "bump-revision", Usage: "begin `N` revisions behind the snapshot's"},
 			&cli.BoolFlag{Name: "mark-compacted", Usage: "mark what came before as compacted (goes with --bump-revision)"},
 			&cli.BoolFlag{Name: "skip-hash-check", Usage: "take a file without a checksum: a copy of member/snap/db of an etcd that is stopped"},
-		},
+		),
 		Action: snapshotRestore,
 	}
 }
@@ -43,6 +43,9 @@ func snapshotRestore(c *cli.Context) error {
 	bump := c.Int64("bump-revision")
 	if bump < 0 || (bump > 0) != c.Bool("mark-compacted") {
 		return misuse("--bump-revision N, which is above zero, and --mark-compacted go together")
+	}
+	if err := checkFounding(c); err != nil {
+		return err
 	}
 	args := []string{"restore"}
 	if dir := c.String("data-dir"); dir != "" {

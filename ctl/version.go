@@ -3,6 +3,8 @@
 package ctl
 
 import (
+	"runtime"
+
 	"github.com/urfave/cli/v2"
 	"go.etcd.io/etcd/api/v3/version"
 )
@@ -21,8 +23,10 @@ func versionCommand() *cli.Command {
 			this := struct {
 				Cleatctl string `json:"cleatctl"`
 				API      string `json:"api"`
-			}{Version, version.APIVersion}
-			return out.outcome(this, "cleatctl version: %s\nAPI version: %s", this.Cleatctl, this.API)
+				Commit   string `json:"commit"`
+				Go       string `json:"go"`
+			}{Version, version.APIVersion, Commit, runtime.Version()}
+			return out.line(this, "cleatctl version: %s\nAPI version: %s\nCommit: %s\nGo version: %s", this.Cleatctl, this.API, this.Commit, this.Go)
 		},
 	}
 }

@@ -18,15 +18,16 @@ func (d *Daemon) newOffice() *adminserver.Server {
 		Store:       d.store,
 		Doors:       d.doorAddresses,
 		Space:       d.spaceLeft,
-		Quota:       max(d.config.QuotaBytes, 0),
+		Quota:       func() int64 { return max(d.config().QuotaBytes, 0) },
 		Alarms:      d.alarms,
 		Metrics:     d.registry,
 		Members:     d.membersTell,
 		Join:        d.join,
 		Recover:     d.recover,
+		Reload:      d.askReload,
 		PeerAddress: d.peerAddress,
 		ClusterID:   d.dir.clusterID(), MemberID: d.dir.memberID(),
-		Name: d.config.Name, Version: d.version, DataDir: d.dir.path, Logger: d.log,
+		Name: d.config().Name, Version: d.version, DataDir: d.dir.path, Logger: d.log,
 	})
 }
 
@@ -34,9 +35,9 @@ func (d *Daemon) newOffice() *adminserver.Server {
 func (d *Daemon) doorAddresses() *admin.Doors {
 	open := &admin.Doors{
 		Socket: d.doors.socket[0].Addr().String(),
-		Client: d.doors.client[0].Addr().String(),
+		Client: d.doors.client()[0].Addr().String(),
 	}
-	for _, l := range d.doors.peer {
+	for _, l := range d.doors.peer() {
 		open.Peer = l.Addr().String()
 	}
 	return open
@@ -49,7 +50,7 @@ func (d *Daemon) spaceLeft() *admin.Space {
 		return &admin.Space{}
 	}
 	return &admin.Space{
-		Ok: d.space.Enough(), Free: uint64(free), Reserve: uint64(reserveFor(d.config.ReserveBytes, total)),
+		Ok: d.space.Enough(), Free: uint64(free), Reserve: uint64(reserveFor(d.config().ReserveBytes, total)),
 	}
 }
 

@@ -218,7 +218,7 @@ func TestADeadMemberIsReplacedUnderItsName(t *testing.T) {
 	for _, l := range []*life{members[0], members[1], fresh} {
 		list := l.list()
 		if m := list["three"]; len(list) != 3 || m == nil || m.id == id || m.id != fresh.d.dir.memberID() {
-			t.Errorf("%s knows %v", l.d.config.Name, list)
+			t.Errorf("%s knows %v", l.d.config().Name, list)
 		}
 	}
 	if err := members[0].end(); err != nil { // two of three with it

@@ -91,5 +91,5 @@ func (r *restful) ReadAt(b []byte, at int64) (int, error) {
 // freeAboveReserve is what may be taken of the disk while writes go on.
 func (d *Daemon) freeAboveReserve() (int64, error) {
 	free, total, err := diskSpace(d.dir.path)
-	return free - reserveFor(d.config.ReserveBytes, total), err
+	return free - reserveFor(d.config().ReserveBytes, total), err
 }

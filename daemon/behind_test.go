@@ -48,7 +48,7 @@ func sameHistory(t *testing.T, members ...*life) {
 			first = r
 		}
 		if r.Hash != first.Hash || r.CompactRevision != first.CompactRevision || r.HashRevision != first.HashRevision {
-			t.Errorf("%s: hash %d at %d since %d, another %d at %d since %d", l.d.config.Name,
+			t.Errorf("%s: hash %d at %d since %d, another %d at %d since %d", l.d.config().Name,
 				r.Hash, r.HashRevision, r.CompactRevision, first.Hash, first.HashRevision, first.CompactRevision)
 		}
 	}

@@ -7,12 +7,14 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"net/url"
 	"os"
 	"path/filepath"
 	"strings"
 	"time"
 
 	"github.com/cleatd/cleat/auth"
+	"github.com/cleatd/cleat/pki"
 )
 
 // ErrConfig marks what the administrator has to mend before the daemon can
@@ -81,77 +83,75 @@ func Default() Config {
 	}
 }
 
-// Validate checks what one setting alone cannot know, and names the setting at
-// fault. Its errors wrap ErrConfig.
-func (c *Config) Validate() error {
-	bad := func(name, format string, args ...any) error {
-		return fmt.Errorf("%w: %s: %s", ErrConfig, name, fmt.Sprintf(format, args...))
-	}
-	switch {
-	case c.Name == "" || len(c.Name) > 64:
-		return bad("name", "%q must have 1 to 64 characters", c.Name)
-	case !filepath.IsAbs(c.DataDir):
-		return bad("data-dir", "%q is not an absolute path", c.DataDir)
-	case !filepath.IsAbs(c.Socket):
-		return bad("socket", "%q is not an absolute path", c.Socket)
-	case len(c.Socket) > 107:
-		return bad("socket", "%q has %d bytes; the kernel takes at most 107", c.Socket, len(c.Socket))
-	case c.MaxRequestBytes < 1<<10 || c.MaxRequestBytes > 32<<20:
-		return bad("max-request-bytes", "%d is not between 1024 and 33554432", c.MaxRequestBytes)
-	case c.MaxTxnOps < 1 || c.MaxTxnOps > 1<<20:
-		return bad("max-txn-ops", "%d is not between 1 and 1048576", c.MaxTxnOps)
-	case c.WatchProgressInterval < 100*time.Millisecond:
-		return bad("watch-progress-interval", "%v is less than 100ms", c.WatchProgressInterval)
-	case c.ElectionTimeout < 50*time.Millisecond || c.ElectionTimeout > time.Minute:
-		return bad("election-timeout", "%v is not between 50ms and 1m", c.ElectionTimeout)
-	case c.HashInterval < 0:
-		return bad("hash-interval", "%v is negative", c.HashInterval)
-	case c.CertTTL < time.Second || c.CertTTL > 10*365*24*time.Hour:
-		return bad("cert-ttl", "%v is not between 1s and 10 years", c.CertTTL)
-	case c.RaftLog != "wal" && c.RaftLog != "boltdb":
-		return bad("raft-log", "%q is neither wal nor boltdb", c.RaftLog)
-	case c.AuthTokenTTL < 1 || c.AuthTokenTTL > 365*24*60*60:
-		return bad("auth-token-ttl", "%d is not between 1 and 31536000 seconds", c.AuthTokenTTL)
-	case c.BcryptCost < auth.MinCost || c.BcryptCost > auth.MaxCost:
-		return bad("bcrypt-cost", "%d is not between %d and %d", c.BcryptCost, auth.MinCost, auth.MaxCost)
-	case c.ReserveBytes < -1:
-		return bad("reserve-bytes", "%d is negative", c.ReserveBytes)
-	case c.MemoryBytes != 0 && c.MemoryBytes < 128<<20:
-		return bad("memory-bytes", "%d is neither 0 nor at least 134217728", c.MemoryBytes)
-	case !isHost(c.Advertise):
-		return bad("advertise", "%q is not a host name or address alone; ports are those of listen-peer and listen-client", c.Advertise)
-	}
-	if c.TracingRate < 0 || c.TracingRate > perMillion {
-		return bad("distributed-tracing-sampling-rate", "%d is not between 0 and 1000000", c.TracingRate)
-	}
-	if c.CompactionMode != periodic && c.CompactionMode != byRevision {
-		return bad("auto-compaction-mode", "%q is neither %s nor %s", c.CompactionMode, periodic, byRevision)
-	}
-	if _, _, err := retention(c.CompactionMode, c.CompactionRetention); err != nil {
-		return bad("auto-compaction-retention", "%v", err)
-	}
-	for name, address := range map[string]string{
-		"listen-client": c.clientAddress(c.Advertise), "listen-peer": c.peerAddress(c.Advertise), "join": c.Join,
-	} {
-		if _, _, err := net.SplitHostPort(address); address != "" && err != nil {
-			return bad(name, "%v", err)
+// Validate checks what one setting alone cannot know, and names the settings at
+// fault. Its errors wrap ErrConfig and are Faults.
+func (c *Config) Validate() error { return c.faults().err() }
+
+func (c *Config) faults() (found Faults) {
+	refuse := func(bad bool, name, format string, args ...any) {
+		if bad {
+			found = append(found, Fault{Setting: name, What: fmt.Sprintf(format, args...)})
 		}
 	}
-	return nil
+	refuse(c.Name == "" || len(c.Name) > 64, "name", "%q must have 1 to 64 characters", c.Name)
+	if err := pki.CheckHosts(c.Name); err != nil && len(found) == 0 {
+		refuse(true, "name", "%v; it is a name in this member's certificate", err)
+	}
+	refuse(!filepath.IsAbs(c.DataDir), "data-dir", "%q is not an absolute path", c.DataDir)
+	refuse(!filepath.IsAbs(c.Socket), "socket", "%q is not an absolute path", c.Socket)
+	refuse(len(c.Socket) > 107, "socket", "%q has %d bytes; the kernel takes at most 107", c.Socket, len(c.Socket))
+	refuse(c.MaxRequestBytes < 1<<10 || c.MaxRequestBytes > 32<<20, "max-request-bytes", "%d is not between 1024 and 33554432", c.MaxRequestBytes)
+	refuse(c.MaxTxnOps < 1 || c.MaxTxnOps > 1<<20, "max-txn-ops", "%d is not between 1 and 1048576", c.MaxTxnOps)
+	refuse(c.WatchProgressInterval < 100*time.Millisecond, "watch-progress-interval", "%v is less than 100ms", c.WatchProgressInterval)
+	refuse(c.ElectionTimeout < 50*time.Millisecond || c.ElectionTimeout > time.Minute, "election-timeout", "%v is not between 50ms and 1m", c.ElectionTimeout)
+	refuse(c.HashInterval < 0, "hash-interval", "%v is negative", c.HashInterval)
+	refuse(c.CertTTL < time.Second || c.CertTTL > 10*365*24*time.Hour, "cert-ttl", "%v is not between 1s and 10 years", c.CertTTL)
+	refuse(c.RaftLog != "wal" && c.RaftLog != "boltdb", "raft-log", "%q is neither wal nor boltdb", c.RaftLog)
+	refuse(c.AuthTokenTTL < 1 || c.AuthTokenTTL > 365*24*60*60, "auth-token-ttl", "%d is not between 1 and 31536000 seconds", c.AuthTokenTTL)
+	refuse(c.BcryptCost < auth.MinCost || c.BcryptCost > auth.MaxCost, "bcrypt-cost", "%d is not between %d and %d", c.BcryptCost, auth.MinCost, auth.MaxCost)
+	refuse(c.ReserveBytes < -1, "reserve-bytes", "%d is negative", c.ReserveBytes)
+	refuse(c.MemoryBytes != 0 && c.MemoryBytes < 128<<20, "memory-bytes", "%d is neither 0 nor at least 134217728", c.MemoryBytes)
+	refuse(c.TracingRate < 0 || c.TracingRate > perMillion, "distributed-tracing-sampling-rate", "%d is not between 0 and 1000000", c.TracingRate)
+	refuse(c.CompactionMode != periodic && c.CompactionMode != byRevision, "auto-compaction-mode", "%q is neither %s nor %s", c.CompactionMode, periodic, byRevision)
+	if _, _, err := retention(c.CompactionMode, c.CompactionRetention); err != nil {
+		refuse(c.CompactionMode == periodic || c.CompactionMode == byRevision, "auto-compaction-retention", "%v", err)
+	}
+	return append(found, c.addressFaults()...)
 }
 
-// CheckFiles reads the files that the settings name, as a start would; its error
-// wraps ErrConfig.
-func (c *Config) CheckFiles() error {
-	if _, err := auth.ParseTokenSetting(c.AuthToken); err != nil {
-		return fmt.Errorf("%w: auth-token: %w", ErrConfig, err)
+func (c *Config) addressFaults() (found Faults) {
+	if !isHost(c.Advertise) {
+		return Faults{{Setting: "advertise", What: fmt.Sprintf("%q is not a host name or address alone; ports are those of listen-peer and listen-client", c.Advertise)}}
 	}
-	return nil
+	if c.Advertise != "" {
+		if err := pki.CheckHosts("localhost", trimBrackets(c.Advertise)); err != nil {
+			found = append(found, Fault{Setting: "advertise", What: err.Error()})
+		}
+	}
+	if a := c.TracingAddress; a != "" && !isWebURL(a) && (strings.Contains(a, "://") || !isHostPort(a)) {
+		found = append(found, Fault{Setting: "distributed-tracing-address", What: fmt.Sprintf("%q is neither HOST:PORT nor an http:// or https:// URL", a)})
+	}
+	for _, a := range [][2]string{{"listen-client", c.clientAddress(c.Advertise)}, {"listen-peer", c.peerAddress(c.Advertise)}, {"join", c.Join}} {
+		if _, _, err := net.SplitHostPort(a[1]); a[1] != "" && err != nil {
+			found = append(found, Fault{Setting: a[0], What: fmt.Sprintf("%v; want HOST:PORT", err)})
+		}
+	}
+	return found
 }
 
 // isHost says that a text may be a host's name or address, without a port.
 func isHost(text string) bool {
 	return !strings.ContainsAny(text, " /") && strings.Count(text, ":") != 1
+}
+
+func isHostPort(text string) bool {
+	_, _, err := net.SplitHostPort(text)
+	return err == nil
+}
+
+func isWebURL(text string) bool {
+	u, err := url.Parse(text)
+	return err == nil && (u.Scheme == "http" || u.Scheme == "https") && u.Host != ""
 }
 
 // clientAddress is where the client door listens: as told, or on the

@@ -10,11 +10,14 @@ import (
 	"log/slog"
 	"net"
 	"os"
+	"os/signal"
 	"path/filepath"
+	"runtime/debug"
 	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"time"
 
 	"github.com/cockroachdb/pebble/v2/vfs"
@@ -64,7 +67,7 @@ type faults struct {
 
 // Daemon is one running member.
 type Daemon struct {
-	config  Config
+	current atomic.Pointer[configured]
 	reload  func() (Config, error)
 	level   *slog.LevelVar
 	log     *slog.Logger
@@ -72,6 +75,9 @@ type Daemon struct {
 	newest  uint32
 	limit   time.Duration // of a stop in order
 	faults  faults
+	begins  beginning
+	goLimit int64 // bytes that GOMEMLIMIT leaves to Go's collector
+	memory  int64 // bytes that the member may take; of Open and Run alone
 
 	registry   *prometheus.Registry
 	dir        *dataDir
@@ -88,7 +94,9 @@ type Daemon struct {
 	comparison *comparison
 	office     *adminserver.Server // tells how this member is; made by openPeers
 	server     *api.Server
+	passwords  *auth.Passwords
 	spans      *sdktrace.TracerProvider // nil: nothing is traced
+	sampler    sampler
 
 	fatal     chan error    // one error that ends the member; the first teller wins
 	joining   sync.Mutex    // held by whoever has this member join a cluster
@@ -98,6 +106,11 @@ type Daemon struct {
 	removing  sync.RWMutex  // held for reading by whoever removes a member
 	dismissed atomic.Bool   // this member was removed
 	anew      chan rebirth  // holds one: the member is to end and begin anew
+
+	hangup  chan os.Signal         // SIGHUP, from Open on
+	reloads chan chan<- outcome    // who asks for a reload, and is told of it
+	moved   chan *lasting          // client doors that a reload has opened
+	refused atomic.Pointer[string] // why the last reload was refused; nil: it was not
 
 	stop context.CancelFunc // ends everything in work
 	work sync.WaitGroup     // what runs as long as the member
@@ -109,6 +122,8 @@ type Daemon struct {
 // wrap ErrConfig.
 func Open(ctx context.Context, o Options) (*Daemon, error) {
 	d := newDaemon(o)
+	signal.Notify(d.hangup, syscall.SIGHUP) // one that comes early is for Run, and ends nothing
+	defer d.begins.told(o.Logger, tellEvery)()
 	err := d.take([]step{
 		{"take the data directory", d.takeDir}, // first: nobody else may touch what follows
 		{"join a cluster", func() error { return d.joinAsTold(ctx) }},
@@ -118,6 +133,7 @@ func Open(ctx context.Context, o Options) (*Daemon, error) {
 		err = d.begin(ctx)
 	}
 	if err != nil {
+		d.tellEnd(ctx, err)
 		d.closeAfter()
 		return nil, err
 	}
@@ -125,13 +141,27 @@ func Open(ctx context.Context, o Options) (*Daemon, error) {
 }
 
 func newDaemon(o Options) *Daemon {
-	return &Daemon{
-		config: o.Config, reload: o.Reload, level: o.Level, log: o.Logger, version: o.Version,
+	d := &Daemon{
+		reload: o.Reload, level: o.Level, log: o.Logger, version: o.Version,
 		newest: cmp.Or(o.newest, state.Format), limit: cmp.Or(o.limit, stopLimit), faults: o.faults,
 		stop:  func() {},
 		fatal: make(chan error, 1), anew: make(chan rebirth, 1), saving: make(chan struct{}, 1),
+		hangup: make(chan os.Signal, 1), reloads: make(chan chan<- outcome), moved: make(chan *lasting),
+		goLimit: debug.SetMemoryLimit(-1),
 	}
+	d.current.Store(&configured{Config: o.Config, replaced: make(chan struct{})})
+	return d
 }
+
+// configured are the settings that count, until replaced is closed.
+type configured struct {
+	Config
+	replaced chan struct{}
+}
+
+// config returns the settings that count now. They do not change, others take
+// their place.
+func (d *Daemon) config() *Config { return &d.current.Load().Config }
 
 type step struct {
 	name string
@@ -140,6 +170,7 @@ type step struct {
 
 func (d *Daemon) take(steps []step) error {
 	for _, s := range steps {
+		d.begins.step.Store(&s.name)
 		if err := s.do(); err != nil {
 			return d.withRoom(fmt.Errorf("%s: %w", s.name, err))
 		}
@@ -172,10 +203,10 @@ func (d *Daemon) begin(ctx context.Context) error {
 
 func (d *Daemon) takeDir() error {
 	var err error
-	if d.dir, err = openDataDir(d.config.DataDir, d.config.RaftLog); err != nil {
+	if d.dir, err = openDataDir(d.config().DataDir, d.config().RaftLog); err != nil {
 		return err
 	}
-	if d.space, err = newSpace(d.dir.path, d.config.ReserveBytes, d.log); err != nil {
+	if d.space, err = newSpace(d.dir.path, d.config().ReserveBytes, d.log); err != nil {
 		return err
 	}
 	if d.dir.fresh {
@@ -186,20 +217,19 @@ func (d *Daemon) takeDir() error {
 }
 
 func (d *Daemon) openDoors() (err error) {
-	d.doors, err = openDoors(d.config)
+	d.doors, err = openDoors(*d.config())
 	return err
 }
 
 func (d *Daemon) placeDoors() error {
-	return d.doors.place(d.config.clientAddress(d.advertised()), d.config.peerAddress(d.advertised()))
+	return d.doors.place(d.config().clientAddress(d.advertised()), d.config().peerAddress(d.advertised()))
 }
 
 // advertised is the host by which others reach this member, "" if they do not.
-func (d *Daemon) advertised() string {
-	if d.config.Advertise != "" {
-		return d.config.Advertise
-	}
-	return d.dir.member.Advertise
+func (d *Daemon) advertised() string { return d.advertisedBy(d.config()) }
+
+func (d *Daemon) advertisedBy(c *Config) string {
+	return cmp.Or(c.Advertise, d.dir.member.Advertise)
 }
 
 func (d *Daemon) openState() error {
@@ -214,15 +244,17 @@ func (d *Daemon) openState() error {
 	if d.store, err = kv.Open(o); err != nil {
 		return err
 	}
-	d.quota = newQuota(d.config.QuotaBytes, func() int64 { total, _ := d.store.Size(); return total }, d.log)
+	d.quota = newQuota(d.config().QuotaBytes, func() int64 { total, _ := d.store.Size(); return total }, d.log)
 	leases, err := lease.Load(state.LeaseReader(d.store), d.registry)
 	if err != nil {
 		return err
 	}
-	tokens := auth.NewTokens(time.Duration(d.config.AuthTokenTTL) * time.Second)
+	tokens := auth.NewTokens(d.config().tokenTTL())
 	d.machine = state.New(state.Config{
 		Store: d.store, Leases: leases, Tokens: tokens, Newest: d.newest, Logger: d.log, Fatal: d.fail,
 	})
+	applied := d.machine.AppliedIndex
+	d.begins.applied.Store(&applied)
 	if err := d.machine.Readable(); err != nil {
 		return fmt.Errorf("%w: data directory %s: %w", ErrConfig, d.dir.path, err)
 	}
@@ -249,9 +281,9 @@ func (d *Daemon) openRaft() error {
 	c := raft.Config{
 		Dir:             filepath.Join(d.dir.path, "raft"),
 		Member:          d.dir.memberID(),
-		Log:             d.config.RaftLog,
+		Log:             d.config().RaftLog,
 		Bootstrap:       d.machine.AppliedIndex() == 0 && d.dir.member.Joined == nil,
-		ElectionTimeout: d.config.ElectionTimeout,
+		ElectionTimeout: d.config().ElectionTimeout,
 		Asked:           d.asked,
 		Removed:         d.removed,
 		Logger:          d.log,
@@ -285,12 +317,13 @@ func (d *Daemon) startLocal(run context.Context) error {
 	d.keep(run, "watch", d.hub.Run)
 	d.keep(run, "free disk", d.space.Run)
 	d.keep(run, "room", d.watchRoom)
-	d.keep(run, "history", d.newHistory().Run)
+	d.keep(run, "history", d.giveUpHistory)
 	d.keep(run, "arrival", d.arrive)
 	d.keep(run, "tokens", d.machine.Tokens().Run)
 	d.keep(run, "own row", d.announce)
 	d.keep(run, "removals", d.dropRemoved)
 	d.keep(run, "leading", func(ctx context.Context) error { return d.node.Lead(ctx, d.lead) })
+	d.keep(run, "status", d.tellStatus)
 	d.keep(run, "watchdog", func(ctx context.Context) error { return watchdog(ctx, d.log, d.progress) })
 	return nil
 }
@@ -317,7 +350,7 @@ func (d *Daemon) form(ctx context.Context) error {
 	if d.amongSeveral() {
 		return nil
 	}
-	ctx, cancel := context.WithTimeout(ctx, startLimit)
+	ctx, cancel := d.whileMoving(ctx)
 	defer cancel()
 	if err := d.awaitLeader(ctx); err != nil {
 		return err
@@ -349,7 +382,7 @@ func (d *Daemon) awaitLeader(ctx context.Context) error {
 		}
 		select {
 		case <-ctx.Done():
-			return errors.Join(err, ctx.Err())
+			return fmt.Errorf("%w: %w", context.Cause(ctx), err)
 		case err := <-d.fatal:
 			return err
 		case <-retry.C:
@@ -402,9 +435,9 @@ func (d *Daemon) openPKI(ctx context.Context, offline bool) error {
 		Dir:       d.pkiDir(),
 		ClusterID: d.dir.clusterID(),
 		MemberID:  d.dir.memberID(),
-		Name:      d.config.Name,
-		Hosts:     d.hosts(d.advertised()),
-		MemberTTL: d.config.CertTTL,
+		Name:      d.config().Name,
+		Hosts:     d.config().hosts(d.advertised()),
+		MemberTTL: d.config().CertTTL,
 		Offline:   offline,
 		Removed:   d.machine.Removed,
 		Ledger:    ledger{d},
@@ -422,12 +455,12 @@ func mendable(err error, sentinels ...error) bool {
 }
 
 // hosts are the names that this member's certificate must carry.
-func (d *Daemon) hosts(advertised string) []string {
-	hosts := []string{d.config.Name, "localhost", "127.0.0.1", "::1"}
+func (c *Config) hosts(advertised string) []string {
+	hosts := []string{c.Name, "localhost", "127.0.0.1", "::1"}
 	if a := trimBrackets(advertised); a != "" {
 		hosts = append(hosts, a)
 	}
-	if host, _, err := net.SplitHostPort(d.config.clientAddress(advertised)); err == nil {
+	if host, _, err := net.SplitHostPort(c.clientAddress(advertised)); err == nil {
 		if ip := net.ParseIP(host); host != "" && (ip == nil || !ip.IsUnspecified()) {
 			hosts = append(hosts, host)
 		}

@@ -150,9 +150,14 @@ func (d *dataDir) load(raftLog string) error {
 	if m.Format < 1 || m.RaftLog != "wal" && m.RaftLog != "boltdb" {
 		return fmt.Errorf("%w: %s is damaged: format %d, raft log %q", ErrConfig, path, m.Format, m.RaftLog)
 	}
-	if m.RaftLog != raftLog {
+	return d.fits(raftLog)
+}
+
+// fits refuses a setting that is not the directory's.
+func (d *dataDir) fits(raftLog string) error {
+	if d.member.RaftLog != raftLog {
 		return fmt.Errorf("%w: raft-log: data directory %s was made with raft-log = %q, the setting is %q: change the setting back",
-			ErrConfig, d.path, m.RaftLog, raftLog)
+			ErrConfig, d.path, d.member.RaftLog, raftLog)
 	}
 	return nil
 }

@@ -63,10 +63,14 @@ type digest struct {
 
 // compare has all members hashed in the background while this one leads.
 func (d *Daemon) compare(ctx context.Context) error {
-	if d.config.HashInterval == 0 {
+	return d.whileSame(ctx, []string{"hash-interval"}, d.compareBy)
+}
+
+func (d *Daemon) compareBy(ctx context.Context, c *Config) error {
+	if c.HashInterval == 0 {
 		return nil
 	}
-	tick := time.NewTicker(d.config.HashInterval)
+	tick := time.NewTicker(c.HashInterval)
 	defer tick.Stop()
 	var done, suspects string
 	for {

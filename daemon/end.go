@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os/signal"
 )
 
 // How a member ends: the reverse of how it begins.
@@ -43,6 +44,7 @@ func (d *Daemon) Close() error {
 }
 
 func (d *Daemon) closeInOrder(ctx context.Context) error {
+	signal.Stop(d.hangup)
 	errs := []error{d.end(ctx)}
 	if d.doors != nil {
 		d.doors.Close()

@@ -16,8 +16,8 @@ import (
 // again ends a member and starts it as a version that reads up to a format.
 func (l *life) again(newest uint32) *life {
 	l.t.Helper()
-	o := Options{Config: l.d.config, Level: l.d.level, Logger: l.d.log, newest: newest}
-	o.Config.ListenPeer = l.d.doors.peer[0].Addr().String() // where the others look
+	o := Options{Config: *l.d.config(), Level: l.d.level, Logger: l.d.log, newest: newest}
+	o.Config.ListenPeer = l.d.doors.peer()[0].Addr().String() // where the others look
 	if err := l.end(); err != nil {
 		l.t.Fatal(err)
 	}
@@ -58,7 +58,7 @@ func TestAClusterOfTwoFormatsServesUntilAllReadTheNewer(t *testing.T) {
 		t.Errorf("an older version joined: %v", err)
 	}
 
-	o := Options{Config: members[2].d.config, Level: members[2].d.level, Logger: members[2].d.log}
+	o := Options{Config: *members[2].d.config(), Level: members[2].d.level, Logger: members[2].d.log}
 	if err := members[2].end(); err != nil {
 		t.Fatal(err)
 	}

@@ -144,9 +144,17 @@ func (h *history) giveUp(ctx context.Context, revision int64) bool {
 	return true
 }
 
-// newHistory is the member's, as its settings have it.
-func (d *Daemon) newHistory() *history {
-	span, keep, err := retention(d.config.CompactionMode, d.config.CompactionRetention)
+// giveUpHistory does so by the settings. Other settings begin anew: what is old by
+// them is known a span later.
+func (d *Daemon) giveUpHistory(ctx context.Context) error {
+	return d.whileSame(ctx, []string{"auto-compaction-mode", "auto-compaction-retention"}, func(ctx context.Context, c *Config) error {
+		return d.newHistory(c).Run(ctx)
+	})
+}
+
+// newHistory is the member's, as settings have it.
+func (d *Daemon) newHistory(c *Config) *history {
+	span, keep, err := retention(c.CompactionMode, c.CompactionRetention)
 	if err != nil {
 		panic(fmt.Sprintf("daemon: a retention that was checked: %v", err))
 	}
@@ -154,7 +162,7 @@ func (d *Daemon) newHistory() *history {
 		span: span, keep: keep, revision: d.store.Revision, log: d.log,
 		leading: func() bool { return d.node.Status().Leader == d.dir.memberID() },
 		compact: func(ctx context.Context, revision int64) error {
-			ctx, cancel := context.WithTimeout(ctx, d.config.requestTimeout())
+			ctx, cancel := context.WithTimeout(ctx, d.config().requestTimeout())
 			defer cancel()
 			command := state.CompactCommand(selfIdentity, &pb.CompactionRequest{Revision: revision})
 			_, err := committed(d.node.Propose(ctx, command))

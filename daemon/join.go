@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"net"
 	"os"
-	"path/filepath"
 	"strings"
 	"time"
 
@@ -19,9 +18,6 @@ import (
 	adminserver "github.com/cleatd/cleat/admin/server"
 	"github.com/cleatd/cleat/pki"
 )
-
-// tokenCredential is the name of systemd's credential that holds a join token.
-const tokenCredential = "join-token"
 
 // join has this member ask to be let into another cluster. When it returns, the
 // identity that it was given is durable, and the member is about to end and
@@ -43,7 +39,7 @@ func (d *Daemon) join(ctx context.Context, r *admin.JoinRequest) (*admin.JoinRes
 		return nil, err
 	}
 	select {
-	case d.anew <- rebirth{"joining a cluster", func() error { return d.dir.take(d.config.RaftLog) }}:
+	case d.anew <- rebirth{"joining a cluster", func() error { return d.dir.take(d.config().RaftLog) }}:
 	default: // told already
 	}
 	return &admin.JoinResponse{ClusterId: m.ClusterID, MemberId: m.MemberID, Learner: m.Role == pki.RoleLearner}, nil
@@ -121,7 +117,7 @@ func (d *Daemon) askIn(ctx context.Context, token pki.Token, address, advertise 
 			"%v; is cleatd there, with advertise set, and its port open to this machine?", err)
 	}
 	if advertise == "" {
-		advertise = d.config.Advertise
+		advertise = d.config().Advertise
 	}
 	if !isHost(advertise) {
 		return pki.Admission{}, status.Errorf(codes.InvalidArgument,
@@ -132,7 +128,7 @@ func (d *Daemon) askIn(ctx context.Context, token pki.Token, address, advertise 
 			return pki.Admission{}, err
 		}
 	}
-	request, err := j.Request(d.config.Name, d.hosts(advertise))
+	request, err := j.Request(d.config().Name, d.config().hosts(advertise))
 	if err != nil {
 		return pki.Admission{}, err
 	}
@@ -142,7 +138,7 @@ func (d *Daemon) askIn(ctx context.Context, token pki.Token, address, advertise 
 	}
 	learner := m.Role == pki.RoleLearner
 	if err := d.dir.announceAs(memberFile{
-		Format: dirFormat, Cluster: hexID(m.ClusterID), Member: hexID(m.MemberID), RaftLog: d.config.RaftLog,
+		Format: dirFormat, Cluster: hexID(m.ClusterID), Member: hexID(m.MemberID), RaftLog: d.config().RaftLog,
 		Joined: &joined{Address: address, Learner: learner}, Advertise: advertise,
 	}); err != nil {
 		return pki.Admission{}, err
@@ -157,26 +153,33 @@ func (d *Daemon) askIn(ctx context.Context, token pki.Token, address, advertise 
 // joinAsTold joins the cluster that the settings name, when the data directory
 // is empty. It tries until it is let in or refused.
 func (d *Daemon) joinAsTold(ctx context.Context) error {
-	if d.config.Join == "" || !d.dir.untouched() {
+	if !d.dir.untouched() {
 		return nil
 	}
-	token, err := d.tokenAsTold()
+	address, err := joinAddress(d.config())
+	if err != nil || address == "" {
+		return err
+	}
+	token, err := tokenOf(d.config(), address)
 	if err != nil {
 		return err
 	}
+	defer d.begins.waiting.Store(nil)
 	retry := time.NewTicker(time.Second)
 	defer retry.Stop()
 	for told := false; ; told = true {
 		attempt, cancel := context.WithTimeout(ctx, 30*time.Second)
-		_, err := d.askIn(attempt, token, d.config.Join, "")
+		_, err := d.askIn(attempt, token, address, "")
 		cancel()
 		switch {
 		case err == nil:
-			return d.dir.take(d.config.RaftLog)
+			return d.dir.take(d.config().RaftLog)
 		case status.Code(err) != codes.Unavailable && status.Code(err) != codes.DeadlineExceeded:
-			return fmt.Errorf("%w: join %s: %s", ErrConfig, d.config.Join, status.Convert(err).Message())
+			return fmt.Errorf("%w: join %s: %s", ErrConfig, address, status.Convert(err).Message())
 		case !told:
-			d.log.Warn("not let in yet; trying again each second", "join", d.config.Join, "cause", err)
+			d.log.Warn("not let in yet; trying again each second", "join", address, "cause", err)
+			why := oneLine(fmt.Errorf("waiting to be let in by %s: %s", address, status.Convert(err).Message()))
+			d.begins.waiting.Store(&why)
 		}
 		select {
 		case <-ctx.Done():
@@ -184,26 +187,4 @@ func (d *Daemon) joinAsTold(ctx context.Context) error {
 		case <-retry.C:
 		}
 	}
-}
-
-// tokenAsTold reads the token for a join by configuration.
-func (d *Daemon) tokenAsTold() (pki.Token, error) {
-	path := d.config.TokenFile
-	if path == "" {
-		if dir := os.Getenv("CREDENTIALS_DIRECTORY"); dir != "" {
-			path = filepath.Join(dir, tokenCredential)
-		}
-	}
-	if path == "" {
-		return pki.Token{}, fmt.Errorf("%w: join = %q needs token-file, or systemd's credential %s", ErrConfig, d.config.Join, tokenCredential)
-	}
-	raw, err := os.ReadFile(path)
-	if err != nil {
-		return pki.Token{}, fmt.Errorf("%w: token-file: %v", ErrConfig, err)
-	}
-	token, err := readToken(string(raw))
-	if err != nil {
-		return token, fmt.Errorf("%w: %s: %s", ErrConfig, path, status.Convert(err).Message())
-	}
-	return token, nil
 }

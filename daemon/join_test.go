@@ -41,7 +41,7 @@ func (l *life) administer() admin.AdminClient {
 // connection is a plain one to the member's socket.
 func (l *life) connection() *grpc.ClientConn {
 	l.t.Helper()
-	conn, err := grpc.NewClient("unix://"+l.d.config.Socket, grpc.WithTransportCredentials(insecure.NewCredentials()))
+	conn, err := grpc.NewClient("unix://"+l.d.config().Socket, grpc.WithTransportCredentials(insecure.NewCredentials()))
 	if err != nil {
 		l.t.Fatal(err)
 	}
@@ -163,8 +163,8 @@ func TestAMemberComesBackAndSoDoesTheWholeCluster(t *testing.T) {
 	}
 	options := make([]Options, len(members))
 	for i, l := range members {
-		options[i] = Options{Config: l.d.config, Level: l.d.level, Logger: l.d.log}
-		options[i].Config.ListenPeer = l.d.doors.peer[0].Addr().String() // where the others look
+		options[i] = Options{Config: *l.d.config(), Level: l.d.level, Logger: l.d.log}
+		options[i].Config.ListenPeer = l.d.doors.peer()[0].Addr().String() // where the others look
 	}
 	members[0].end()
 	if _, err := members[1].client.Put(within(t), "k", "2"); err != nil {

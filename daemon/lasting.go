@@ -5,6 +5,7 @@ package daemon
 import (
 	"net"
 	"sync"
+	"sync/atomic"
 )
 
 // lasting is a listener that outlives those who serve it: a member that joins
@@ -14,6 +15,7 @@ type lasting struct {
 	arrived chan arrival
 	closed  chan struct{}
 	once    sync.Once
+	retired atomic.Bool // closed because it has moved; whoever came is served
 }
 
 type arrival struct {
@@ -30,6 +32,10 @@ func last(l net.Listener) *lasting {
 func (k *lasting) accept() {
 	for {
 		c, err := k.Listener.Accept()
+		if err != nil && k.retired.Load() {
+			_ = k.Close() // whoever came was served
+			return
+		}
 		select {
 		case k.arrived <- arrival{c, err}:
 		case <-k.closed:
@@ -39,6 +45,12 @@ func (k *lasting) accept() {
 			return
 		}
 	}
+}
+
+// retire lets nobody in any more. Who has come in stays, and is served.
+func (k *lasting) retire() {
+	k.retired.Store(true)
+	_ = k.Listener.Close() // nothing is lost with a listener
 }
 
 // Close closes the listener for good.

@@ -12,6 +12,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strconv"
+	"sync"
 	"syscall"
 	"time"
 
@@ -23,6 +24,11 @@ const (
 	doorSocket = "socket"
 	doorClient = "client"
 	doorPeer   = "peer"
+
+	// doorsNet is what one unit calls the doors to the network, for it can give
+	// all of its sockets but one name: the first is the client door, the second
+	// the peer door.
+	doorsNet = "net"
 )
 
 // socketGroup is the group whose members may use the Unix socket.
@@ -31,8 +37,20 @@ const socketGroup = "cleat"
 // doors are the listeners of a member, inherited from systemd or opened here.
 // They outlive a join.
 type doors struct {
-	socket, client, peer []*lasting
-	at                   map[string]string // where the doors are that were opened here
+	socket []*lasting
+
+	mu      sync.Mutex // guards what follows
+	network map[string][]*lasting
+	at      map[string]string // where the network's doors are that were opened here
+}
+
+func (d *doors) client() []*lasting { return d.of(doorClient) }
+func (d *doors) peer() []*lasting   { return d.of(doorPeer) }
+
+func (d *doors) of(name string) []*lasting {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.network[name]
 }
 
 // openDoors takes the inherited listeners by name. Errors wrap ErrConfig.
@@ -41,18 +59,22 @@ func openDoors(c Config) (*doors, error) {
 	if err != nil {
 		return nil, fmt.Errorf("%w: inherited sockets: %v", ErrConfig, err)
 	}
-	d := &doors{at: map[string]string{}}
-	places := map[string]*[]*lasting{doorSocket: &d.socket, doorClient: &d.client, doorPeer: &d.peer}
+	d := &doors{network: map[string][]*lasting{}, at: map[string]string{}}
+	if err := splitNet(inherited); err != nil {
+		return nil, err
+	}
 	for name, listeners := range inherited {
-		if places[name] == nil {
+		if name != doorSocket && name != doorClient && name != doorPeer {
 			d.Close()
-			return nil, fmt.Errorf("%w: inherited socket %q (%d of them): FileDescriptorName= must be %s, %s or %s",
-				ErrConfig, name, len(listeners), doorSocket, doorClient, doorPeer)
+			return nil, fmt.Errorf("%w: inherited socket %q (%d of them): FileDescriptorName= must be %s, %s, %s or %s",
+				ErrConfig, name, len(listeners), doorSocket, doorClient, doorPeer, doorsNet)
 		}
 		for _, l := range listeners {
-			*places[name] = append(*places[name], last(l))
+			d.network[name] = append(d.network[name], last(l))
 		}
 	}
+	d.socket = d.network[doorSocket]
+	delete(d.network, doorSocket)
 	if d.socket == nil {
 		l, err := listenUnix(c.Socket)
 		if err != nil {
@@ -64,33 +86,17 @@ func openDoors(c Config) (*doors, error) {
 	return d, nil
 }
 
-// place opens the network doors that were not handed over, or moves them to
-// where they are to be now. An empty address is a door that stays closed.
-func (d *doors) place(client, peer string) error {
-	if err := d.move(doorClient, &d.client, client); err != nil {
-		return err
+// splitNet gives the sockets of one unit the names of their doors.
+func splitNet(inherited map[string][]net.Listener) error {
+	listeners := inherited[doorsNet]
+	if len(listeners) > 2 {
+		return fmt.Errorf("%w: %d inherited sockets are called %q: want the client door and the peer door, in this order; "+
+			"give further ones a unit of their own with FileDescriptorName=%s or %s", ErrConfig, len(listeners), doorsNet, doorClient, doorPeer)
 	}
-	return d.move(doorPeer, &d.peer, peer)
-}
-
-func (d *doors) move(name string, door *[]*lasting, address string) error {
-	was, here := d.at[name]
-	if here && was == address || !here && *door != nil {
-		return nil
+	delete(inherited, doorsNet)
+	for i, name := range []string{doorClient, doorPeer}[:len(listeners)] {
+		inherited[name] = append(inherited[name], listeners[i])
 	}
-	for _, l := range *door {
-		_ = l.Close() // nothing is lost with a listener
-	}
-	*door = nil
-	delete(d.at, name)
-	if address == "" {
-		return nil
-	}
-	l, err := net.Listen("tcp", address)
-	if err != nil {
-		return fmt.Errorf("%w: listen-%s: %v", ErrConfig, name, err)
-	}
-	*door, d.at[name] = []*lasting{last(l)}, address
 	return nil
 }
 
@@ -152,7 +158,7 @@ func socketGID(path string) (uint32, error) {
 
 // Close closes every listener.
 func (d *doors) Close() {
-	for _, l := range slices.Concat(d.socket, d.client, d.peer) {
+	for _, l := range slices.Concat(d.socket, d.network[doorSocket], d.client(), d.peer()) {
 		_ = l.Close() // nothing is lost with a listener
 	}
 }

@@ -17,16 +17,35 @@ import (
 // when standard error is connected to it, and lines to w otherwise.
 func NewLogger(w io.Writer, level slog.Leveler) *slog.Logger {
 	if journald, err := journal.StderrIsJournalStream(); err == nil && journald {
-		return slog.New(&journalHandler{send: journal.Send, level: level})
+		return slog.New(&journalHandler{send: journal.Send, level: level, spare: w})
 	}
 	return slog.New(slog.NewTextHandler(w, &slog.HandlerOptions{Level: level}))
 }
+
+// identifier is what the journal calls the lines that systemd itself takes from
+// standard error, so that both are found together.
+const identifier = "cleatd"
+
+// LastWords writes why the program ends, as one line and with the priority of an
+// error where the journal reads it: what comes that way is kept with the unit also
+// when the process is gone before the journal has looked.
+func LastWords(w io.Writer, err error) {
+	prefix := ""
+	if journald, no := journal.StderrIsJournalStream(); no == nil && journald {
+		prefix = lineOfPriority(journal.PriErr)
+	}
+	fmt.Fprintf(w, "%scleatd: %s\n", prefix, oneLine(err))
+}
+
+// lineOfPriority begins a line on standard error that has a priority.
+func lineOfPriority(p journal.Priority) string { return fmt.Sprintf("<%d>", p) }
 
 // journalHandler sends each entry as one journal record: the text with its
 // attributes for people, and each attribute as a field CLEAT_KEY for queries.
 type journalHandler struct {
 	send   func(message string, p journal.Priority, fields map[string]string) error
 	level  slog.Leveler
+	spare  io.Writer   // takes what the journal does not; nil: nobody does
 	prefix string      // the groups that are open, each with an underscore
 	attrs  []slog.Attr // of the logger, their keys with the groups
 }
@@ -56,13 +75,19 @@ func (h *journalHandler) Handle(_ context.Context, r slog.Record) error {
 	})
 	message := strings.Builder{}
 	message.WriteString(r.Message)
-	fields := make(map[string]string, len(attrs))
+	fields := map[string]string{"SYSLOG_IDENTIFIER": identifier} // journalctl -t
 	for _, a := range attrs {
 		v := a.Value.String()
 		fmt.Fprintf(&message, " %s=%q", a.Key, v)
 		fields[fieldName(a.Key)] = v
 	}
-	return h.send(message.String(), priority(r.Level), fields)
+	err := h.send(message.String(), priority(r.Level), fields)
+	if err == nil || h.spare == nil {
+		return err
+	}
+	line := strings.ReplaceAll(message.String(), "\n", " ")
+	_, err = fmt.Fprintf(h.spare, "%s%s\n", lineOfPriority(priority(r.Level)), line)
+	return err
 }
 
 // appendFlat appends an attribute, or the members of a group each by itself:

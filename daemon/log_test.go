@@ -87,6 +87,7 @@ func TestTheJournalGetsTextForPeopleAndFieldsForQueries(t *testing.T) {
 			if len(j.records) != 1 {
 				t.Fatalf("%d records: %+v", len(j.records), j.records)
 			}
+			c.fields["SYSLOG_IDENTIFIER"] = "cleatd"
 			if got := j.records[0]; got.message != c.message || !maps.Equal(got.fields, c.fields) {
 				t.Errorf("got  %s\n     %v\nwant %s\n     %v", got.message, got.fields, c.message, c.fields)
 			}
@@ -157,6 +158,25 @@ func TestAJournalThatDoesNotTakeARecordIsAnError(t *testing.T) {
 	h := &journalHandler{send: (&journald{full: full}).send, level: slog.LevelInfo}
 	if err := h.Handle(t.Context(), slog.NewRecord(time.Time{}, slog.LevelInfo, "x", 0)); !errors.Is(err, full) {
 		t.Errorf("got %v", err)
+	}
+}
+
+// While the journal's socket is away, its stream on standard error may not be.
+func TestWhatTheJournalDoesNotTakeIsALine(t *testing.T) {
+	var lines strings.Builder
+	h := &journalHandler{send: (&journald{full: errors.New("gone")}).send, level: slog.LevelInfo, spare: &lines}
+	slog.New(h).With("a", 1).Error("two\nlines", "b", 2)
+	if got, want := lines.String(), "<3>two lines a=\"1\" b=\"2\"\n"; got != want {
+		t.Errorf("got %q, want %q", got, want)
+	}
+}
+
+func TestLastWordsAreOneLine(t *testing.T) {
+	t.Setenv("JOURNAL_STREAM", "")
+	var lines strings.Builder
+	LastWords(&lines, errors.Join(errors.New("one"), errors.New("two")))
+	if got := lines.String(); got != "cleatd: one; two\n" {
+		t.Errorf("got %q", got)
 	}
 }
 

@@ -167,7 +167,7 @@ func (d *Daemon) answerRemove(ctx context.Context, question []byte) ([]byte, err
 	}
 	// It is told while its certificate still counts. One that does not hear it
 	// learns it when it comes back.
-	farewell, cancel := context.WithTimeout(ctx, d.config.ElectionTimeout)
+	farewell, cancel := context.WithTimeout(ctx, d.config().ElectionTimeout)
 	err = d.peers.Invoke(farewell, id, address, admin.Peer_Dismiss_FullMethodName, &admin.DismissRequest{}, new(admin.DismissResponse))
 	cancel()
 	if err != nil {
@@ -236,15 +236,15 @@ func (m members) Promote(ctx context.Context, id uint64) error {
 	if err := m.node.Sync(ctx); err != nil {
 		return err
 	}
-	row, known := m.machine.Member(id)
+	_, known := m.machine.Member(id)
 	s, listed := memberAt(m.node.Members(), id)
 	switch {
 	case !known:
 		return rpctypes.ErrGRPCMemberNotFound
-	case listed && !s.Learner, !listed && !row.Learner:
-		return rpctypes.ErrGRPCMemberNotLearner
-	case !listed:
+	case !listed: // as etcd says it of a voter that has not come, too
 		return rpctypes.ErrGRPCLearnerNotReady
+	case !s.Learner:
+		return rpctypes.ErrGRPCMemberNotLearner
 	}
 	if err := m.node.Promote(ctx, id); errors.Is(err, raft.ErrNotReady) {
 		return rpctypes.ErrGRPCLearnerNotReady

@@ -49,10 +49,10 @@ func TestMembersAreListedAlikeEverywhere(t *testing.T) {
 	for _, l := range members {
 		got := l.list()
 		for _, other := range members {
-			name := other.d.config.Name
+			name := other.d.config().Name
 			m := got[name]
 			if m == nil || m.learner || m.id != first[name].id || !slices.Equal(m.urls, other.d.clientURLs()) || !slices.Equal(m.peer, other.d.peerURLs()) {
-				t.Errorf("%s sees %s as %+v", l.d.config.Name, name, m)
+				t.Errorf("%s sees %s as %+v", l.d.config().Name, name, m)
 			}
 		}
 	}
@@ -88,6 +88,16 @@ func TestMembersAreAnnouncedComeAndGo(t *testing.T) {
 	}
 	if _, err := c.MemberPromote(within(t), added.Member.ID); !errors.Is(err, rpctypes.ErrMemberLearnerNotReady) {
 		t.Errorf("promote who has not come: %v", err)
+	}
+	voter, err := c.MemberAdd(within(t), []string{"https://voter:2380"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := c.MemberPromote(within(t), voter.Member.ID); !errors.Is(err, rpctypes.ErrMemberLearnerNotReady) {
+		t.Errorf("promote a voter who has not come: %v", err)
+	}
+	if _, err := c.MemberRemove(within(t), voter.Member.ID); err != nil {
+		t.Errorf("remove a voter who has not come: %v", err)
 	}
 	if _, err := c.Put(within(t), "k", "v"); err != nil { // who is announced does not count yet
 		t.Fatal(err)
@@ -145,7 +155,7 @@ func TestTheLeaderMayBeMovedAndRemoved(t *testing.T) {
 	if err := next.fall(); !errors.Is(err, ErrConfig) {
 		t.Errorf("the removed leader ended with %v", err)
 	}
-	if list := old.list(); len(list) != 2 || list[next.d.config.Name] != nil {
+	if list := old.list(); len(list) != 2 || list[next.d.config().Name] != nil {
 		t.Errorf("after the removal: %v", list)
 	}
 }
@@ -274,7 +284,7 @@ func TestOfTwoLearnersThatJoinAtOnceOneIsTakenIn(t *testing.T) {
 		}
 	}
 	anew := func(l *life) {
-		l.d.anew <- rebirth{"joining", func() error { return l.d.dir.take(l.d.config.RaftLog) }}
+		l.d.anew <- rebirth{"joining", func() error { return l.d.dir.take(l.d.config().RaftLog) }}
 	}
 	anew(both[0])
 	one.reports(func(*admin.StatusResponse) error {
@@ -314,8 +324,8 @@ func TestJoinsQueueBesideALearnerThatHasNotCome(t *testing.T) {
 	}
 	for _, l := range newcomers {
 		l.reports(func(s *admin.StatusResponse) error {
-			if m := one.list()[l.d.config.Name]; m == nil || m.learner || s.MemberId != m.id || s.Raft.Leader == 0 {
-				return fmt.Errorf("%s is %+v to the others", l.d.config.Name, m)
+			if m := one.list()[l.d.config().Name]; m == nil || m.learner || s.MemberId != m.id || s.Raft.Leader == 0 {
+				return fmt.Errorf("%s is %+v to the others", l.d.config().Name, m)
 			}
 			return nil
 		})
@@ -344,8 +354,8 @@ func TestALearnerThatLagsIsNotPromoted(t *testing.T) {
 	o.faults.raft = func(c *raft.Config) { c.Network = deaf{c.Network, &now} }
 	one, two := begin(t, o), begin(t, advertised(t, "two"))
 	id := two.join(one.invite(&admin.InviteRequest{Learner: true}))
-	there := Options{Config: two.d.config, Level: two.d.level, Logger: two.d.log}
-	there.Config.ListenPeer = two.d.doors.peer[0].Addr().String()
+	there := Options{Config: *two.d.config(), Level: two.d.level, Logger: two.d.log}
+	there.Config.ListenPeer = two.d.doors.peer()[0].Addr().String()
 	if err := two.end(); err != nil {
 		t.Fatal(err)
 	}

@@ -13,21 +13,22 @@ import (
 )
 
 // memory says how much the member may take, and tells Go's collector where
-// nobody else has. The strongest word is the setting's; then GOMEMLIMIT, which
+// nobody else has. The environment's word is what Go has read of it. The strongest word is the setting's; then GOMEMLIMIT, which
 // Go has read; then nine tenths of what the control group may take, since what
 // is not Go's (Pebble's cache, stacks, files) counts there too; then half of the
 // machine, which is not the member's alone and so is no limit for the collector.
-func memory(setting int64, log *slog.Logger) int64 {
-	return memoryOf(setting, "/", debug.SetMemoryLimit, log)
+func memory(setting, environment int64, log *slog.Logger) int64 {
+	return memoryOf(setting, environment, "/", debug.SetMemoryLimit, log)
 }
 
-func memoryOf(setting int64, root string, limit func(int64) int64, log *slog.Logger) int64 {
+func memoryOf(setting, environment int64, root string, limit func(int64) int64, log *slog.Logger) int64 {
 	if setting > 0 {
 		limit(setting)
 		return setting
 	}
-	if set := limit(-1); set != math.MaxInt64 {
-		return set
+	limit(environment) // a reload may take the setting back
+	if environment != math.MaxInt64 {
+		return environment
 	}
 	if group := groupMemory(root); group > 0 {
 		limit(group / 10 * 9)

@@ -50,7 +50,7 @@ func TestMemoryIsWhatTheStrongestWordSays(t *testing.T) {
 				}
 				return was
 			}
-			if got := memoryOf(c.setting, root, set, slog.New(slog.DiscardHandler)); got != c.want || limit != c.limit {
+			if got := memoryOf(c.setting, c.environment, root, set, slog.New(slog.DiscardHandler)); got != c.want || limit != c.limit {
 				t.Errorf("memory %d, the collector's limit %d; want %d and %d", got, limit, c.want, c.limit)
 			}
 		})

@@ -5,6 +5,7 @@ package daemon
 import (
 	"errors"
 	"fmt"
+	"strings"
 	"syscall"
 )
 
@@ -19,7 +20,7 @@ func (d *Daemon) withMend(err error) error {
 		return d.withRoom(err)
 	case errors.As(err, &errno):
 		return fmt.Errorf("%w; mend the disk of %s (dmesg may tell more) and start cleatd again: nothing that was acknowledged is lost",
-			err, d.config.DataDir)
+			err, d.config().DataDir)
 	default:
 		return err
 	}
@@ -32,7 +33,7 @@ func (d *Daemon) withRoom(err error) error {
 		return err
 	}
 	return fmt.Errorf("%w; make room on the disk of %s and start cleatd again: nothing that was acknowledged is lost",
-		err, d.config.DataDir)
+		err, d.config().DataDir)
 }
 
 // withAgain adds to an error of a disk what to do about it when a command has
@@ -43,9 +44,9 @@ func (d *Daemon) withAgain(err error) error {
 	case errors.Is(err, ErrConfig):
 		return err
 	case full(err):
-		return fmt.Errorf("%w; make room on the disk of %s and give the same command again", err, d.config.DataDir)
+		return fmt.Errorf("%w; make room on the disk of %s and give the same command again", err, d.config().DataDir)
 	case errors.As(err, &errno):
-		return fmt.Errorf("%w; mend the disk of %s (dmesg may tell more) and give the same command again", err, d.config.DataDir)
+		return fmt.Errorf("%w; mend the disk of %s (dmesg may tell more) and give the same command again", err, d.config().DataDir)
 	}
 	return err
 }
@@ -73,3 +74,6 @@ func (d *Daemon) unlessFatal(act func() error) error {
 }
 
 func full(err error) bool { return errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT) }
+
+// oneLine is an error as logs and status lines have it.
+func oneLine(err error) string { return strings.ReplaceAll(err.Error(), "\n", "; ") }

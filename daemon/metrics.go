@@ -71,12 +71,12 @@ func (m memberMetrics) Collect(out chan<- prometheus.Metric) {
 			tell(descKnown, 1, own, etcdID(other.ID))
 		}
 	}
-	if m.config.QuotaBytes > 0 {
-		tell(descQuota, float64(m.config.QuotaBytes))
+	if m.config().QuotaBytes > 0 {
+		tell(descQuota, float64(m.config().QuotaBytes))
 	}
 	if free, total, err := diskSpace(m.dir.path); err == nil {
 		tell(descFree, float64(free))
-		tell(descReserve, float64(reserveFor(m.config.ReserveBytes, total)))
+		tell(descReserve, float64(reserveFor(m.config().ReserveBytes, total)))
 	}
 	m.files(tell)
 }

@@ -10,10 +10,14 @@ package daemon
 
 import (
 	"errors"
+	"fmt"
 	"io"
 	"net"
 	"slices"
+	"strings"
 	"testing"
+
+	"github.com/cleatd/cleat/admin"
 )
 
 // forward opens another way to an address.
@@ -53,15 +57,15 @@ func TestARunningMemberIsGivenAnotherAddress(t *testing.T) {
 	}
 	for range 20 {
 		for _, l := range members {
-			if _, err := l.client.Put(within(t), "k", l.d.config.Name); err != nil {
+			if _, err := l.client.Put(within(t), "k", l.d.config().Name); err != nil {
 				t.Fatal(err)
 			}
-			if m := l.list()[moved.d.config.Name]; !slices.Equal(m.peer, urls) || m.learner {
-				t.Fatalf("%s sees it as %+v", l.d.config.Name, m)
+			if m := l.list()[moved.d.config().Name]; !slices.Equal(m.peer, urls) || m.learner {
+				t.Fatalf("%s sees it as %+v", l.d.config().Name, m)
 			}
 		}
 	}
-	o := Options{Config: moved.d.config, Level: moved.d.level, Logger: moved.d.log}
+	o := Options{Config: *moved.d.config(), Level: moved.d.level, Logger: moved.d.log}
 	o.Config.ListenPeer = way.Addr().String()
 	if err := errors.Join(moved.end(), way.Close()); err != nil {
 		t.Fatal(err)
@@ -82,3 +86,36 @@ func TestARunningMemberIsGivenAnotherAddress(t *testing.T) {
 }
 
 func second[T any](_ T, err error) error { return err }
+
+// The others find a member whose peer door has moved, and its new host is in its
+// certificate.
+func TestAMemberOfSeveralMovesWithoutAStart(t *testing.T) {
+	one := begin(t, advertised(t, "one"))
+	two := beginReloading(t, advertised(t, "two"))
+	two.join(one.invite(new(admin.InviteRequest)))
+	two.voter()
+	o := two.with(func(c *Config) { c.Advertise, c.ListenPeer = "localhost", "localhost:0" })
+	if o.err != nil || len(o.changed) == 0 || o.waiting != nil {
+		t.Fatalf("%+v", o)
+	}
+	urls := []string{"https://" + two.d.peerAddress()}
+	if !strings.HasPrefix(urls[0], "https://localhost:") {
+		t.Errorf("it is at %v", urls)
+	}
+	if err := two.until(func() error {
+		if m := one.list()["two"]; m == nil || !slices.Equal(m.peer, urls) {
+			return fmt.Errorf("the other knows %+v, want %v", m, urls)
+		}
+		for _, m := range one.d.node.Members() {
+			if m.ID == two.d.dir.memberID() && "https://"+m.Address != urls[0] {
+				return fmt.Errorf("raft has it at %s", m.Address)
+			}
+		}
+		return nil
+	}); err != nil {
+		t.Fatal(err)
+	}
+	if err := errors.Join(one.put("k", 10), second(two.client.Get(within(t), "k"))); err != nil {
+		t.Error(err)
+	}
+}

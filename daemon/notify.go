@@ -19,15 +19,24 @@ func notify(log *slog.Logger, state string) {
 	}
 }
 
-// notifyReloading announces a reload; Type=notify-reload wants the monotonic
-// time beside it.
-func notifyReloading(log *slog.Logger) {
+// tellEnd says why the member ends.
+func (d *Daemon) tellEnd(ctx context.Context, err error) {
+	why := "stopping"
+	if err != nil && ctx.Err() == nil {
+		why = oneLine(err)
+	}
+	notify(d.log, sd.SdNotifyStopping+"\nSTATUS="+why)
+}
+
+// notifyReloading announces a reload, or a new beginning; Type=notify-reload wants
+// the monotonic time beside it.
+func notifyReloading(log *slog.Logger, what string) {
 	var now unix.Timespec
 	if err := unix.ClockGettime(unix.CLOCK_MONOTONIC, &now); err != nil {
 		log.Warn("no monotonic time for systemd", "cause", err)
 		return
 	}
-	notify(log, fmt.Sprintf("%s\nMONOTONIC_USEC=%d", sd.SdNotifyReloading, now.Nano()/1000))
+	notify(log, fmt.Sprintf("%s\nMONOTONIC_USEC=%d\nSTATUS=%s", sd.SdNotifyReloading, now.Nano()/1000, what))
 }
 
 // watchdog tells systemd that the member lives, twice in each interval, but

@@ -31,8 +31,8 @@ func (d *Daemon) openPeers() {
 		return
 	}
 	entry := adminserver.NewEntry(d.pki, d.admissible, d.log)
-	doors := make([]net.Listener, 0, len(d.doors.peer))
-	for _, l := range d.doors.peer {
+	doors := make([]net.Listener, 0, len(d.doors.peer()))
+	for _, l := range d.doors.peer() {
 		doors = append(doors, l.lend())
 	}
 	d.peers.Open(d.pki, peer.Services{
@@ -177,7 +177,7 @@ func (d *Daemon) arrive(ctx context.Context) error {
 	for !d.listed() {
 		attempt, cancel := context.WithTimeout(ctx, 10*time.Second)
 		err := d.peers.Invoke(attempt, 0, j.Address, admin.Peer_Arrive_FullMethodName, &admin.ArriveRequest{
-			Name: d.config.Name, PeerUrls: d.peerURLs(), ClientUrls: d.clientURLs(), Format: d.newest, Learner: j.Learner,
+			Name: d.config().Name, PeerUrls: d.peerURLs(), ClientUrls: d.clientURLs(), Format: d.newest, Learner: j.Learner,
 		}, new(admin.ArriveResponse))
 		cancel()
 		switch status.Code(err) {

@@ -18,7 +18,7 @@ import (
 // store is too slow for each write, so what was let in since it was asked counts
 // as well.
 type quota struct {
-	limit int64 // zero or less: none
+	limit atomic.Int64 // zero or less: none
 	size  func() int64
 	log   *slog.Logger
 
@@ -27,17 +27,27 @@ type quota struct {
 }
 
 func newQuota(limit int64, size func() int64, log *slog.Logger) *quota {
-	q := &quota{limit: limit, size: size, log: log}
+	q := &quota{size: size, log: log}
+	q.resize(limit)
 	q.check()
 	return q
 }
 
+// resize makes it another quota.
+func (q *quota) resize(limit int64) {
+	if limit > 0 {
+		q.taken.Store(q.size())
+	}
+	q.limit.Store(limit)
+}
+
 // admit says whether a write of so many bytes fits.
 func (q *quota) admit(bytes int) bool {
-	if q.limit <= 0 {
+	limit := q.limit.Load()
+	if limit <= 0 {
 		return true
 	}
-	if q.taken.Add(int64(bytes)) < q.limit {
+	if q.taken.Add(int64(bytes)) < limit {
 		return true
 	}
 	q.taken.Add(-int64(bytes))
@@ -47,25 +57,30 @@ func (q *quota) admit(bytes int) bool {
 // check looks at the store. It is short when nothing fits any more, and roomy
 // again when so much has gone that the next writes do.
 func (q *quota) check() (short, roomy bool) {
-	if q.limit <= 0 {
+	limit := q.limit.Load()
+	if limit <= 0 {
+		q.short = false
 		return false, true
 	}
 	size := q.size()
 	q.taken.Store(size)
-	short, roomy = size >= q.limit, q.roomy(size)
+	short, roomy = size >= limit, q.roomy(size)
 	switch {
 	case short && !q.short:
-		q.log.Error("the quota is used up: delete, compact, or raise quota-backend-bytes", "size", size, "quota", q.limit)
+		q.log.Error("the quota is used up: delete, compact, or raise quota-backend-bytes", "size", size, "quota", limit)
 		q.short = true
 	case roomy && q.short:
-		q.log.Info("there is room below the quota again", "size", size, "quota", q.limit)
+		q.log.Info("there is room below the quota again", "size", size, "quota", limit)
 		q.short = false
 	}
 	return short, roomy
 }
 
 // roomy says whether the alarm has no place while the store has this size.
-func (q *quota) roomy(size int64) bool { return size <= q.limit-q.limit/slack }
+func (q *quota) roomy(size int64) bool {
+	limit := q.limit.Load()
+	return limit <= 0 || size <= limit-limit/slack
+}
 
 // slack is the part of the quota that must be free before the alarm is taken
 // back, and the part of the reserve of disk that must be free beyond it before

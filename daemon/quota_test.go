@@ -88,7 +88,7 @@ func TestAQuotaStopsAllMembersUntilThereIsRoom(t *testing.T) {
 	if err != nil || len(alarms.Alarms) != 1 || alarms.Alarms[0].Alarm != pb.AlarmType_NOSPACE || alarms.Alarms[0].MemberID != one.d.dir.memberID() {
 		t.Fatalf("after %d puts: %v, %v", n, alarms, err)
 	}
-	if s, err := one.client.Status(within(t), "unix://"+one.d.config.Socket); err != nil || s.DbSizeQuota != 8<<20 || s.DbSize < 7<<20 || len(s.Errors) != 1 {
+	if s, err := one.client.Status(within(t), "unix://"+one.d.config().Socket); err != nil || s.DbSizeQuota != 8<<20 || s.DbSize < 7<<20 || len(s.Errors) != 1 {
 		t.Errorf("status: %v, %v", s, err)
 	}
 	if _, err := two.client.Grant(within(t), 60); !errors.Is(err, rpctypes.ErrNoSpace) {

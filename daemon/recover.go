@@ -85,7 +85,7 @@ func (d *Daemon) forceNewCluster(r *Recovered) error {
 	r.Cluster = newID()
 	last := &remembering{machine: machine{d.machine}}
 	done, err := raft.Recover(raft.Config{
-		Dir: filepath.Join(d.dir.path, "raft"), Member: r.Member, Log: d.config.RaftLog, Logger: d.log,
+		Dir: filepath.Join(d.dir.path, "raft"), Member: r.Member, Log: d.config().RaftLog, Logger: d.log,
 	}, last, state.RecoverCommand(r.Cluster, r.Member))
 	r.Unconfirmed = done.Last - min(done.Applied, done.Last)
 	for _, m := range last.members {

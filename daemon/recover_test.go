@@ -53,7 +53,7 @@ func TestASurvivorGoesOnAlone(t *testing.T) {
 	if status.Code(err) != codes.FailedPrecondition || !strings.Contains(err.Error(), "has a leader") {
 		t.Errorf("recover with a leader: %v", err)
 	}
-	twos := Options{Config: two.d.config, Level: two.d.level, Logger: two.d.log}
+	twos := Options{Config: *two.d.config(), Level: two.d.level, Logger: two.d.log}
 	_, _ = one.end(), two.end()
 	three.reports(func(s *admin.StatusResponse) error {
 		if s.Raft.Leader != 0 {
@@ -89,7 +89,7 @@ func TestASurvivorGoesOnAlone(t *testing.T) {
 
 func TestAStoppedSurvivorIsRecovered(t *testing.T) {
 	members := three(t)
-	o := Options{Config: members[2].d.config, Level: members[2].d.level, Logger: members[2].d.log}
+	o := Options{Config: *members[2].d.config(), Level: members[2].d.level, Logger: members[2].d.log}
 	cluster := members[2].d.dir.clusterID()
 	l, err := members[0].client.Grant(within(t), 1000)
 	if err != nil {

@@ -60,15 +60,15 @@ func TestWhoWasRemovedIsCutOffEvenIfItStays(t *testing.T) {
 	for _, other := range others {
 		if link, err := gone.connect(other); err == nil { // TLS 1.3 tells it to who reads
 			if n, err := link.Read(make([]byte, 1)); err == nil || errors.Is(err, io.EOF) {
-				t.Errorf("%s lets it in: %d bytes, %v", other.d.config.Name, n, err)
+				t.Errorf("%s lets it in: %d bytes, %v", other.d.config().Name, n, err)
 			}
 		}
 		_, err := gone.d.peers.Call(within(t), other.d.dir.memberID(), other.d.peerAddress(), nil)
 		if !errors.Is(err, raft.ErrUnreached) {
-			t.Errorf("%s hears it: %v", other.d.config.Name, err)
+			t.Errorf("%s hears it: %v", other.d.config().Name, err)
 		}
 		if _, err := other.connect(gone); err == nil {
-			t.Errorf("%s comes to it", other.d.config.Name)
+			t.Errorf("%s comes to it", other.d.config().Name)
 		}
 		if _, err := other.client.Put(within(t), "k", "w"); err != nil {
 			t.Error(err)

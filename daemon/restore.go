@@ -115,7 +115,7 @@ func (d *Daemon) restore(snapshot *file.Reader, found backup.Found, bump int64) 
 		return 0, err
 	}
 	_, err = raft.Recover(raft.Config{
-		Dir: filepath.Join(d.dir.path, "raft"), Member: d.dir.memberID(), Log: d.config.RaftLog, Logger: d.log,
+		Dir: filepath.Join(d.dir.path, "raft"), Member: d.dir.memberID(), Log: d.config().RaftLog, Logger: d.log,
 	}, machine{d.machine}, state.FormCommand(d.dir.clusterID()))
 	if err != nil {
 		return 0, err
@@ -130,7 +130,7 @@ const restoringFile = "restoring"
 // takeEmptyDir takes a directory that holds nothing, or what a restore left
 // that did not get to its end.
 func (d *Daemon) takeEmptyDir() error {
-	path := d.config.DataDir
+	path := d.config().DataDir
 	if err := makeDir(path); err != nil {
 		return fmt.Errorf("%w: data-dir: %v", ErrConfig, err)
 	}
@@ -139,7 +139,7 @@ func (d *Daemon) takeEmptyDir() error {
 		return err
 	}
 	d.dir = &dataDir{path: path, lock: lock, fresh: true}
-	d.dir.member = memberFile{Format: dirFormat, Cluster: hexID(newID()), Member: hexID(newID()), RaftLog: d.config.RaftLog}
+	d.dir.member = memberFile{Format: dirFormat, Cluster: hexID(newID()), Member: hexID(newID()), RaftLog: d.config().RaftLog}
 	if err := d.dir.beginRestore(); err != nil {
 		return errors.Join(err, lock.Close())
 	}

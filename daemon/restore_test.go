@@ -145,7 +145,7 @@ func TestARestoreWritesNothingWhereItMayNot(t *testing.T) {
 			t.Errorf("%s: it wrote %v, %v", file, left, err)
 		}
 	}
-	if _, err := Restore(Options{Config: l.d.config, Level: o.Level, Logger: o.Logger}, Restoring{File: good}); !errors.Is(err, ErrConfig) {
+	if _, err := Restore(Options{Config: *l.d.config(), Level: o.Level, Logger: o.Logger}, Restoring{File: good}); !errors.Is(err, ErrConfig) {
 		t.Errorf("into a directory in use: %v", err)
 	}
 	full := options(t, shortDir(t))
@@ -257,7 +257,7 @@ func TestASnapshotThatHasNoRoomIsRefusedWithFigures(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	l.d.config.ReserveBytes = total // as if nothing were free
+	l.d.config().ReserveBytes = total // as if nothing were free
 	r, err := l.client.Snapshot(within(t))
 	if err == nil {
 		_, err = io.Copy(io.Discard, r)

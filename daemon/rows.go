@@ -19,7 +19,7 @@ var selfIdentity = state.Identity{Root: true, Name: "root"}
 
 // self is this member's row as it ought to be.
 func (d *Daemon) self() state.Member {
-	return state.Member{ID: d.dir.memberID(), Name: d.config.Name, PeerURLs: d.peerURLs(), ClientURLs: d.clientURLs(), Format: d.newest}
+	return state.Member{ID: d.dir.memberID(), Name: d.config().Name, PeerURLs: d.peerURLs(), ClientURLs: d.clientURLs(), Format: d.newest}
 }
 
 // introduced says whether the cluster knows this member as it is.
@@ -36,11 +36,13 @@ func (d *Daemon) introduce(ctx context.Context) error {
 	return err
 }
 
-// announce writes this member's row if it is another than at the last start.
+// announce writes this member's row if it is another than at the last start, and
+// when a reload has made it another.
 func (d *Daemon) announce(ctx context.Context) error {
 	pause := time.NewTicker(time.Second)
 	defer pause.Stop()
 	for told := false; ; {
+		known := d.current.Load()
 		attempt, cancel := context.WithTimeout(ctx, startLimit)
 		err := d.node.Sync(attempt)
 		if err == nil && d.listed() && !d.introduced() {
@@ -48,7 +50,13 @@ func (d *Daemon) announce(ctx context.Context) error {
 		}
 		cancel()
 		if err == nil && d.listed() {
-			return nil
+			select {
+			case <-ctx.Done():
+				return nil
+			case <-known.replaced:
+			}
+			told = false
+			continue
 		}
 		if err != nil && !errors.Is(err, raft.ErrNoLeader) && ctx.Err() == nil && !told {
 			told = true

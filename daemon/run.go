@@ -6,12 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
-	"os/signal"
-	"syscall"
 	"time"
-
-	sd "github.com/coreos/go-systemd/v22/daemon"
 
 	"github.com/cleatd/cleat/lease"
 	"github.com/cleatd/cleat/state"
@@ -22,17 +17,14 @@ import (
 // daemon in both cases. When the member joins a cluster, or is recovered, it ends
 // and begins anew on what it then is, behind the same doors.
 func (d *Daemon) Run(ctx context.Context) error {
-	hangup := make(chan os.Signal, 1)
-	signal.Notify(hangup, syscall.SIGHUP)
-	defer signal.Stop(hangup)
-	defer notify(d.log, sd.SdNotifyStopping+"\nSTATUS=stopping")
 	for {
-		notify(d.log, sd.SdNotifyReady+"\nSTATUS=serving cluster "+hexID(d.dir.clusterID()))
-		next, err := d.live(ctx, hangup)
-		if next.do == nil {
-			return err
+		notify(d.log, ready(d.statusText()))
+		next, err := d.live(ctx)
+		if next.do != nil {
+			err = d.beginAnew(ctx, next)
 		}
-		if err := d.beginAnew(ctx, next); err != nil {
+		if next.do == nil || err != nil {
+			d.tellEnd(ctx, err)
 			return err
 		}
 	}
@@ -47,7 +39,8 @@ type rebirth struct {
 
 // beginAnew ends the member that was, and begins the one that it becomes.
 func (d *Daemon) beginAnew(ctx context.Context, next rebirth) error {
-	notify(d.log, sd.SdNotifyReloading+"\nSTATUS="+next.what)
+	notifyReloading(d.log, next.what)
+	defer d.begins.told(d.log, tellEvery)()
 	closing, cancel := context.WithTimeout(context.WithoutCancel(ctx), d.limit)
 	defer cancel()
 	if err := d.end(closing); err != nil {
@@ -64,7 +57,7 @@ func (d *Daemon) beginAnew(ctx context.Context, next rebirth) error {
 }
 
 // live returns when the member is to end, for good or to begin anew.
-func (d *Daemon) live(ctx context.Context, hangup <-chan os.Signal) (next rebirth, err error) {
+func (d *Daemon) live(ctx context.Context) (next rebirth, err error) {
 	for {
 		select {
 		case <-ctx.Done():
@@ -74,46 +67,12 @@ func (d *Daemon) live(ctx context.Context, hangup <-chan os.Signal) (next rebirt
 			return rebirth{}, d.withMend(err)
 		case next := <-d.anew:
 			return next, nil
-		case <-hangup:
+		case <-d.hangup:
 			d.applyReload()
+		case asker := <-d.reloads:
+			asker <- d.applyReload()
 		}
 	}
-}
-
-// applyReload takes over what may change in a running member. Settings that
-// cannot are named; a bad configuration changes nothing.
-func (d *Daemon) applyReload() {
-	notifyReloading(d.log)
-	defer notify(d.log, sd.SdNotifyReady)
-	if d.reload != nil {
-		next, err := d.reload()
-		if err != nil {
-			d.log.Error("the new configuration is refused, the old one stays in force", "cause", err)
-			return
-		}
-		for _, name := range d.config.fixedChanges(next) {
-			d.log.Warn("this setting changes with the next start only", "setting", name)
-		}
-		d.config.LogLevel = next.LogLevel
-		d.level.Set(next.LogLevel)
-	}
-	if err := d.pki.Reload(); err != nil {
-		d.log.Error("certificates were not reloaded, the old ones stay in force", "cause", err)
-		return
-	}
-	d.log.Info("reloaded", "log_level", d.config.LogLevel)
-}
-
-// fixedChanges names the settings of next that differ and need a restart.
-func (c Config) fixedChanges(next Config) []string {
-	next.LogLevel = c.LogLevel
-	var names []string
-	for _, s := range Settings() {
-		if !s.same(&c, &next) {
-			names = append(names, s.Name)
-		}
-	}
-	return names
 }
 
 // collectEvery is how often the leader collects what has expired in the

@@ -14,20 +14,19 @@ import (
 
 // serve opens the doors to callers.
 func (d *Daemon) serve(run context.Context) error {
-	tokens, err := auth.ParseTokenSetting(d.config.AuthToken)
+	tokens, err := auth.ParseTokenSetting(d.config().AuthToken)
 	if err != nil {
 		return fmt.Errorf("%w: auth-token: %w", ErrConfig, err)
 	}
+	d.memory = memory(d.config().MemoryBytes, d.goLimit, d.log)
+	d.passwords = auth.NewPasswords(int(d.config().BcryptCost))
 	d.server, err = api.New(api.Config{
 		Node: d.node, Machine: d.machine, Hub: d.hub, Keeper: d.keeper,
 		ClusterID: d.dir.clusterID(), MemberID: d.dir.memberID(), Version: d.version,
 		Members: members{d}, Ask: d.askLeader,
-		Passwords: auth.NewPasswords(int(d.config.BcryptCost)), JWT: tokens,
-		MaxRequestBytes: int(d.config.MaxRequestBytes), MaxTxnOps: int(d.config.MaxTxnOps),
-		MinLeaseTTL: d.config.minLeaseTTL(), RequestTimeout: d.config.requestTimeout(),
-		WatchProgressInterval: d.config.WatchProgressInterval,
-		Room:                  d.room, QuotaBytes: max(d.config.QuotaBytes, 0), Disk: d.space.Enough,
-		MemoryBytes:   memory(d.config.MemoryBytes, d.log),
+		Passwords: d.passwords, JWT: tokens, Limits: d.limits(),
+		MinLeaseTTL: d.config().minLeaseTTL(), RequestTimeout: d.config().requestTimeout(),
+		Room: d.room, Disk: d.space.Enough,
 		SocketUsers:   socketUsers(d.doors.socket[0].Addr().String(), os.Getuid()),
 		RegisterAdmin: d.office.Register,
 		Tracer:        d.tracer(),
@@ -40,23 +39,55 @@ func (d *Daemon) serve(run context.Context) error {
 	for _, l := range d.doors.socket {
 		d.keep(run, "door "+doorSocket, func(context.Context) error { return d.server.ServeSocket(l.lend()) })
 	}
-	for _, l := range d.doors.client {
-		d.keep(run, "door "+doorClient, func(context.Context) error { return d.server.ServeTLS(l.lend(), d.pki.ClientDoor()) })
+	for _, l := range d.doors.client() {
+		d.serveClients(run, l)
 	}
+	d.keep(run, "doors that move", d.serveMoved)
 	d.keep(run, "certificates", d.pki.Run) // once there is a leader to tell
-	told := []any{"name", d.config.Name}
+	told := []any{"name", d.config().Name}
 	if door := d.doorAddresses().Peer; door != "" {
 		told = append(told, "peer", door)
 	}
-	d.log.Info("ready", append(told, "socket", d.doors.socket[0].Addr(), "client", d.doors.client[0].Addr())...)
+	d.log.Info("ready", append(told, "socket", d.doors.socket[0].Addr(), "client", d.doors.client()[0].Addr())...)
 	return nil
 }
 
+// limits are what the settings let a client ask for.
+func (d *Daemon) limits() api.Limits {
+	c := d.config()
+	return api.Limits{
+		MaxRequestBytes: int(c.MaxRequestBytes), MaxTxnOps: int(c.MaxTxnOps),
+		WatchProgressInterval: c.WatchProgressInterval, QuotaBytes: max(c.QuotaBytes, 0),
+		MemoryBytes: d.memory,
+	}
+}
+
+func (d *Daemon) serveClients(run context.Context, l *lasting) {
+	d.keep(run, "door "+doorClient, func(context.Context) error {
+		if err := d.server.ServeTLS(l.lend(), d.pki.ClientDoor()); !l.retired.Load() {
+			return err
+		}
+		return nil
+	})
+}
+
+// serveMoved serves the doors that reloads open.
+func (d *Daemon) serveMoved(ctx context.Context) error {
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case l := <-d.moved:
+			d.serveClients(ctx, l)
+		}
+	}
+}
+
 // clientURLs are where clients reach this member, as a member list tells them.
-func (d *Daemon) clientURLs() []string { return d.urls(d.doors.client) }
+func (d *Daemon) clientURLs() []string { return d.urls(d.doors.client()) }
 
 // peerURLs are where other members reach this one.
-func (d *Daemon) peerURLs() []string { return d.urls(d.doors.peer) }
+func (d *Daemon) peerURLs() []string { return d.urls(d.doors.peer()) }
 
 func (d *Daemon) urls(door []*lasting) []string {
 	var urls []string
@@ -70,7 +101,7 @@ func (d *Daemon) urls(door []*lasting) []string {
 
 // peerAddress is where other members reach this one, "" if they do not.
 func (d *Daemon) peerAddress() string {
-	for _, l := range d.doors.peer {
+	for _, l := range d.doors.peer() {
 		return d.reachable(l)
 	}
 	return ""

@@ -105,6 +105,9 @@ func TestBadSettingsAreRefusedByName(t *testing.T) {
 		"too many traces":          {flags: map[string]string{"distributed-tracing-sampling-rate": "1000001"}, want: "distributed-tracing-sampling-rate"},
 		"an unknown mode":          {flags: map[string]string{"auto-compaction-mode": "never"}, want: `auto-compaction-mode: "never"`},
 		"a retention in no mode":   {flags: map[string]string{"auto-compaction-mode": "revision", "auto-compaction-retention": "1h"}, want: `auto-compaction-retention: "1h"`},
+		"a name of no host":        {flags: map[string]string{"name": "a b"}, want: `flag --name: pki: name not accepted: "a b"`},
+		"a host that is none":      {flags: map[string]string{"advertise": "a_b!"}, want: "advertise"},
+		"a collector nowhere":      {flags: map[string]string{"distributed-tracing-address": "://x"}, want: "distributed-tracing-address"},
 		"a tiny retention":         {flags: map[string]string{"auto-compaction-retention": "1ms"}, want: "auto-compaction-retention"},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -17,7 +17,7 @@ import (
 // writes come back by themselves with the room and a little more (see slack).
 type space struct {
 	path    string
-	reserve int64 // as set; -1 follows from the size of the disk
+	reserve atomic.Int64 // as set; -1 follows from the size of the disk
 	log     *slog.Logger
 
 	enough atomic.Bool // written by judge alone
@@ -29,7 +29,8 @@ const (
 )
 
 func newSpace(path string, reserve int64, log *slog.Logger) (*space, error) {
-	s := &space{path: path, reserve: reserve, log: log}
+	s := &space{path: path, log: log}
+	s.reserve.Store(reserve)
 	s.enough.Store(true)
 	return s, s.check()
 }
@@ -63,7 +64,7 @@ func (s *space) check() error {
 	if err != nil {
 		return err
 	}
-	s.judge(free, reserveFor(s.reserve, total))
+	s.judge(free, reserveFor(s.reserve.Load(), total))
 	return nil
 }
 

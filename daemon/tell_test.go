@@ -44,24 +44,24 @@ func TestEachMemberTellsHowAllAre(t *testing.T) {
 			t.Fatal(err)
 		}
 		own, all := l.told("etcd_server_has_leader", "there_is_none")
-		if own.Name != l.d.config.Name || len(all) != 4 || len(own.Alarms) != 1 || own.Alarms[0].Type != "NOSPACE" || own.Alarms[0].Member != 5 {
-			t.Fatalf("%s says %v", l.d.config.Name, own)
+		if own.Name != l.d.config().Name || len(all) != 4 || len(own.Alarms) != 1 || own.Alarms[0].Type != "NOSPACE" || own.Alarms[0].Member != 5 {
+			t.Fatalf("%s says %v", l.d.config().Name, own)
 		}
 		if late := all[""]; late == nil || !late.Announced || !late.Learner || late.Status != nil || late.Unreached == "" {
 			t.Errorf("of who is announced %s says %v", own.Name, late)
 		}
 		for _, other := range members {
-			m := all[other.d.config.Name]
+			m := all[other.d.config().Name]
 			s := m.GetStatus()
 			if s.GetMemberId() != m.GetId() || s.GetName() != m.GetName() || s.GetRaft().GetLeader() != own.Raft.Leader || len(s.GetCertificates()) != 3 || len(s.GetMembers()) != 0 {
-				t.Errorf("of %s %s says %v", other.d.config.Name, own.Name, m)
+				t.Errorf("of %s %s says %v", other.d.config().Name, own.Name, m)
 			}
 			if other != l && (m.Ahead.AsDuration().Abs() > m.RoundTrip.AsDuration() || m.RoundTrip.AsDuration() <= 0) {
 				t.Errorf("one machine's clock differs from itself by %v within %v", m.Ahead.AsDuration(), m.RoundTrip.AsDuration())
 			}
 			leads := new(dto.MetricFamily)
 			if len(s.GetMetrics()) != 1 || proto.Unmarshal(s.Metrics[0], leads) != nil || leads.GetMetric()[0].GetGauge().GetValue() != 1 {
-				t.Errorf("of %s %s has %d metrics, %v", other.d.config.Name, own.Name, len(s.GetMetrics()), leads)
+				t.Errorf("of %s %s has %d metrics, %v", other.d.config().Name, own.Name, len(s.GetMetrics()), leads)
 			}
 		}
 	}

@@ -6,6 +6,7 @@ import (
 	"context"
 	"fmt"
 	"strings"
+	"sync/atomic"
 
 	"go.opentelemetry.io/otel"
 	"go.opentelemetry.io/otel/attribute"
@@ -19,7 +20,7 @@ import (
 // send to. It is not waited for: what it does not take is dropped, and told of in
 // the log.
 func (d *Daemon) openTracing(ctx context.Context) error {
-	address := d.config.TracingAddress
+	address := d.config().TracingAddress
 	if address == "" {
 		return nil
 	}
@@ -32,23 +33,42 @@ func (d *Daemon) openTracing(ctx context.Context) error {
 		return fmt.Errorf("%w: distributed-tracing-address: %v", ErrConfig, err)
 	}
 	otel.SetErrorHandler(otel.ErrorHandlerFunc(func(err error) { d.log.Warn("spans were not sent", "cause", err) }))
-	sampled := sdktrace.NeverSample()
-	if rate := d.config.TracingRate; rate > 0 {
-		sampled = sdktrace.TraceIDRatioBased(float64(rate) / perMillion)
-	}
+	d.sampler.set(d.config().TracingRate)
 	d.spans = sdktrace.NewTracerProvider(
 		sdktrace.WithBatcher(exporter),
-		sdktrace.WithSampler(sdktrace.ParentBased(sampled)),
+		sdktrace.WithSampler(sdktrace.ParentBased(&d.sampler)),
 		sdktrace.WithResource(resource.NewSchemaless(
 			attribute.String("service.name", "cleat"), attribute.String("service.version", d.version),
 			attribute.String("service.instance.id", etcdID(d.dir.memberID())),
 		)),
 	)
-	d.log.Info("requests are traced", "to", address, "per_million", d.config.TracingRate)
+	d.log.Info("requests are traced", "to", address, "per_million", d.config().TracingRate)
 	return nil
 }
 
 const perMillion = 1_000_000
+
+// sampler decides about requests whose caller is not traced, by a rate that may
+// change.
+type sampler struct {
+	by atomic.Pointer[sdktrace.Sampler]
+}
+
+func (s *sampler) set(rate int64) {
+	by := sdktrace.NeverSample()
+	if rate > 0 {
+		by = sdktrace.TraceIDRatioBased(float64(rate) / perMillion)
+	}
+	s.by.Store(&by)
+}
+
+// ShouldSample implements sdktrace.Sampler.
+func (s *sampler) ShouldSample(p sdktrace.SamplingParameters) sdktrace.SamplingResult {
+	return (*s.by.Load()).ShouldSample(p)
+}
+
+// Description implements sdktrace.Sampler.
+func (s *sampler) Description() string { return (*s.by.Load()).Description() }
 
 // tracer makes the spans of requests; nil: there are none.
 func (d *Daemon) tracer() trace.Tracer {

@@ -28,7 +28,7 @@ func TestNoRequestFailsWhileCertificatesTurnOver(t *testing.T) {
 		load.Go(func() error {
 			for n := 0; ctx.Err() == nil; n++ {
 				if err := l.asked(fmt.Sprint("by ", i), fmt.Sprint(n)); err != nil {
-					return fmt.Errorf("request %d at %s: %w", n, l.d.config.Name, err)
+					return fmt.Errorf("request %d at %s: %w", n, l.d.config().Name, err)
 				}
 			}
 			return nil
@@ -51,14 +51,14 @@ func TestNoRequestFailsWhileCertificatesTurnOver(t *testing.T) {
 	}
 	for _, l := range members {
 		if n := l.metric("cleat_peer_expired_total"); n != 0 {
-			t.Errorf("%s has had %v connections cut by their certificates", l.d.config.Name, n)
+			t.Errorf("%s has had %v connections cut by their certificates", l.d.config().Name, n)
 		}
 	}
 }
 
 // certificates adds the certificate that the member has now to those it had.
 func (l *life) certificates(had map[string]map[string]bool) map[string]bool {
-	name := l.d.config.Name
+	name := l.d.config().Name
 	if had[name] == nil {
 		had[name] = map[string]bool{}
 	}

@@ -114,6 +114,19 @@ func (d *Door) Open(trust Trust, s Services, listeners ...net.Listener) {
 	close(d.opened)
 }
 
+// Listen lets in by a further listener, of a door that is open. It is closed with
+// the door.
+func (d *Door) Listen(l net.Listener) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.closing {
+		_ = l.Close() // nobody was let in
+		return
+	}
+	d.listeners = append(d.listeners, l)
+	d.work.Go(func() { d.accept(l) })
+}
+
 // accept lets in until the listener is closed. What else goes wrong there, such
 // as too many open files, passes.
 func (d *Door) accept(l net.Listener) {

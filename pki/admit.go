@@ -71,7 +71,7 @@ func (a *Authority) Admit(ctx context.Context, r JoinRequest, member uint64) (Ad
 	if a.config.Removed != nil && a.config.Removed(member) {
 		return Admission{}, fmt.Errorf("%w: it let this machine in as member %s, which has been removed since", ErrTokenUsed, hexID(member))
 	}
-	chain, err := a.issuer.sign(ctx, csr, Peer, memberSubject(a.config.ClusterID, member, hosts), a.memberTTL())
+	chain, err := a.issuer.sign(ctx, csr, Peer, memberSubject(a.config.ClusterID, member, hosts), a.lifeOf(a.terms.Load()))
 	if err != nil {
 		return Admission{}, fmt.Errorf("sign the certificate of member %s: %w", hexID(member), err)
 	}

@@ -10,6 +10,7 @@ import (
 	"io/fs"
 	"log/slog"
 	"os"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -54,7 +55,6 @@ type Config struct {
 // identity. It is safe for concurrent use.
 type Authority struct {
 	config  Config
-	hosts   []string // checked, each once
 	log     *slog.Logger
 	metrics metrics
 	issuer  *issuer
@@ -63,9 +63,18 @@ type Authority struct {
 	// Run and by Reload.
 	current atomic.Pointer[identity]
 
+	// terms are what the next certificate will say; never nil. Written by Open and
+	// by what Prepare returns, under saving.
+	terms  atomic.Pointer[terms]
+	saving sync.Mutex // held while a certificate is put in the place of another
+
 	// unrecorded holds a token while the ledger may not know the certificate in
 	// use. Open and renewals put it in, Run takes it out.
 	unrecorded chan struct{}
+
+	// replaced holds a token when a reload has put another certificate in the
+	// place of the one whose renewal Run waits for.
+	replaced chan struct{}
 }
 
 // Certificate is one of the certificates that this member stands on.
@@ -96,7 +105,8 @@ func Open(ctx context.Context, c Config) (*Authority, error) {
 	if err := os.MkdirAll(c.Dir, 0o700); err != nil {
 		return nil, err
 	}
-	a := &Authority{config: c, hosts: hosts, log: c.Logger, unrecorded: make(chan struct{}, 1)}
+	a := &Authority{config: c, log: c.Logger, unrecorded: make(chan struct{}, 1), replaced: make(chan struct{}, 1)}
+	a.terms.Store(&terms{hosts, c.MemberTTL})
 	if a.issuer, err = openCA(ctx, c); err != nil {
 		return nil, err
 	}
@@ -179,24 +189,4 @@ func (a *Authority) Certificates() []Certificate {
 		{"intermediate", a.issuer.intermediate},
 		{"member", a.current.Load().certificate.Leaf},
 	}
-}
-
-// Reload reads this member's key and certificate from its file again and
-// serves with them, if they are good; otherwise it changes nothing and the
-// error says what is wrong with the file.
-func (a *Authority) Reload() error {
-	before := a.current.Load()
-	id, err := a.load()
-	if err != nil {
-		return fmt.Errorf("reload %s: %w", a.identityPath(), err)
-	}
-	if id.certificate.Leaf.Equal(before.certificate.Leaf) {
-		return nil
-	}
-	if !a.current.CompareAndSwap(before, id) {
-		return nil // renewed meanwhile: what we read is already old
-	}
-	a.metrics.expires("member", id.certificate.Leaf)
-	a.logIdentity("certificate reloaded")
-	return nil
 }

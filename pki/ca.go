@@ -56,6 +56,10 @@ func openCA(ctx context.Context, c Config) (*issuer, error) {
 		}
 	}
 	record, err := decodeCA(raw)
+	if err != nil && !errors.Is(err, ErrFormat) && bytes.Equal(raw, kept) {
+		return nil, fmt.Errorf("%w: %s is damaged: %v; copy the file from another member, or remove it: it is made anew from what the cluster keeps",
+			ErrFormat, filepath.Join(c.Dir, caFile), err)
+	}
 	if err != nil {
 		return nil, err
 	}

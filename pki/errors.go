@@ -11,7 +11,8 @@ var (
 	ErrClusterKey = errors.New("pki: the cluster key is missing or is not this cluster's")
 	// ErrSealed means that a sealed key of the CA is damaged.
 	ErrSealed = errors.New("pki: a sealed key cannot be opened")
-	// ErrFormat means that a newer version of cleat wrote the CA's record.
+	// ErrFormat means that a newer version of cleat wrote the CA's record, or that
+	// its file is damaged.
 	ErrFormat = errors.New("pki: unknown format")
 
 	// ErrRequest refuses a signing request that is malformed or not signed by

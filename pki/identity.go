@@ -48,9 +48,14 @@ func renewalTime(leaf *x509.Certificate) time.Time {
 // issuedAt undoes the backdating.
 func issuedAt(leaf *x509.Certificate) time.Time { return leaf.NotBefore.Add(backdate) }
 
+// subject is what a certificate of this member says on such terms.
+func (a *Authority) subject(t *terms) subject {
+	return memberSubject(a.config.ClusterID, a.config.MemberID, t.hosts)
+}
+
 // self is what this member's certificate says.
 func (a *Authority) self() subject {
-	return memberSubject(a.config.ClusterID, a.config.MemberID, a.hosts)
+	return a.subject(a.terms.Load())
 }
 
 func memberSubject(cluster, member uint64, hosts []string) subject {
@@ -60,18 +65,26 @@ func memberSubject(cluster, member uint64, hosts []string) subject {
 	}
 }
 
+// CheckHosts fails with ErrName if no certificate of a member could have the name
+// and the hosts.
+func CheckHosts(name string, hosts ...string) error {
+	_, err := memberHosts(name, hosts)
+	return err
+}
+
 // memberHosts are the hosts of a member's certificate, each once.
 func memberHosts(name string, more []string) ([]string, error) {
 	return checkHosts(append([]string{name, "localhost", "127.0.0.1", "::1"}, more...))
 }
 
-// memberTTL is the life of a member's certificate that is made now.
-func (a *Authority) memberTTL() time.Duration {
-	return min(a.config.MemberTTL, time.Until(a.issuer.intermediate.NotAfter)-time.Second)
+// lifeOf is the life of a member's certificate that is made now.
+func (a *Authority) lifeOf(t *terms) time.Duration {
+	return min(t.ttl, time.Until(a.issuer.intermediate.NotAfter)-time.Second)
 }
 
 // renew makes a new key and certificate for this member and serves with them
-// from the next handshake on. It is called by one goroutine at a time.
+// from the next handshake on, unless a reload has made others meanwhile. It is
+// called by one goroutine at a time.
 func (a *Authority) renew(ctx context.Context) error { return a.renewBy(ctx, a.issuer) }
 
 // renewUnrecorded renews without the ledger, which Run tells later.
@@ -88,34 +101,51 @@ func (a *Authority) renewUnrecorded(ctx context.Context) error {
 }
 
 func (a *Authority) renewBy(ctx context.Context, i *issuer) error {
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	t := a.terms.Load()
+	key, chain, err := a.makeIdentity(ctx, i, t)
 	if err != nil {
 		return err
 	}
-	s := a.self()
-	der, err := x509.CreateCertificateRequest(rand.Reader, &x509.CertificateRequest{Subject: pkix.Name{CommonName: s.name}}, key)
-	if err != nil {
-		return err
+	a.saving.Lock()
+	defer a.saving.Unlock()
+	if a.terms.Load() != t {
+		return nil // a reload has made one on other terms meanwhile
 	}
-	csr, err := x509.ParseCertificateRequest(der)
-	if err != nil {
-		return err
-	}
-	chain, err := i.sign(ctx, csr, Peer, s, a.memberTTL())
-	if err != nil {
-		return fmt.Errorf("sign this member's certificate: %w", err)
-	}
-	a.metrics.issued.WithLabelValues(string(Peer)).Inc()
 	if err := a.save(key, chain); err != nil {
-		return fmt.Errorf("keep this member's certificate: %w", err)
+		return err
 	}
 	a.install(newIdentity(key, chain))
 	return nil
 }
 
+func (a *Authority) makeIdentity(ctx context.Context, i *issuer, t *terms) (crypto.Signer, []*x509.Certificate, error) {
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		return nil, nil, err
+	}
+	s := a.subject(t)
+	der, err := x509.CreateCertificateRequest(rand.Reader, &x509.CertificateRequest{Subject: pkix.Name{CommonName: s.name}}, key)
+	if err != nil {
+		return nil, nil, err
+	}
+	csr, err := x509.ParseCertificateRequest(der)
+	if err != nil {
+		return nil, nil, err
+	}
+	chain, err := i.sign(ctx, csr, Peer, s, a.lifeOf(t))
+	if err != nil {
+		return nil, nil, fmt.Errorf("sign this member's certificate: %w", err)
+	}
+	a.metrics.issued.WithLabelValues(string(Peer)).Inc()
+	return key, chain, nil
+}
+
 // save writes key and chain as one file, so that no crash parts them.
 func (a *Authority) save(key crypto.Signer, chain []*x509.Certificate) error {
-	return writeIdentity(a.identityPath(), key, chain...)
+	if err := writeIdentity(a.identityPath(), key, chain...); err != nil {
+		return fmt.Errorf("keep this member's certificate: %w", err)
+	}
+	return nil
 }
 
 func writeIdentity(path string, key crypto.Signer, chain ...*x509.Certificate) error {

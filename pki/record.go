@@ -51,7 +51,7 @@ func (a *Authority) record(ctx context.Context) {
 				a.log.Warn("certificate not recorded", "err", err, "retry_in", delay)
 			}
 			retry := time.Now().Add(delay)
-			if !a.await(ctx, func() time.Time { return retry }) {
+			if !a.await(ctx, nil, func() time.Time { return retry }) {
 				return
 			}
 		}

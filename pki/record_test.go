@@ -70,6 +70,12 @@ func TestOfflineWithoutACopyAsksTheLedger(t *testing.T) {
 	if _, err := Open(t.Context(), c); !errors.Is(err, ErrFormat) {
 		t.Errorf("%v, want ErrFormat", err)
 	}
+	if err := os.WriteFile(filepath.Join(c.Dir, caFile), []byte("nonsense"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := Open(t.Context(), c); !errors.Is(err, ErrFormat) || !strings.Contains(err.Error(), caFile+" is damaged") {
+		t.Errorf("%v, want ErrFormat and the file", err)
+	}
 }
 
 func TestACAThatIsAnotherInTheLedgerIsKeptForTheNextStart(t *testing.T) {

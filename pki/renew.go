@@ -29,20 +29,22 @@ func (a *Authority) Run(ctx context.Context) error {
 	var wg sync.WaitGroup
 	defer wg.Wait()
 	wg.Go(func() { a.record(ctx) })
-	for a.await(ctx, func() time.Time { return a.current.Load().renew }) && a.renewUntilDone(ctx) {
+	for a.await(ctx, a.replaced, func() time.Time { return a.current.Load().renew }) && a.renewUntilDone(ctx) {
 	}
 	return nil
 }
 
 // await returns true when the moment has come, false when ctx is done. The
-// moment is asked for again at every check, since a reload moves it.
-func (a *Authority) await(ctx context.Context, moment func() time.Time) bool {
+// moment is asked for again at every check, and whenever something comes from
+// moved, since a reload moves it.
+func (a *Authority) await(ctx context.Context, moved <-chan struct{}, moment func() time.Time) bool {
 	timer := time.NewTimer(0)
 	defer timer.Stop()
 	for {
 		select {
 		case <-ctx.Done():
 			return false
+		case <-moved:
 		case <-timer.C:
 		}
 		left := time.Until(moment())
@@ -80,7 +82,7 @@ func (a *Authority) renewUntilDone(ctx context.Context) bool {
 		}
 		a.log.Log(ctx, levelOf(time.Until(leaf.NotAfter)), "certificate not renewed",
 			"err", err, "not_after", leaf.NotAfter, "retry_at", retry)
-		if !a.await(ctx, func() time.Time { return retry }) {
+		if !a.await(ctx, nil, func() time.Time { return retry }) {
 			return false
 		}
 		delay = min(2*delay, lastRetry, max(life/10, delay))

@@ -74,6 +74,7 @@ func (a *applier) ApplyBatch(logs []*hraft.Log) []any {
 	}
 	var results [][]byte
 	if len(a.entries) > 0 {
+		applying(a.entries, len(a.arrivals) > 0)
 		results = a.machine.Apply(a.entries)
 	}
 	if len(results) != len(a.commands) {

@@ -39,9 +39,21 @@ func (n *Node) greet() {
 	}
 }
 
+// Move says that this member is reached elsewhere from now on. The others learn of
+// it in the background, as often as it takes.
+func (n *Node) Move(address string) { n.moved.Store(&address) }
+
+// address is where this member is reached.
+func (n *Node) address() string {
+	if moved := n.moved.Load(); moved != nil {
+		return *moved
+	}
+	return n.config.Address
+}
+
 func (n *Node) settledIn() bool {
 	s, ok := n.server(n.config.Member)
-	return ok && string(s.Address) == n.config.Address && n.leader() != 0
+	return ok && string(s.Address) == n.address() && n.leader() != 0
 }
 
 func (n *Node) introduce() {
@@ -50,7 +62,7 @@ func (n *Node) introduce() {
 	l, _ := n.reign.current()
 	switch {
 	case l.isReady(): // nobody to tell
-		if _, err := n.changeHere(ctx, setAddress, n.config.Member, n.config.Address); err != nil {
+		if _, err := n.changeHere(ctx, setAddress, n.config.Member, n.address()); err != nil {
 			n.config.Logger.Warn("raft: own address not set", "err", err)
 		}
 	case n.sayHello(ctx):
@@ -65,7 +77,7 @@ func (n *Node) sayHello(ctx context.Context) bool {
 	removed := make(chan bool, len(others))
 	for _, s := range others {
 		n.questions.Go(func() {
-			v, err := n.callNumber(ctx, memberOf(s.ID), kindHello, []byte(n.config.Address))
+			v, err := n.callNumber(ctx, memberOf(s.ID), kindHello, []byte(n.address()))
 			removed <- err == nil && verdict(v) == unknown
 		})
 	}

@@ -45,9 +45,10 @@ type Node struct {
 	hints     hints         // where members are that moved
 	changing  chan struct{} // holds one: a change of the configuration is under way
 	dismissed sync.Once
-	callers   crowd           // of Propose, where there are other members
-	guests    crowd           // other members who hand over proposals
-	life      context.Context // of everything that asks other members; ends with stopping
+	moved     atomic.Pointer[string] // where this member is reached; nil: at config.Address; written by Move
+	callers   crowd                  // of Propose, where there are other members
+	guests    crowd                  // other members who hand over proposals
+	life      context.Context        // of everything that asks other members; ends with stopping
 	die       context.CancelFunc
 
 	elections chan bool              // hraft tells: this member leads, or no longer

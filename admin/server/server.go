@@ -34,14 +34,14 @@ type Store interface {
 }
 
 // Config is what a Server is given; all of it is required but PeerAddress, Join,
-// Recover, Alarms, Members, Metrics, Quota, DataDir and Logger.
+// Recover, Reload, Alarms, Members, Metrics, Quota, DataDir and Logger.
 type Config struct {
 	Authority *pki.Authority
 	Node      Node
 	Store     Store
 	Doors     func() *admin.Doors // the addresses that are really listened on
 	Space     func() *admin.Space
-	Quota     int64                 // of the data; 0: none
+	Quota     func() int64          // of the data; 0: none
 	Alarms    func() []*admin.Alarm // those that are raised. Nil: none
 	Metrics   prometheus.Gatherer   // nil: none
 
@@ -61,6 +61,10 @@ type Config struct {
 	// Recover has this member go on alone; its errors are statuses. Nil: it
 	// cannot.
 	Recover func(context.Context, *admin.RecoverRequest) (*admin.RecoverResponse, error)
+
+	// Reload has this member read its settings again; its errors are statuses.
+	// Nil: it cannot.
+	Reload func(context.Context) (*admin.ReloadResponse, error)
 
 	ClusterID, MemberID uint64
 	Name, Version       string

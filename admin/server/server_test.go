@@ -122,7 +122,7 @@ func start(t *testing.T) setUp {
 		Space:     func() *admin.Space { return &admin.Space{Ok: true, Free: 3, Reserve: 2} },
 		ClusterID: 7, MemberID: 8, Name: "green", Version: "1.2.3",
 		PeerAddress: func() string { return *s.address },
-		DataDir:     "/data", Quota: 6, Metrics: metrics,
+		DataDir:     "/data", Quota: func() int64 { return 6 }, Metrics: metrics,
 		Alarms: func() []*admin.Alarm { return []*admin.Alarm{{Type: "NOSPACE", Member: 9}} },
 		Members: func(_ context.Context, metrics []string) []*admin.MemberStatus {
 			*s.asked = metrics

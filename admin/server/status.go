@@ -51,7 +51,7 @@ func (s *Server) Own(metrics []string) (*admin.StatusResponse, error) {
 			Leader: agreed.Leader, Term: agreed.Term, Applied: agreed.Applied, Commit: agreed.Commit, Learner: agreed.Learner,
 		},
 		Database: &admin.Database{
-			Size: total, SizeInUse: inUse, Revision: c.Store.Revision(), Compacted: c.Store.Compacted(), Quota: c.Quota,
+			Size: total, SizeInUse: inUse, Revision: c.Store.Revision(), Compacted: c.Store.Compacted(), Quota: c.quota(),
 		},
 		Space:   c.Space(),
 		Started: timestamppb.New(s.started),
@@ -102,4 +102,11 @@ func certificates(a *pki.Authority) []*admin.Certificate {
 		})
 	}
 	return out
+}
+
+func (c Config) quota() int64 {
+	if c.Quota == nil {
+		return 0
+	}
+	return c.Quota()
 }

@@ -44,7 +44,7 @@ func TestCheckTellsTheSettingsThatWouldCount(t *testing.T) {
 			t.Errorf("%s is %q, want %q", name, got[name], want)
 		}
 	}
-	if stdout, _, code := checked(t, nil, "--config", file, "--data-dir", data); code != 0 || !strings.HasPrefix(stdout, "The settings are good: member one, data directory "+data) {
+	if stdout, _, code := checked(t, nil, "--config", file, "--data-dir", data); code != 0 || stdout != "The configuration is good.\n" {
 		t.Errorf("code %d, %q", code, stdout)
 	}
 	if _, err := os.Stat(data); err == nil {

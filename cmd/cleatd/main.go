@@ -4,41 +4,22 @@
 package main
 
 import (
-	"context"
-	"errors"
-	"fmt"
 	"os"
-	"os/signal"
-	"syscall"
+	"runtime/debug"
 
-	"github.com/urfave/cli/v2"
-
-	"github.com/cleatd/cleat/daemon"
+	"github.com/cleatd/cleat/daemon/command"
 )
 
-// version is set by the linker.
-var version = "devel"
+// The linker sets these.
+var (
+	version = "devel"
+	commit  = "unknown"
+)
 
 func main() {
-	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGINT)
-	defer stop()
-	app := &cli.App{
-		Name: "cleatd", Usage: "one member of a cleat cluster", Version: version,
-		HideHelpCommand: true, ArgsUsage: " ", Flags: flags(), Action: run,
-		Commands:     []*cli.Command{checkCommand(), recoverCommand(), restoreCommand()},
-		OnUsageError: usageError,
-	}
-	err := app.RunContext(ctx, argumentsLast(os.Args))
-	if err == nil {
-		return
-	}
-	fmt.Fprintf(os.Stderr, "cleatd: %v\n", err)
-	if errors.Is(err, daemon.ErrConfig) {
-		os.Exit(2)
-	}
-	os.Exit(1)
-}
-
-func usageError(_ *cli.Context, err error, _ bool) error {
-	return fmt.Errorf("%w: %v", daemon.ErrConfig, err)
+	// Go ends what crashes, or is ended by the watchdog, with code 2, which here
+	// means that only a person can help, and systemd starts no such member again.
+	// A crash is an end by a signal instead.
+	debug.SetTraceback("crash")
+	os.Exit(command.Build{Version: version, Commit: commit}.Main(os.Args, os.Stderr))
 }

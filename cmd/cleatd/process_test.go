@@ -176,6 +176,16 @@ func limited(t *testing.T) context.Context {
 	return ctx
 }
 
+// SIGABRT is the watchdog's. What crashes has no exit code, and above all not
+// the one that keeps systemd from starting it again.
+func TestACrashIsNoExitCode(t *testing.T) {
+	p := start(t, t.TempDir(), nil).ready()
+	if code := p.end(syscall.SIGABRT); code != -1 {
+		t.Errorf("exit code %d", code)
+	}
+	p.await(`SIGABRT: abort[^$]*goroutine 1 `)
+}
+
 func TestASignalEndsTheDaemonInOrderAndNothingIsLost(t *testing.T) {
 	dir := t.TempDir()
 	p := start(t, dir, nil).ready()
@@ -216,7 +226,7 @@ func TestMistakesOfTheAdministratorExitWithTwoAndOneLine(t *testing.T) {
 		"an unknown flag":    {args: []string{"--nmae", "x"}, want: "nmae"},
 		"an argument":        {args: []string{"start"}, want: `unexpected argument "start"`},
 		"a bad value":        {args: []string{"--max-txn-ops", "many"}, want: "max-txn-ops"},
-		"a bad variable":     {env: []string{"CLEATD_RAFT_LOG=tape"}, want: "raft-log"},
+		"a bad variable":     {env: []string{"CLEATD_RAFT_LOG=tape"}, want: `variable CLEATD_RAFT_LOG: "tape" is neither wal nor boltdb`},
 		"a directory in use": {args: []string{"--data-dir", filepath.Join(dir, "running", "data")}, want: "in use by another process"},
 		"a newer directory":  {args: []string{"--data-dir", newer}, want: newer + " has format 99, this cleatd knows 1: install a newer cleatd"},
 		"another raft log": {args: []string{"--data-dir", stopped, "--raft-log", "boltdb"},
@@ -268,10 +278,10 @@ func TestSystemdHearsReadinessWatchdogReloadAndStop(t *testing.T) {
 	}
 	write("log-level = \"info\"\n")
 	p := start(t, dir, []string{"NOTIFY_SOCKET=" + filepath.Join(dir, "notify"), "WATCHDOG_USEC=200000"}, "--config", config)
-	heard.await("READY=1\nSTATUS=serving cluster ")
+	heard.await("READY=1\nSTATUS=leader of cluster ")
 	heard.await("WATCHDOG=1")
 
-	write("log-level = \"debug\"\nmax-txn-ops = 7\n")
+	write("log-level = \"debug\"\nelection-timeout = \"7s\"\n")
 	signal := func() {
 		if err := p.cmd.Process.Signal(syscall.SIGHUP); err != nil {
 			t.Fatal(err)
@@ -281,7 +291,7 @@ func TestSystemdHearsReadinessWatchdogReloadAndStop(t *testing.T) {
 	heard.await("RELOADING=1\nMONOTONIC_USEC=")
 	heard.await("READY=1")
 	p.await(`msg=reloaded.*DEBUG`)
-	p.await(`changes with the next start only.*setting=max-txn-ops`)
+	p.await(`changes with the next start only.*setting=election-timeout old=500ms new=7s`)
 
 	write("log-level = \"loud\"\n")
 	signal()
@@ -364,12 +374,7 @@ func TestAnInheritedSocketOfAnUnknownNameIsRefused(t *testing.T) {
 func TestInheritedSocketsAreServed(t *testing.T) {
 	dir := t.TempDir()
 	socket := filepath.Join(dir, "inherited.sock")
-	free, err := net.Listen("tcp", "127.0.0.1:0") // systemd's tool takes no port 0
-	if err != nil {
-		t.Fatal(err)
-	}
-	address := free.Addr().String()
-	_ = free.Close()
+	address := freeAddress(t)
 	p := activate(t, dir, "socket:client", socket, address).ready()
 	p.await(`client=` + regexp.QuoteMeta(address))
 	if _, err := p.client().Put(limited(t), "foo", "bar"); err != nil {
@@ -384,6 +389,34 @@ func TestInheritedSocketsAreServed(t *testing.T) {
 	if _, err := os.Stat(socket); err != nil {
 		t.Errorf("the inherited socket is gone: %v", err)
 	}
+}
+
+// One unit gives all of its sockets the same name, and the order tells them
+// apart. A member with a peer door from the start can take in others.
+func TestOneUnitMayHoldBothDoorsToTheNetwork(t *testing.T) {
+	dir := t.TempDir()
+	client, peer := freeAddress(t), freeAddress(t)
+	p := activate(t, dir, "socket:net:net", filepath.Join(dir, "s.sock"), client, peer).ready()
+	p.await(`peer=` + regexp.QuoteMeta(peer) + ` .*client=` + regexp.QuoteMeta(client))
+	if code := p.end(syscall.SIGTERM); code != 0 {
+		t.Errorf("exit code %d", code)
+	}
+	three := activate(t, dir, "socket:net:net:net", filepath.Join(dir, "t.sock"), freeAddress(t), freeAddress(t), freeAddress(t))
+	three.await(`3 inherited sockets are called "net": want the client door and the peer door`)
+	if code := three.code(); code != 2 {
+		t.Errorf("exit code %d, want 2", code)
+	}
+}
+
+// freeAddress is one that nobody listens on: systemd's tool takes no port 0.
+func freeAddress(t *testing.T) string {
+	t.Helper()
+	free, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer free.Close()
+	return free.Addr().String()
 }
 
 func TestAMemberOfAnotherClustersStateIsRefused(t *testing.T) {

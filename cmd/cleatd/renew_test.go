@@ -196,7 +196,7 @@ func TestSIGHUPTakesTheCertificateOnDisk(t *testing.T) {
 			t.Errorf("certificate %v is shown, want %v", got.SerialNumber, want.SerialNumber)
 		}
 	}
-	reload([]byte("nonsense"), `level=ERROR msg="certificates were not reloaded, the old ones stay in force" cause="reload `+path, second)
+	reload([]byte("nonsense"), `level=ERROR msg="the new configuration is refused, the old one stays in force" cause="certificates: reload `+path, second)
 	reload(kept, `msg=reloaded`, first)
 	if _, err := p.remote(alice).Put(limited(t), "foo", "bar"); err != nil {
 		t.Error(err)

@@ -3,7 +3,8 @@
 // Verdict reads what `go test -json` tells and shows what `go test` would: the
 // packages, and all that failed tests have said. Beside that it adds the tests
 // that skipped themselves, with their reasons, to a file, because a test that
-// did not run must not be mistaken for one that passed.
+// did not run must not be mistaken for one that passed. It ends with the tests
+// that took longest.
 //
 //	go test -json ./... | verdict FILE
 //
@@ -12,11 +13,13 @@ package main
 
 import (
 	"bufio"
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"os"
+	"slices"
 	"strings"
 )
 
@@ -42,15 +45,32 @@ func run(args []string, in io.Reader, out io.Writer) (err error) {
 }
 
 // An event is a line of `go test -json`, see `go doc test2json`.
-type event struct{ Action, Package, Test, Output string }
+type event struct {
+	Action, Package, Test, Output string
+
+	Elapsed float64 // seconds, of a test that has ended
+}
 
 // A test by its package and its own name; that of a package's own words is "".
 type test struct{ pkg, name string }
+
+// Tests of so many seconds are told of, and so many of them.
+const (
+	longTest = 10.0
+	mostLong = 8
+)
+
+// A slow test and its seconds.
+type slow struct {
+	test
+	seconds float64
+}
 
 // A reader goes through the events once.
 type reader struct {
 	out, skipped io.Writer
 	said         map[test][]string // of those that have not ended
+	slow         []slow
 	failed       bool
 }
 
@@ -67,6 +87,7 @@ func (r *reader) read(in io.Reader) error {
 		if err == nil {
 			continue
 		}
+		r.tellSlow()
 		if r.failed {
 			return errFailed
 		}
@@ -82,6 +103,9 @@ func (r *reader) line(line string) {
 		return
 	}
 	t := test{e.Package, e.Test}
+	if e.Elapsed >= longTest && e.Test != "" && !strings.Contains(e.Test, "/") {
+		r.slow = append(r.slow, slow{t, e.Elapsed})
+	}
 	switch e.Action {
 	case "output", "build-output":
 		r.output(t, e.Output)
@@ -133,5 +157,12 @@ func (r *reader) tell(t test) {
 			fmt.Fprint(r.out, strings.Join(said, ""))
 			delete(r.said, other)
 		}
+	}
+}
+
+func (r *reader) tellSlow() {
+	slices.SortFunc(r.slow, func(a, b slow) int { return cmp.Compare(b.seconds, a.seconds) })
+	for _, s := range r.slow[:min(len(r.slow), mostLong)] {
+		fmt.Fprintf(r.out, "slow\t%s\t%s\t%.0fs\n", s.pkg, s.name, s.seconds)
 	}
 }

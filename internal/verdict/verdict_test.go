@@ -71,6 +71,19 @@ func TestWhatFailsIsShownWhole(t *testing.T) {
 	}
 }
 
+func TestTheSlowestAreToldAtTheEnd(t *testing.T) {
+	shown, _, _ := verdict(t, `{"Action":"pass","Package":"m/a","Test":"TestQuick","Elapsed":9.9}
+{"Action":"pass","Package":"m/a","Test":"TestLong","Elapsed":12}
+{"Action":"pass","Package":"m/a","Test":"TestLonger/part","Elapsed":40}
+{"Action":"pass","Package":"m/a","Test":"TestLonger","Elapsed":61.2}
+{"Action":"pass","Package":"m/a","Elapsed":99}
+{"Action":"output","Package":"m/a","Output":"ok  \tm/a\t99s\n"}
+`)
+	if want := "ok  \tm/a\t99s\nslow\tm/a\tTestLonger\t61s\nslow\tm/a\tTestLong\t12s\n"; shown != want {
+		t.Errorf("got %q, want %q", shown, want)
+	}
+}
+
 func TestAPackageThatDoesNotBuildFails(t *testing.T) {
 	shown, _, err := verdict(t, `{"ImportPath":"m/c","Action":"build-output","Output":"c.go:3: undefined: x\n"}
 {"ImportPath":"m/c","Action":"build-fail"}

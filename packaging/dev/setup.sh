@@ -22,6 +22,10 @@ needs() {
 		nft nftables
 		node nodejs
 		npm npm
+		rpm rpm
+		mandoc mandoc
+		groff groff-base
+		zip zip
 	END
 }
 

@@ -28,6 +28,9 @@ var exceptions = map[string]string{
 		"depends on the shape of the tree that it makes of the rights; cleat takes it for its first key",
 	"a certificate at the gateway": "a request over HTTP with a client certificate and no token: etcd's gateway asks with the server's certificate, and so etcd takes " +
 		"nobody's name from it; cleat's asks as its caller, who is the certificate's user there as over gRPC",
+	leaderlessWrites: "what needs agreement while nobody leads: etcd says DeadlineExceeded after its own limit of seven seconds, as if the caller's deadline had passed; " +
+		"cleat says that the request timed out, as both do of reads; what it can answer by itself it answers",
+	"a learner":       "etcd's serves serializable reads and little else; cleat's serves whatever a voter does, through the leader",
 	"debug variables": "GET /debug/vars: etcd has raft.status and file_descriptor_limit too; cleat's raft is another, and metrics tell both",
 	"downgrade":       "Downgrade to one minor version below: etcd says that it may; cleat has no version to go back to, and refuses it like any other",
 	"version":         "GET /version: cleat also tells its own version, as \"cleat\"",

@@ -14,6 +14,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"slices"
 	"testing"
 	"time"
 
@@ -25,6 +26,21 @@ import (
 var etcdMutual = door{"etcd", startEtcdMutual}
 
 func startEtcdMutual(t testing.TB, flags ...string) server {
+	t.Helper()
+	certified, by := etcdCertificates(t)
+	client, peer := freeAddress(t), freeAddress(t)
+	run(t, program(t, etcd), slices.Concat([]string{
+		"--data-dir", t.TempDir(), "--log-level=panic", "--unsafe-no-fsync",
+		"--listen-client-urls=https://" + client, "--advertise-client-urls=https://" + client,
+		"--listen-peer-urls=http://" + peer, "--initial-advertise-peer-urls=http://" + peer, "--initial-cluster=default=http://" + peer,
+	}, certified, flags)...)
+	by.address = client
+	return by
+}
+
+// etcdCertificates returns the flags by which etcd wants certificates, and how
+// its clients come with alice's.
+func etcdCertificates(t testing.TB) (flags []string, by server) {
 	t.Helper()
 	dir := t.TempDir()
 	authority := &x509.Certificate{
@@ -48,16 +64,10 @@ func startEtcdMutual(t testing.TB, flags ...string) server {
 	if err != nil {
 		t.Fatal(err)
 	}
-	client, peer := freeAddress(t), freeAddress(t)
-	run(t, program(t, etcd), append([]string{
-		"--data-dir", t.TempDir(), "--log-level=panic", "--unsafe-no-fsync",
-		"--client-cert-auth", "--trusted-ca-file=" + filepath.Join(dir, "ca.crt"), "--cert-file=" + crt, "--key-file=" + private,
-		"--listen-client-urls=https://" + client, "--advertise-client-urls=https://" + client,
-		"--listen-peer-urls=http://" + peer, "--initial-advertise-peer-urls=http://" + peer, "--initial-cluster=default=http://" + peer,
-	}, flags...)...)
 	roots := x509.NewCertPool()
 	roots.AddCert(root)
-	return server{address: client, tls: &tls.Config{Certificates: []tls.Certificate{pair}, RootCAs: roots, MinVersion: tls.VersionTLS13}, bundle: dir}
+	flags = []string{"--client-cert-auth", "--trusted-ca-file=" + filepath.Join(dir, "ca.crt"), "--cert-file=" + crt, "--key-file=" + private}
+	return flags, server{tls: &tls.Config{Certificates: []tls.Certificate{pair}, RootCAs: roots, MinVersion: tls.VersionTLS13}, bundle: dir}
 }
 
 func newKey(t testing.TB) *ecdsa.PrivateKey {

@@ -8,26 +8,26 @@ import (
 	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
 )
 
-func TestCompact(t *testing.T) {
-	alike(t, both, func(s *side) {
-		// An empty store has revision 1 and nothing else.
-		for _, revision := range []int64{-1, 0, 2, 1, 1} {
-			s.ask(&pb.CompactionRequest{Revision: revision})
-		}
-		for _, key := range []string{"a", "b", "a", "c", "b", "a"} { // up to 7
-			s.ask(put(key, "of "+key))
-		}
-		s.ask(del("b", ""), put("b", "back"), del("c", "")) // 10
-		for _, r := range []*pb.CompactionRequest{
-			{Revision: 4}, {Revision: 4}, {Revision: 3}, {Revision: 0}, {Revision: -7}, {Revision: 11}, {Revision: 11, Physical: true},
-			{Revision: 8, Physical: true}, {Revision: 8, Physical: true}, {Revision: 10}, {Revision: 10},
-		} {
-			s.ask(r)
-			readBack(s, 11)
-		}
-		s.ask(put("a", "after"), &pb.CompactionRequest{Revision: 11, Physical: true})
-		readBack(s, 12)
-	})
+func TestCompact(t *testing.T) { alike(t, both, compactions) }
+
+func compactions(s *side) {
+	// An empty store has revision 1 and nothing else.
+	for _, revision := range []int64{-1, 0, 2, 1, 1} {
+		s.ask(&pb.CompactionRequest{Revision: revision})
+	}
+	for _, key := range []string{"a", "b", "a", "c", "b", "a"} { // up to 7
+		s.ask(put(key, "of "+key))
+	}
+	s.ask(del("b", ""), put("b", "back"), del("c", "")) // 10
+	for _, r := range []*pb.CompactionRequest{
+		{Revision: 4}, {Revision: 4}, {Revision: 3}, {Revision: 0}, {Revision: -7}, {Revision: 11}, {Revision: 11, Physical: true},
+		{Revision: 8, Physical: true}, {Revision: 8, Physical: true}, {Revision: 10}, {Revision: 10},
+	} {
+		s.ask(r)
+		readBack(s, 11)
+	}
+	s.ask(put("a", "after"), &pb.CompactionRequest{Revision: 11, Physical: true})
+	readBack(s, 12)
 }
 
 // readBack reads everything at every revision.

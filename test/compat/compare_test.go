@@ -73,17 +73,17 @@ func TestTxnComparesWithNothing(t *testing.T) {
 }
 
 // All comparisons must hold.
-func TestTxnComparesTogether(t *testing.T) {
-	alike(t, both, func(s *side) {
-		history(s)
-		yes := compared("a", "", pb.Compare_MOD, pb.Compare_EQUAL, 9)
-		no := compared("a", "", pb.Compare_MOD, pb.Compare_EQUAL, 8)
-		for _, compares := range [][]*pb.Compare{{}, {yes}, {no}, {yes, yes}, {yes, no}, {no, yes}, {no, no}} {
-			s.ask(&pb.TxnRequest{
-				Compare: compares,
-				Success: []*pb.RequestOp{opPut("result", "yes"), opGet("result", "")},
-				Failure: []*pb.RequestOp{opPut("result", "no"), opGet("result", "")},
-			})
-		}
-	})
+func TestTxnComparesTogether(t *testing.T) { alike(t, both, comparisons) }
+
+func comparisons(s *side) {
+	history(s)
+	yes := compared("a", "", pb.Compare_MOD, pb.Compare_EQUAL, 9)
+	no := compared("a", "", pb.Compare_MOD, pb.Compare_EQUAL, 8)
+	for _, compares := range [][]*pb.Compare{{}, {yes}, {no}, {yes, yes}, {yes, no}, {no, yes}, {no, no}} {
+		s.ask(&pb.TxnRequest{
+			Compare: compares,
+			Success: []*pb.RequestOp{opPut("result", "yes"), opGet("result", "")},
+			Failure: []*pb.RequestOp{opPut("result", "no"), opGet("result", "")},
+		})
+	}
 }

@@ -66,50 +66,50 @@ func (s *side) over(session *concurrency.Session) {
 
 // A lock passes on when it is let go, when its owner's lease is lost, and when
 // its key is; who has lost it is told.
-func TestClientMutex(t *testing.T) {
-	alike(t, []door{mutual}, func(s *side) {
-		c := s.client()
-		ctx, cancel := context.WithTimeout(s.Context(), patience)
-		defer cancel()
-		var mutexes []*concurrency.Mutex
-		var sessions []*concurrency.Session
-		for id := range int64(3) {
-			sessions = append(sessions, s.session(c, id+7))
-			mutexes = append(mutexes, concurrency.NewMutex(sessions[id], "l"))
-		}
-		owns := func(i int) {
-			r, err := c.Txn(ctx).If(mutexes[i].IsOwner()).Then(etcdclient.OpPut("owned", fmt.Sprint(i))).Commit()
-			s.told(fmt.Sprint("whether the owner is ", i), (*pb.TxnResponse)(r), err)
-		}
-		s.told("lock", nil, mutexes[0].Lock(ctx))
-		s.told("lock what is held already", nil, mutexes[0].Lock(ctx))
-		s.note("key and header", fmt.Sprint(mutexes[0].Key(), mutexes[0].Header().Revision))
-		second := s.waits("the second", func() error { return mutexes[1].Lock(ctx) })
-		s.claimed("l/8")
-		third := s.waits("the third", func() error { return mutexes[2].Lock(ctx) })
-		s.claimed("l/9")
-		owns(0)
-		s.ask(&pb.LeaseRevokeRequest{ID: 7})
-		s.over(sessions[0])
-		second()
-		owns(0)
-		owns(1)
-		s.told("unlock what was lost", nil, mutexes[0].Unlock(ctx))
-		s.told("lock with a lost lease", nil, mutexes[0].Lock(ctx))
-		s.ask(del("l/9", ""), del("l/8", ""))
-		third()
-		s.told("try with a key that is gone", nil, mutexes[1].TryLock(ctx))
-		s.told("unlock", nil, mutexes[1].Unlock(ctx))
-		s.told("unlock twice", nil, mutexes[1].Unlock(ctx))
-		locker := concurrency.NewLocker(sessions[2], "other")
-		locker.Lock()
-		s.ask(everything())
-		locker.Unlock()
-		s.told("close", nil, sessions[2].Close())
-		s.told("close twice", nil, sessions[2].Close())
-		sessions[1].Orphan()
-		s.ask(everything(), &pb.LeaseLeasesRequest{})
-	})
+func TestClientMutex(t *testing.T) { alike(t, []door{mutual}, clientMutexes) }
+
+func clientMutexes(s *side) {
+	c := s.client()
+	ctx, cancel := context.WithTimeout(s.Context(), patience)
+	defer cancel()
+	var mutexes []*concurrency.Mutex
+	var sessions []*concurrency.Session
+	for id := range int64(3) {
+		sessions = append(sessions, s.session(c, id+7))
+		mutexes = append(mutexes, concurrency.NewMutex(sessions[id], "l"))
+	}
+	owns := func(i int) {
+		r, err := c.Txn(ctx).If(mutexes[i].IsOwner()).Then(etcdclient.OpPut("owned", fmt.Sprint(i))).Commit()
+		s.told(fmt.Sprint("whether the owner is ", i), (*pb.TxnResponse)(r), err)
+	}
+	s.told("lock", nil, mutexes[0].Lock(ctx))
+	s.told("lock what is held already", nil, mutexes[0].Lock(ctx))
+	s.note("key and header", fmt.Sprint(mutexes[0].Key(), mutexes[0].Header().Revision))
+	second := s.waits("the second", func() error { return mutexes[1].Lock(ctx) })
+	s.claimed("l/8")
+	third := s.waits("the third", func() error { return mutexes[2].Lock(ctx) })
+	s.claimed("l/9")
+	owns(0)
+	s.ask(&pb.LeaseRevokeRequest{ID: 7})
+	s.over(sessions[0])
+	second()
+	owns(0)
+	owns(1)
+	s.told("unlock what was lost", nil, mutexes[0].Unlock(ctx))
+	s.told("lock with a lost lease", nil, mutexes[0].Lock(ctx))
+	s.ask(del("l/9", ""), del("l/8", ""))
+	third()
+	s.told("try with a key that is gone", nil, mutexes[1].TryLock(ctx))
+	s.told("unlock", nil, mutexes[1].Unlock(ctx))
+	s.told("unlock twice", nil, mutexes[1].Unlock(ctx))
+	locker := concurrency.NewLocker(sessions[2], "other")
+	locker.Lock()
+	s.ask(everything())
+	locker.Unlock()
+	s.told("close", nil, sessions[2].Close())
+	s.told("close twice", nil, sessions[2].Close())
+	sessions[1].Orphan()
+	s.ask(everything(), &pb.LeaseLeasesRequest{})
 }
 
 func TestClientSession(t *testing.T) {
@@ -131,42 +131,42 @@ func TestClientSession(t *testing.T) {
 	})
 }
 
-func TestClientElection(t *testing.T) {
-	alike(t, []door{mutual}, func(s *side) {
-		c := s.client()
-		ctx, cancel := context.WithTimeout(s.Context(), patience)
-		defer cancel()
-		one, two := s.session(c, 7), s.session(c, 8)
-		first, second := concurrency.NewElection(one, "e"), concurrency.NewElection(two, "e")
-		told := second.Observe(ctx)
-		hear := func() {
-			r := <-told
-			s.told("observed", (*pb.RangeResponse)(r), nil)
-		}
-		s.told("campaign", nil, first.Campaign(ctx, "one"))
-		hear()
-		s.note("of the leader", fmt.Sprint(first.Key(), first.Rev(), first.Header().Revision))
-		s.told("campaign again", nil, first.Campaign(ctx, "again"))
-		hear()
-		s.told("proclaim by who does not lead", nil, second.Proclaim(ctx, "x"))
-		finish := s.waits("the second", func() error { return second.Campaign(ctx, "two") })
-		s.claimed("e/8")
-		resumed := concurrency.ResumeElection(one, "e", first.Key(), first.Rev())
-		s.told("proclaim by who came back", nil, resumed.Proclaim(ctx, "back"))
-		hear()
-		s.ask(&pb.LeaseRevokeRequest{ID: 7})
-		s.over(one)
-		finish()
-		hear()
-		s.told("proclaim by who was lost", nil, resumed.Proclaim(ctx, "lost"))
-		s.told("resign by who was lost", nil, first.Resign(ctx))
-		r, err := first.Leader(ctx)
-		s.told("leader", (*pb.RangeResponse)(r), err)
-		s.told("resign", nil, second.Resign(ctx))
-		_, err = second.Leader(ctx)
-		s.told("nobody leads", nil, err)
-		s.ask(everything())
-	})
+func TestClientElection(t *testing.T) { alike(t, []door{mutual}, clientElections) }
+
+func clientElections(s *side) {
+	c := s.client()
+	ctx, cancel := context.WithTimeout(s.Context(), patience)
+	defer cancel()
+	one, two := s.session(c, 7), s.session(c, 8)
+	first, second := concurrency.NewElection(one, "e"), concurrency.NewElection(two, "e")
+	told := second.Observe(ctx)
+	hear := func() {
+		r := <-told
+		s.told("observed", (*pb.RangeResponse)(r), nil)
+	}
+	s.told("campaign", nil, first.Campaign(ctx, "one"))
+	hear()
+	s.note("of the leader", fmt.Sprint(first.Key(), first.Rev(), first.Header().Revision))
+	s.told("campaign again", nil, first.Campaign(ctx, "again"))
+	hear()
+	s.told("proclaim by who does not lead", nil, second.Proclaim(ctx, "x"))
+	finish := s.waits("the second", func() error { return second.Campaign(ctx, "two") })
+	s.claimed("e/8")
+	resumed := concurrency.ResumeElection(one, "e", first.Key(), first.Rev())
+	s.told("proclaim by who came back", nil, resumed.Proclaim(ctx, "back"))
+	hear()
+	s.ask(&pb.LeaseRevokeRequest{ID: 7})
+	s.over(one)
+	finish()
+	hear()
+	s.told("proclaim by who was lost", nil, resumed.Proclaim(ctx, "lost"))
+	s.told("resign by who was lost", nil, first.Resign(ctx))
+	r, err := first.Leader(ctx)
+	s.told("leader", (*pb.RangeResponse)(r), err)
+	s.told("resign", nil, second.Resign(ctx))
+	_, err = second.Leader(ctx)
+	s.told("nobody leads", nil, err)
+	s.ask(everything())
 }
 
 // Others meddle with what a transaction of each isolation reads and writes:

@@ -9,7 +9,9 @@
 //
 // A test is a body that speaks to one side without knowing which it is. The
 // body runs once for etcd and once for each door of cleatd, every time on a
-// server of its own, so that revisions are the same everywhere.
+// server of its own, so that revisions are the same everywhere. Clusters of three
+// run one body after another, at the leader or at a follower, each with its
+// revisions counted from where the last one ended.
 //
 // A program of ours that is missing fails the test, with the command that brings
 // it; without another's client of etcd its test skips itself, with the same.

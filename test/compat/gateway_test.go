@@ -27,40 +27,41 @@ func encoded(body string) string {
 	return strings.Join(words, "")
 }
 
-func TestGatewayKeys(t *testing.T) {
-	alike(t, both, func(s *side) {
-		s.post("/v3/kv/put",
-			`{"key":"@a","value":"@1"}`, `{"key":"@a","value":"@2","prev_kv":true}`, `{"key":"@b","value":"@x","prevKv":true}`, `{"key":"@c"}`,
-			`{}`, ``, `{"key":""}`, `{"key":"@a","lease":"99"}`, `{"key":"@a","lease":99}`, `{"key":"@none","ignore_value":true}`,
-			`{"key":"@d","value":"@x","unknown":[1,{"a":null}]}`, `{"key":"@e","lease":null}`)
-		s.post("/v3/kv/range",
-			`{"key":"@a"}`, `{"key":"@a","range_end":"@z"}`, `{"key":"@a","range_end":"@z","limit":"1"}`, `{"key":"@a","range_end":"@z","limit":2,"keys_only":true}`,
-			`{"key":"@a","range_end":"@z","sort_order":"DESCEND","sort_target":"VALUE"}`, `{"key":"@a","range_end":"@z","sort_order":2}`,
-			`{"key":"@a","sort_order":"SIDEWAYS"}`, `{"key":"@a","sort_order":9}`, `{"key":"@a","range_end":"AA==","count_only":true}`,
-			`{"key":"@a","revision":"2"}`, `{"key":"@a","revision":"99"}`, `{"key":"@none"}`, `{}`, `{"key":"@a","serializable":true}`)
-		s.post("/v3/kv/txn",
-			`{"compare":[{"key":"@a","target":"VALUE","result":"EQUAL","value":"@2"}],"success":[{"request_put":{"key":"@a","value":"@3"}},{"request_range":{"key":"@a"}}],"failure":[{"request_delete_range":{"key":"@a"}}]}`,
-			`{"compare":[{"key":"@a","target":"MOD","result":"GREATER","mod_revision":"77"}],"failure":[{"request_delete_range":{"key":"@a","prev_kv":true}},{"request_txn":{"success":[{"request_put":{"key":"@n"}}]}}]}`,
-			`{}`, `{"success":[{}]}`, `{"success":[{"request_put":{"key":"@a"}},{"request_put":{"key":"@a"}}]}`, `{"success":[{"request_put":{"key":"@a"},"request_range":{"key":"@a"}}]}`)
-		s.post("/v3/kv/deleterange", `{"key":"@b","prev_kv":true}`, `{"key":"@b"}`, `{"key":"@c","range_end":"@z"}`, `{}`)
-		s.post("/v3/kv/compaction", `{"revision":"3"}`, `{"revision":"3"}`, `{"revision":"99"}`, `{}`, `{"revision":4,"physical":true}`)
-		s.post("/v3/kv/range", `{"key":"@a","revision":"2"}`, `{"key":"AA==","range_end":"AA=="}`)
-	})
+func TestGatewayKeys(t *testing.T) { alike(t, both, gatewayKeys) }
+
+func gatewayKeys(s *side) {
+	s.post("/v3/kv/put",
+		`{"key":"@a","value":"@1"}`, `{"key":"@a","value":"@2","prev_kv":true}`, `{"key":"@b","value":"@x","prevKv":true}`, `{"key":"@c"}`,
+		`{}`, ``, `{"key":""}`, `{"key":"@a","lease":"99"}`, `{"key":"@a","lease":99}`, `{"key":"@none","ignore_value":true}`,
+		`{"key":"@d","value":"@x","unknown":[1,{"a":null}]}`, `{"key":"@e","lease":null}`)
+	s.post("/v3/kv/range",
+		`{"key":"@a"}`, `{"key":"@a","range_end":"@z"}`, `{"key":"@a","range_end":"@z","limit":"1"}`, `{"key":"@a","range_end":"@z","limit":2,"keys_only":true}`,
+		`{"key":"@a","range_end":"@z","sort_order":"DESCEND","sort_target":"VALUE"}`, `{"key":"@a","range_end":"@z","sort_order":2}`,
+		`{"key":"@a","sort_order":"SIDEWAYS"}`, `{"key":"@a","sort_order":9}`, `{"key":"@a","range_end":"AA==","count_only":true}`,
+		`{"key":"@a","revision":"2"}`, `{"key":"@a","revision":"99"}`, `{"key":"@none"}`, `{}`, `{"key":"@a","serializable":true}`)
+	s.post("/v3/kv/txn",
+		`{"compare":[{"key":"@a","target":"VALUE","result":"EQUAL","value":"@2"}],"success":[{"request_put":{"key":"@a","value":"@3"}},{"request_range":{"key":"@a"}}],"failure":[{"request_delete_range":{"key":"@a"}}]}`,
+		`{"compare":[{"key":"@a","target":"MOD","result":"GREATER","mod_revision":"77"}],"failure":[{"request_delete_range":{"key":"@a","prev_kv":true}},{"request_txn":{"success":[{"request_put":{"key":"@n"}}]}}]}`,
+		`{}`, `{"success":[{}]}`, `{"success":[{"request_put":{"key":"@a"}},{"request_put":{"key":"@a"}}]}`, `{"success":[{"request_put":{"key":"@a"},"request_range":{"key":"@a"}}]}`)
+	s.post("/v3/kv/deleterange", `{"key":"@b","prev_kv":true}`, `{"key":"@b"}`, `{"key":"@c","range_end":"@z"}`, `{}`)
+	s.post("/v3/kv/compaction", `{"revision":"3"}`, `{"revision":"3"}`, `{"revision":"99"}`, `{}`, `{"revision":4,"physical":true}`)
+	s.post("/v3/kv/range", `{"key":"@a","revision":"2"}`, `{"key":"AA==","range_end":"AA=="}`)
 }
 
-func TestGatewayLeases(t *testing.T) {
-	alike(t, both, func(s *side) {
-		s.post("/v3/lease/grant", `{"ID":"7","TTL":"1000"}`, `{"ID":7,"TTL":1000}`, `{"ID":"8","TTL":"9000000001"}`, `{"ID":"3","TTL":"500"}`)
-		s.post("/v3/kv/put", `{"key":"@a","lease":"7"}`, `{"key":"@b","lease":"7"}`)
-		s.post("/v3/lease/timetolive", `{"ID":"99"}`, `{}`)
-		s.post("/v3/kv/lease/timetolive", `{"ID":"99","keys":true}`)
-		s.post("/v3/lease/leases", `{}`, ``)
-		s.post("/v3/kv/lease/leases", `{}`)
-		s.post("/v3/lease/keepalive", `{"ID":"7"}`, `{"ID":"99"}`, `{}`, `{"ID":"7"}{"ID":"99"}`, "{\"ID\":\"7\"}\n{\"ID\":\"8\"}\n", ``)
-		s.post("/v3/lease/revoke", `{"ID":"7"}`, `{"ID":"7"}`, `{}`)
-		s.post("/v3/kv/lease/revoke", `{"ID":"3"}`)
-		s.post("/v3/kv/range", `{"key":"AA==","range_end":"AA=="}`)
-	})
+func TestGatewayLeases(t *testing.T) { alike(t, both, gatewayLeases) }
+
+func gatewayLeases(s *side) {
+	s.post("/v3/lease/grant", `{"ID":"7","TTL":"1000"}`, `{"ID":7,"TTL":1000}`, `{"ID":"8","TTL":"9000000001"}`)
+	s.post("/v3/kv/put", `{"key":"@a","lease":"7"}`, `{"key":"@b","lease":"7"}`)
+	s.post("/v3/lease/timetolive", `{"ID":"99"}`, `{}`)
+	s.post("/v3/kv/lease/timetolive", `{"ID":"99","keys":true}`)
+	s.post("/v3/lease/leases", `{}`, ``)
+	s.post("/v3/kv/lease/leases", `{}`)
+	s.post("/v3/lease/grant", `{"ID":"3","TTL":"500"}`)
+	s.post("/v3/lease/keepalive", `{"ID":"7"}`, `{"ID":"99"}`, `{}`, `{"ID":"7"}{"ID":"99"}`, "{\"ID\":\"7\"}\n{\"ID\":\"8\"}\n", ``)
+	s.post("/v3/lease/revoke", `{"ID":"7"}`, `{"ID":"7"}`, `{}`)
+	s.post("/v3/kv/lease/revoke", `{"ID":"3"}`)
+	s.post("/v3/kv/range", `{"key":"AA==","range_end":"AA=="}`)
 }
 
 func TestGatewayRefuses(t *testing.T) {
@@ -81,13 +82,13 @@ func TestGatewayRefuses(t *testing.T) {
 	})
 }
 
-func TestGatewayWatch(t *testing.T) {
-	alike(t, both, func(s *side) {
-		s.ask(put("a", "1"), put("a", "2"))
-		s.watchOnce(`{"create_request":{"key":"@a"}}`, 1)
-		s.watchOnce(`{"create_request":{"key":"@a","start_revision":"2","prev_kv":true}}`, 2)
-		s.watchOnce(`{"create_request":{"key":"@a","range_end":"AA==","filters":["NODELETE"],"watch_id":"7"}}`, 1)
-	})
+func TestGatewayWatch(t *testing.T) { alike(t, both, gatewayWatches) }
+
+func gatewayWatches(s *side) {
+	s.ask(put("a", "1"), put("a", "2"))
+	s.watchOnce(`{"create_request":{"key":"@a"}}`, 1)
+	s.watchOnce(fmt.Sprintf(`{"create_request":{"key":"@a","start_revision":"%d","prev_kv":true}}`, s.base+2), 2)
+	s.watchOnce(`{"create_request":{"key":"@a","range_end":"AA==","filters":["NODELETE"],"watch_id":"7"}}`, 1)
 }
 
 // watchOnce writes down a watch: so many responses, and, when they have come,

@@ -22,19 +22,19 @@ func sized(n int) []byte { return bytes.Repeat([]byte{'x'}, n) }
 // Requests around what agreement takes and around what grpc takes. The command
 // that is agreed on is a little larger than the request, by no more than slack,
 // and not by the same in both.
-func TestRequestSize(t *testing.T) {
+func TestRequestSize(t *testing.T) { alike(t, both, requestSizes) }
+
+func requestSizes(s *side) {
 	const slack = 128
-	alike(t, both, func(s *side) {
-		for _, n := range []int{maxRequest - slack, maxRequest, maxRequest + slack, maxRequest + overhead - slack, maxRequest + overhead - 9} {
-			s.ask(&pb.PutRequest{Key: []byte("a"), Value: sized(n)})
-			s.ask(&pb.PutRequest{Key: sized(n)})
-			s.ask(then(op(&pb.PutRequest{Key: []byte("b"), Value: sized(n)})))
-			s.ask(del(string(sized(n)), ""))
-			s.ask(get(string(sized(n)), ""), then(opGet(string(sized(n)), "")))
-			s.ask(everything())
-		}
-		s.ask(put("a", "small"), everything())
-	})
+	for _, n := range []int{maxRequest - slack, maxRequest, maxRequest + slack, maxRequest + overhead - slack, maxRequest + overhead - 9} {
+		s.ask(&pb.PutRequest{Key: []byte("a"), Value: sized(n)})
+		s.ask(&pb.PutRequest{Key: sized(n)})
+		s.ask(then(op(&pb.PutRequest{Key: []byte("b"), Value: sized(n)})))
+		s.ask(del(string(sized(n)), ""))
+		s.ask(get(string(sized(n)), ""), then(opGet(string(sized(n)), "")))
+		s.ask(everything())
+	}
+	s.ask(put("a", "small"), everything())
 }
 
 // grpc itself says no to what is larger, and names the size.

@@ -195,6 +195,15 @@ func TestClientLeasing(t *testing.T) {
 			_, err := c.Revoke(ctx, l.ID)
 			s.told("a lease is lost", nil, err)
 		}
+		// Until it hears of that, which may come amid any request, a client has
+		// the old lease and cache.
+		for renewed := false; !renewed; {
+			now, err := c.Leases(ctx)
+			if err != nil {
+				s.Fatalf("%s: the clients never got leases anew: %v", s.name, err)
+			}
+			renewed = len(now.Leases) == 2
+		}
 		for _, key := range []string{"a", "b", "none"} {
 			_, err := c.Put(ctx, key, "by another")
 			s.told("put by another", nil, err)

@@ -9,24 +9,24 @@ import (
 	"testing"
 )
 
-func TestProbes(t *testing.T) {
-	alike(t, both, func(s *side) {
-		for _, path := range []string{
-			"/health", "/health?serializable=true", "/health?serializable=false", "/health?exclude=NOSPACE", "/health?exclude=NOSPACE&exclude=CORRUPT", "/health?exclude=",
-			"/livez", "/livez?verbose", "/livez?verbose=", "/livez?verbose=true", "/livez?exclude=serializable_read&verbose", "/livez?exclude=none&verbose", "/livez?verbose&exclude=",
-			"/livez/serializable_read", "/livez/serializable_read?verbose", "/livez/linearizable_read", "/livez/", "/livez/none",
-			"/readyz", "/readyz?verbose", "/readyz?verbose&exclude=data_corruption&exclude=non_learner", "/readyz?exclude=none", "/readyz?verbose&allowlist=data_corruption",
-			"/readyz/data_corruption", "/readyz/serializable_read", "/readyz/linearizable_read", "/readyz/non_learner", "/readyz/none", "/readyz/",
-			"/health/", "/healthz", "/version/",
-		} {
-			s.fetch("GET", path, "")
+func TestProbes(t *testing.T) { alike(t, both, probes) }
+
+func probes(s *side) {
+	for _, path := range []string{
+		"/health", "/health?serializable=true", "/health?serializable=false", "/health?exclude=NOSPACE", "/health?exclude=NOSPACE&exclude=CORRUPT", "/health?exclude=",
+		"/livez", "/livez?verbose", "/livez?verbose=", "/livez?verbose=true", "/livez?exclude=serializable_read&verbose", "/livez?exclude=none&verbose", "/livez?verbose&exclude=",
+		"/livez/serializable_read", "/livez/serializable_read?verbose", "/livez/linearizable_read", "/livez/", "/livez/none",
+		"/readyz", "/readyz?verbose", "/readyz?verbose&exclude=data_corruption&exclude=non_learner", "/readyz?exclude=none", "/readyz?verbose&allowlist=data_corruption",
+		"/readyz/data_corruption", "/readyz/serializable_read", "/readyz/linearizable_read", "/readyz/non_learner", "/readyz/none", "/readyz/",
+		"/health/", "/healthz", "/version/",
+	} {
+		s.fetch("GET", path, "")
+	}
+	for _, method := range []string{"POST", "PUT", "DELETE", "HEAD"} {
+		for _, path := range []string{"/health", "/livez", "/readyz", "/readyz/non_learner", "/version"} {
+			s.fetch(method, path, "")
 		}
-		for _, method := range []string{"POST", "PUT", "DELETE", "HEAD"} {
-			for _, path := range []string{"/health", "/livez", "/readyz", "/readyz/non_learner", "/version"} {
-				s.fetch(method, path, "")
-			}
-		}
-	})
+	}
 }
 
 // The versions differ, which is their purpose, but not their names.

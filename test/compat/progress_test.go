@@ -8,23 +8,23 @@ import (
 	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
 )
 
-func TestWatchProgress(t *testing.T) {
-	alike(t, both, func(s *side) {
-		w := s.watch()
-		id := w.on("a", "", 0)
-		w.progress()
-		s.ask(put("b", "1"), put("b", "2"))
-		w.progress()
-		s.ask(put("a", "1"))
-		w.until(id, 4)
-		w.progress()
-		other := w.on("b", "", 2)
-		w.until(other, 3)
-		w.progress()
-		w.cancel(id)
-		w.progress()
-		w.leave()
-	})
+func TestWatchProgress(t *testing.T) { alike(t, both, progressNotices) }
+
+func progressNotices(s *side) {
+	w := s.watch()
+	id := w.on("a", "", 0)
+	w.progress()
+	s.ask(put("b", "1"), put("b", "2"))
+	w.progress()
+	s.ask(put("a", "1"))
+	w.until(id, 4)
+	w.progress()
+	other := w.on("b", "", 2)
+	w.until(other, 3)
+	w.progress()
+	w.cancel(id)
+	w.progress()
+	w.leave()
 }
 
 func TestWatchNotifiesOfProgress(t *testing.T) {

@@ -35,16 +35,44 @@ func TestRandomOperations(t *testing.T) {
 	for world := range worlds {
 		t.Run(fmt.Sprint("world ", world), func(t *testing.T) {
 			t.Parallel()
-			wander(t, rand.New(rand.NewPCG(from, uint64(world))), *ops/worlds)
+			at := [2]*side{etcdMutual.open(t, append(inMemory(t), cheap...)...), mutual.open(t, append(inMemory(t), cheap...)...)}
+			wander(t, rand.New(rand.NewPCG(from, uint64(world))), *ops/worlds, at)
 		})
 	}
 }
 
-func wander(t *testing.T, random *rand.Rand, steps int) {
+// inACluster is how many times fewer operations are compared in a cluster, and
+// stretch how many follow one another at one of its members.
+const (
+	inACluster = 10
+	stretch    = 20
+)
+
+// The same with a cluster on each side, now at one member, now at another.
+func TestRandomOperationsInACluster(t *testing.T) {
+	t.Parallel()
+	from := *seed
+	if from == 0 {
+		from = uint64(time.Now().UnixNano())
+	}
+	t.Logf("go test ./test/compat -run %s -seed %d -ops %d", t.Name(), from, *ops)
+	w := startMutualTwins(t, cheap...)
+	var at [][2]*side
+	for place := range members {
+		at = append(at, [2]*side{w.want.visit(t, place, atPort), w.got.visit(t, place, atPort)})
+	}
+	wander(t, rand.New(rand.NewPCG(from, worlds)), *ops/inACluster, at...)
+}
+
+// wander begins at the first of the places, where it listens until the end.
+func wander(t *testing.T, random *rand.Rand, steps int, at ...[2]*side) {
 	t.Helper()
-	p := newPair(t, etcdMutual.open(t, append(inMemory(t), cheap...)...), mutual.open(t, append(inMemory(t), cheap...)...))
+	p := newPair(t, at[0][0], at[0][1])
 	g := &generator{Rand: random, pair: p}
 	for i := range steps {
+		if len(at) > 1 && i%stretch == stretch-1 {
+			p.move(t, at[random.IntN(len(at))])
+		}
 		g.make(t)
 		if i%stateEvery == 0 || i == steps-1 {
 			g.compareState(t)
@@ -60,10 +88,18 @@ func wander(t *testing.T, random *rand.Rand, steps int) {
 		steps, p.revision, p.requests, p.refused, p.guarded, p.contended)
 }
 
+// move goes on at another member of both, which has what the last one had: even
+// of who is refused a read is agreed upon before.
+func (p *pair) move(t testing.TB, to [2]*side) {
+	t.Helper()
+	p.sides, p.actor = to, "root"
+	p.step(t, everything())
+}
+
 // inMemory returns the flags that have a server keep its data in memory, if
 // there is room: nothing is lost here with the power, and waiting for the disk
 // would be most of the time.
-func inMemory(t *testing.T) []string {
+func inMemory(t testing.TB) []string {
 	t.Helper()
 	const room = 3 << 30 // a member's reserve is two at most
 	var disk syscall.Statfs_t

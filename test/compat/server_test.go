@@ -127,6 +127,7 @@ func run(t testing.TB, path string, args ...string) *output {
 	if err := command.Start(); err != nil {
 		t.Fatal(err)
 	}
+	said.process = command.Process
 	t.Cleanup(func() {
 		_ = command.Process.Signal(syscall.SIGTERM)
 		err := command.Wait()
@@ -139,7 +140,8 @@ func run(t testing.TB, path string, args ...string) *output {
 
 // output keeps what a process says.
 type output struct {
-	more chan struct{} // holds a token after each write
+	process *os.Process
+	more    chan struct{} // holds a token after each write
 
 	mu   sync.Mutex
 	text bytes.Buffer // under mu
@@ -164,15 +166,21 @@ func (o *output) String() string {
 // await returns the first match in what the process says.
 func (o *output) await(t testing.TB, pattern *regexp.Regexp) []string {
 	t.Helper()
+	return o.awaitAgain(t, pattern, 1)
+}
+
+// awaitAgain returns the match with a number.
+func (o *output) awaitAgain(t testing.TB, pattern *regexp.Regexp, number int) []string {
+	t.Helper()
 	late := time.After(patience)
 	for {
-		if found := pattern.FindStringSubmatch(o.String()); found != nil {
-			return found
+		if found := pattern.FindAllStringSubmatch(o.String(), number); len(found) == number {
+			return found[number-1]
 		}
 		select {
 		case <-o.more:
 		case <-late:
-			t.Fatalf("the process never said %s, but:\n%s", pattern, o)
+			t.Fatalf("the process did not say %s %d times, but:\n%s", pattern, number, o)
 		}
 	}
 }

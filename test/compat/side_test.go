@@ -6,6 +6,7 @@ import (
 	"context"
 	"fmt"
 	"math"
+	"strings"
 	"testing"
 
 	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
@@ -26,6 +27,7 @@ type side struct {
 	name string
 	conn *grpc.ClientConn
 
+	base       int64  // the revisions of a body begin behind it: 0 in a store that is new
 	token      string // which requests carry; empty: none
 	bearer     string // the same for those over HTTP
 	user       string // whom etcd's client logs in, the password being the name; empty: nobody
@@ -41,7 +43,20 @@ type entry struct {
 // open starts a server and waits until it answers.
 func (d door) open(t testing.TB, flags ...string) *side {
 	t.Helper()
-	s := &side{TB: t, server: d.start(t, flags...), name: d.name}
+	s := connect(t, d.name, d.start(t, flags...))
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	_, err := pb.NewKVClient(s.conn).Range(ctx, &pb.RangeRequest{Key: []byte("ready")}, grpc.WaitForReady(true))
+	if err != nil {
+		t.Fatalf("%s does not answer: %v", s.name, err)
+	}
+	return s
+}
+
+// connect makes a side of a server, which need not answer yet.
+func connect(t testing.TB, name string, at server) *side {
+	t.Helper()
+	s := &side{TB: t, server: at, name: name}
 	transport := insecure.NewCredentials()
 	if s.tls != nil {
 		transport = credentials.NewTLS(s.tls)
@@ -53,12 +68,6 @@ func (d door) open(t testing.TB, flags ...string) *side {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = s.conn.Close() })
-	ctx, cancel := context.WithTimeout(t.Context(), patience)
-	defer cancel()
-	_, err = pb.NewKVClient(s.conn).Range(ctx, &pb.RangeRequest{Key: []byte("ready")}, grpc.WaitForReady(true))
-	if err != nil {
-		t.Fatalf("%s does not answer: %v", s.name, err)
-	}
 	return s
 }
 
@@ -75,12 +84,29 @@ func (s *side) askFor(r proto.Message) proto.Message {
 	s.Helper()
 	ctx, cancel := context.WithTimeout(s.Context(), patience)
 	defer cancel()
-	reply, err := call(s.bearing(ctx), s.conn, r)
+	reply, err := call(s.bearing(ctx), s.conn, s.rebased(r))
 	s.note(describe(r), outcome(r, reply, err))
 	if err != nil {
 		return nil
 	}
 	return reply
+}
+
+// rebased counts the revisions that a request names from the base.
+func (s *side) rebased(r proto.Message) proto.Message {
+	if s.base == 0 {
+		return r
+	}
+	r = proto.Clone(r)
+	walk(r.ProtoReflect(), func(m protoreflect.Message) {
+		m.Range(func(f protoreflect.FieldDescriptor, v protoreflect.Value) bool {
+			if f.Kind() == protoreflect.Int64Kind && strings.HasSuffix(string(f.Name()), "revision") && v.Int() > 0 {
+				m.Set(f, protoreflect.ValueOfInt64(v.Int()+s.base))
+			}
+			return true
+		})
+	})
+	return r
 }
 
 // bearing adds the token to what a request carries.

@@ -65,39 +65,39 @@ func (s *side) everyVerb() {
 	s.post("/v3/kv/put", `{"key":"@a"}`)
 }
 
-func TestAlarms(t *testing.T) {
-	alike(t, both, func(s *side) {
-		for _, kind := range []pb.AlarmType{pb.AlarmType_NOSPACE, pb.AlarmType_CORRUPT} {
-			s.ask(put("a", "1"), put("b", "1"), put("c", "1"), &pb.LeaseGrantRequest{ID: 7, TTL: 600}, &pb.LeaseGrantRequest{ID: 8, TTL: 600})
-			s.alarms()
-			s.alarm(pb.AlarmRequest_ACTIVATE, pb.AlarmType_NONE, 5)
-			s.alarm(pb.AlarmRequest_DEACTIVATE, kind, 5)
-			s.alarm(pb.AlarmRequest_ACTIVATE, kind, 5)
-			s.alarm(pb.AlarmRequest_ACTIVATE, kind, 5)
-			s.alarms()
-			s.everyVerb()
-			s.alarm(pb.AlarmRequest_GET, kind, 0)
-			s.alarm(pb.AlarmRequest_GET, kind, 6)
-			s.alarm(pb.AlarmRequest_GET, 3-kind, 5)
-			s.alarm(pb.AlarmRequest_DEACTIVATE, kind, 6)
-			s.alarm(pb.AlarmRequest_DEACTIVATE, kind, 0)
-			s.alarm(pb.AlarmRequest_DEACTIVATE, pb.AlarmType_NONE, 5)
-			s.ask(put("a", "2"))
-			s.alarm(pb.AlarmRequest_DEACTIVATE, kind, 5)
-			s.everyVerb()
-			s.ask(&pb.LeaseRevokeRequest{ID: 7}, &pb.LeaseRevokeRequest{ID: 77})
-		}
-		s.alarm(pb.AlarmRequest_ACTIVATE, pb.AlarmType_CORRUPT, 0)
-		s.alarm(pb.AlarmRequest_ACTIVATE, pb.AlarmType_NOSPACE, 0)
-		s.everyVerb() // the worse of the two is told
-		s.alarm(pb.AlarmRequest_DEACTIVATE, pb.AlarmType_CORRUPT, 0)
-		s.everyVerb()
-		s.alarm(pb.AlarmRequest_DEACTIVATE, pb.AlarmType_NOSPACE, 0)
-		s.alarm(pb.AlarmRequest_ACTIVATE, 7, 0) // one that has no name
+func TestAlarms(t *testing.T) { alike(t, both, alarmed) }
+
+func alarmed(s *side) {
+	for _, kind := range []pb.AlarmType{pb.AlarmType_NOSPACE, pb.AlarmType_CORRUPT} {
+		s.ask(put("a", "1"), put("b", "1"), put("c", "1"), &pb.LeaseGrantRequest{ID: 7, TTL: 600}, &pb.LeaseGrantRequest{ID: 8, TTL: 600})
 		s.alarms()
-		s.alarm(pb.AlarmRequest_DEACTIVATE, 7, 0)
-		s.post("/v3/maintenance/alarm", `{"action":"GET"}`, `{"action":"DEACTIVATE","alarm":"NOSPACE"}`, `{}`, `{"action":"SLEEP"}`)
-	})
+		s.alarm(pb.AlarmRequest_ACTIVATE, pb.AlarmType_NONE, 5)
+		s.alarm(pb.AlarmRequest_DEACTIVATE, kind, 5)
+		s.alarm(pb.AlarmRequest_ACTIVATE, kind, 5)
+		s.alarm(pb.AlarmRequest_ACTIVATE, kind, 5)
+		s.alarms()
+		s.everyVerb()
+		s.alarm(pb.AlarmRequest_GET, kind, 0)
+		s.alarm(pb.AlarmRequest_GET, kind, 6)
+		s.alarm(pb.AlarmRequest_GET, 3-kind, 5)
+		s.alarm(pb.AlarmRequest_DEACTIVATE, kind, 6)
+		s.alarm(pb.AlarmRequest_DEACTIVATE, kind, 0)
+		s.alarm(pb.AlarmRequest_DEACTIVATE, pb.AlarmType_NONE, 5)
+		s.ask(put("a", "2"))
+		s.alarm(pb.AlarmRequest_DEACTIVATE, kind, 5)
+		s.everyVerb()
+		s.ask(&pb.LeaseRevokeRequest{ID: 7}, &pb.LeaseRevokeRequest{ID: 77})
+	}
+	s.alarm(pb.AlarmRequest_ACTIVATE, pb.AlarmType_CORRUPT, 0)
+	s.alarm(pb.AlarmRequest_ACTIVATE, pb.AlarmType_NOSPACE, 0)
+	s.everyVerb() // the worse of the two is told
+	s.alarm(pb.AlarmRequest_DEACTIVATE, pb.AlarmType_CORRUPT, 0)
+	s.everyVerb()
+	s.alarm(pb.AlarmRequest_DEACTIVATE, pb.AlarmType_NOSPACE, 0)
+	s.alarm(pb.AlarmRequest_ACTIVATE, 7, 0) // one that has no name
+	s.alarms()
+	s.alarm(pb.AlarmRequest_DEACTIVATE, 7, 0)
+	s.post("/v3/maintenance/alarm", `{"action":"GET"}`, `{"action":"DEACTIVATE","alarm":"NOSPACE"}`, `{}`, `{"action":"SLEEP"}`)
 }
 
 // A quota that is used up: what is refused then, and what is told. How many puts

@@ -19,7 +19,7 @@ func (s *side) askStream(r *pb.RangeRequest) {
 	s.Helper()
 	ctx, cancel := context.WithTimeout(s.Context(), patience)
 	defer cancel()
-	stream, err := pb.NewKVClient(s.conn).RangeStream(s.bearing(ctx), r)
+	stream, err := pb.NewKVClient(s.conn).RangeStream(s.bearing(ctx), s.rebased(r).(*pb.RangeRequest))
 	if err != nil {
 		s.Fatal(err)
 	}

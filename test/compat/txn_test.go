@@ -46,79 +46,79 @@ func otherwise(ops ...*pb.RequestOp) *pb.TxnRequest {
 	}
 }
 
-func TestTxnOps(t *testing.T) {
-	alike(t, both, func(s *side) {
-		history(s)
-		s.ask(
-			then(), otherwise(), otherwise(opPut("f", "1")),
-			then(opGet("a", "b"), opGet("\x00", "\x00")),
-			// Later ones see earlier ones.
-			then(opGet("n", ""), opPut("n", "1"), opGet("n", ""), opDelete("m", ""), opGet("a", "\x00")),
-			then(opDelete("a", "b"), opGet("a", "b"), opPut("b", "2"), opGet("a", "c")),
-			then(opDelete("zz", ""), opGet("b", "")),
-			then(opDelete("b", ""), opDelete("b", "")),
-			// All at one revision, with what was there before.
-			then(op(&pb.PutRequest{Key: []byte("c"), Value: []byte("x"), PrevKv: true}),
-				op(&pb.DeleteRangeRequest{Key: []byte("d"), RangeEnd: []byte("f"), PrevKv: true}),
-				op(&pb.PutRequest{Key: []byte("n"), IgnoreValue: true, Lease: 7, PrevKv: true}),
-				opGet("\x00", "\x00")),
-			everything(),
-			// Ranges at a revision, which is of the time before the transaction.
-			then(opPut("q", "1"), op(&pb.RangeRequest{Key: []byte("\x00"), RangeEnd: []byte("\x00"), Revision: 16})),
-			then(op(&pb.RangeRequest{Key: []byte("a"), Revision: 9}), op(&pb.RangeRequest{Key: []byte("a"), Serializable: true})),
-			then(op(&pb.RangeRequest{Key: []byte("a"), RangeEnd: []byte("z"), Limit: 2, SortOrder: pb.RangeRequest_DESCEND, KeysOnly: true}),
-				op(&pb.RangeRequest{Key: []byte("a"), RangeEnd: []byte("z"), CountOnly: true, MinModRevision: 12})),
-			then(op(&pb.RangeRequest{Key: []byte("a"), Serializable: true})),
-		)
-	})
+func TestTxnOps(t *testing.T) { alike(t, both, operations) }
+
+func operations(s *side) {
+	history(s)
+	s.ask(
+		then(), otherwise(), otherwise(opPut("f", "1")),
+		then(opGet("a", "b"), opGet("\x00", "\x00")),
+		// Later ones see earlier ones.
+		then(opGet("n", ""), opPut("n", "1"), opGet("n", ""), opDelete("m", ""), opGet("a", "\x00")),
+		then(opDelete("a", "b"), opGet("a", "b"), opPut("b", "2"), opGet("a", "c")),
+		then(opDelete("zz", ""), opGet("b", "")),
+		then(opDelete("b", ""), opDelete("b", "")),
+		// All at one revision, with what was there before.
+		then(op(&pb.PutRequest{Key: []byte("c"), Value: []byte("x"), PrevKv: true}),
+			op(&pb.DeleteRangeRequest{Key: []byte("d"), RangeEnd: []byte("f"), PrevKv: true}),
+			op(&pb.PutRequest{Key: []byte("n"), IgnoreValue: true, Lease: 7, PrevKv: true}),
+			opGet("\x00", "\x00")),
+		everything(),
+		// Ranges at a revision, which is of the time before the transaction.
+		then(opPut("q", "1"), op(&pb.RangeRequest{Key: []byte("\x00"), RangeEnd: []byte("\x00"), Revision: 16})),
+		then(op(&pb.RangeRequest{Key: []byte("a"), Revision: 9}), op(&pb.RangeRequest{Key: []byte("a"), Serializable: true})),
+		then(op(&pb.RangeRequest{Key: []byte("a"), RangeEnd: []byte("z"), Limit: 2, SortOrder: pb.RangeRequest_DESCEND, KeysOnly: true}),
+			op(&pb.RangeRequest{Key: []byte("a"), RangeEnd: []byte("z"), CountOnly: true, MinModRevision: 12})),
+		then(op(&pb.RangeRequest{Key: []byte("a"), Serializable: true})),
+	)
 }
 
-func TestTxnNested(t *testing.T) {
-	alike(t, both, func(s *side) {
-		history(s)
-		s.ask(
-			then(op(then())), then(op(then(op(then(op(otherwise(opPut("deep", "1")))))))),
-			then(op(then(opGet("a", "")))),
-			then(op(otherwise(opPut("n", "1"), opGet("n", ""))), opGet("n", ""), opPut("m", "2")),
-			// The comparison of a nested one is made before anything is done.
-			then(opPut("x", "1"), op(&pb.TxnRequest{
-				Compare: []*pb.Compare{compared("x", "", pb.Compare_VERSION, pb.Compare_EQUAL, 1)},
-				Success: []*pb.RequestOp{opPut("y", "sees it")}, Failure: []*pb.RequestOp{opPut("y", "does not")},
-			}), opGet("x", "z")),
-			then(opDelete("x", ""), op(&pb.TxnRequest{
-				Compare: []*pb.Compare{compared("x", "", pb.Compare_CREATE, pb.Compare_GREATER, 0)},
-				Success: []*pb.RequestOp{opGet("x", "")}, Failure: []*pb.RequestOp{opGet("a", "")},
-			})),
-			then(op(then(opDelete("none", "")))), // writes in form only
-			then(op(then(op(&pb.RangeRequest{Key: []byte("a"), Revision: 12}))), opPut("p", "1")),
-			everything(),
-		)
-	})
+func TestTxnNested(t *testing.T) { alike(t, both, nestedTxns) }
+
+func nestedTxns(s *side) {
+	history(s)
+	s.ask(
+		then(op(then())), then(op(then(op(then(op(otherwise(opPut("deep", "1")))))))),
+		then(op(then(opGet("a", "")))),
+		then(op(otherwise(opPut("n", "1"), opGet("n", ""))), opGet("n", ""), opPut("m", "2")),
+		// The comparison of a nested one is made before anything is done.
+		then(opPut("x", "1"), op(&pb.TxnRequest{
+			Compare: []*pb.Compare{compared("x", "", pb.Compare_VERSION, pb.Compare_EQUAL, 1)},
+			Success: []*pb.RequestOp{opPut("y", "sees it")}, Failure: []*pb.RequestOp{opPut("y", "does not")},
+		}), opGet("x", "z")),
+		then(opDelete("x", ""), op(&pb.TxnRequest{
+			Compare: []*pb.Compare{compared("x", "", pb.Compare_CREATE, pb.Compare_GREATER, 0)},
+			Success: []*pb.RequestOp{opGet("x", "")}, Failure: []*pb.RequestOp{opGet("a", "")},
+		})),
+		then(op(then(opDelete("none", "")))), // writes in form only
+		then(op(then(op(&pb.RangeRequest{Key: []byte("a"), Revision: 12}))), opPut("p", "1")),
+		everything(),
+	)
 }
 
 // What fails a transaction fails all of it.
-func TestTxnFailsWhole(t *testing.T) {
-	alike(t, both, func(s *side) {
-		history(s)
-		for _, wrong := range []*pb.RequestOp{
-			op(&pb.RangeRequest{Key: []byte("a"), Revision: 99}), op(&pb.RangeRequest{Key: []byte("a"), Revision: 3}),
-			op(&pb.RangeRequest{Key: []byte("a"), Revision: 17}),
-			op(&pb.PutRequest{Key: []byte("z"), Lease: 99}), op(&pb.PutRequest{Key: []byte("none"), IgnoreValue: true}),
-			op(&pb.PutRequest{Key: []byte("none"), IgnoreLease: true}),
-			op(&pb.PutRequest{Key: []byte("a"), Value: []byte("x"), IgnoreValue: true}),
-			op(&pb.PutRequest{Key: []byte("a"), Lease: 7, IgnoreLease: true}),
-			opPut("", "x"), opGet("", ""), opDelete("", ""), op(nil), nil,
-			op(&pb.RangeRequest{Key: []byte("a"), SortOrder: 9}), op(&pb.RangeRequest{Key: []byte("a"), SortTarget: 9}),
-		} {
-			s.ask(then(wrong), then(opPut("w", "1"), wrong), then(wrong, opPut("w", "1")),
-				then(opPut("w", "1"), op(then(wrong))), then(op(then(opPut("w", "1"))), op(otherwise(wrong))),
-				// On the path not taken.
-				otherwise(op(then(opPut("v", "1"))), op(&pb.TxnRequest{Failure: []*pb.RequestOp{wrong}})))
-		}
-		// A key made by the transaction itself is there for what ignores its value.
-		s.ask(then(opPut("made", "1"), op(then(op(&pb.PutRequest{Key: []byte("made"), IgnoreValue: true})))),
-			then(op(then(opPut("made", "1"))), opDelete("made", "")), everything())
-	})
+func TestTxnFailsWhole(t *testing.T) { alike(t, both, failingTxns) }
+
+func failingTxns(s *side) {
+	history(s)
+	for _, wrong := range []*pb.RequestOp{
+		op(&pb.RangeRequest{Key: []byte("a"), Revision: 99}), op(&pb.RangeRequest{Key: []byte("a"), Revision: 3}),
+		op(&pb.RangeRequest{Key: []byte("a"), Revision: 17}),
+		op(&pb.PutRequest{Key: []byte("z"), Lease: 99}), op(&pb.PutRequest{Key: []byte("none"), IgnoreValue: true}),
+		op(&pb.PutRequest{Key: []byte("none"), IgnoreLease: true}),
+		op(&pb.PutRequest{Key: []byte("a"), Value: []byte("x"), IgnoreValue: true}),
+		op(&pb.PutRequest{Key: []byte("a"), Lease: 7, IgnoreLease: true}),
+		opPut("", "x"), opGet("", ""), opDelete("", ""), op(nil), nil,
+		op(&pb.RangeRequest{Key: []byte("a"), SortOrder: 9}), op(&pb.RangeRequest{Key: []byte("a"), SortTarget: 9}),
+	} {
+		s.ask(then(wrong), then(opPut("w", "1"), wrong), then(wrong, opPut("w", "1")),
+			then(opPut("w", "1"), op(then(wrong))), then(op(then(opPut("w", "1"))), op(otherwise(wrong))),
+			// On the path not taken.
+			otherwise(op(then(opPut("v", "1"))), op(&pb.TxnRequest{Failure: []*pb.RequestOp{wrong}})))
+	}
+	// A key made by the transaction itself is there for what ignores its value.
+	s.ask(then(opPut("made", "1"), op(then(op(&pb.PutRequest{Key: []byte("made"), IgnoreValue: true})))),
+		then(op(then(opPut("made", "1"))), opDelete("made", "")), everything())
 }
 
 func TestTxnRefusesDuplicateKeys(t *testing.T) {

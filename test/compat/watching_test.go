@@ -99,7 +99,7 @@ func (w *watching) send(r *pb.WatchRequest) {
 // create returns the id of the new watcher, or -1.
 func (w *watching) create(r *pb.WatchCreateRequest) int64 {
 	w.Helper()
-	w.send(&pb.WatchRequest{RequestUnion: &pb.WatchRequest_CreateRequest{CreateRequest: r}})
+	w.send(&pb.WatchRequest{RequestUnion: &pb.WatchRequest_CreateRequest{CreateRequest: w.rebased(r).(*pb.WatchCreateRequest)}})
 	return w.receive("a creation", func(m *pb.WatchResponse) bool { return m.Created }).WatchId
 }
 
@@ -144,7 +144,7 @@ func (w *watching) reaches(id int64) {
 // is one for it.
 func (w *watching) until(id, revision int64) {
 	w.Helper()
-	if w.reached[id] < revision {
+	if revision += w.base; w.reached[id] < revision {
 		w.receive(fmt.Sprintf("revision %d at %d", revision, id), func(*pb.WatchResponse) bool { return w.reached[id] >= revision })
 	}
 }

@@ -54,19 +54,23 @@ func abridged(text string) string {
 
 func (s *side) request(method, path, body string) *http.Response {
 	s.Helper()
-	client, root := s.web()
-	r, err := http.NewRequestWithContext(s.Context(), method, root+path, strings.NewReader(body))
-	if err != nil {
-		s.Fatal(err)
-	}
-	if s.bearer != "" {
-		r.Header.Set("Authorization", s.bearer)
-	}
-	response, err := client.Do(r)
+	response, err := s.attempt(method, path, body)
 	if err != nil {
 		s.Fatalf("%s: %s %s: %v", s.name, method, path, err)
 	}
 	return response
+}
+
+func (s *side) attempt(method, path, body string) (*http.Response, error) {
+	client, root := s.web()
+	r, err := http.NewRequestWithContext(s.Context(), method, root+path, strings.NewReader(body))
+	if err != nil {
+		return nil, err
+	}
+	if s.bearer != "" {
+		r.Header.Set("Authorization", s.bearer)
+	}
+	return client.Do(r)
 }
 
 // heading is what of a response's head matters.

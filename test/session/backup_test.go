@@ -149,7 +149,8 @@ func TestBackupsGoToEtcdAndComeBack(t *testing.T) {
 	if a, b := toEtcd(t, snapshot, raised...).content(), toCleat(t, snapshot, raised...).content(); a != b {
 		t.Errorf("raised in etcd:\n%s\nin cleat:\n%s", a, b)
 	}
-	again := toCleat(t, snapshot).saved()
+	again := toCleat(t, snapshot, "--name=m1", "--initial-cluster=m1=http://10.0.0.1:2380", "--initial-cluster-token=x", // as scripts for etcdutl have them
+		"--initial-advertise-peer-urls=http://10.0.0.1:2380", "--initial-memory-map-size=1000000000").saved()
 	hash := func(path string) string { return must(t, program(t, etcdutl), "hashkv", path) } // it writes to the file
 	if got, want := hash(again), hash(snapshot); got != want {
 		t.Errorf("etcdutl hashes %s, and what was restored and saved again %s", want, got)

@@ -210,7 +210,7 @@ var (
 	leases  = regexp.MustCompile(`"(ID|id|lease|Lease|PrevLease)"( ?: ?)(\d{15,}|[0-9a-f]{16})\b`)
 	grant   = regexp.MustCompile(`"(ID|id)"( ?: ?)\w+`)
 	seconds = regexp.MustCompile(`(remaining\(|"TTL" : |"ttl":)\d+`)
-	took    = regexp.MustCompile(`(took = |"Took" : |"took":"|│ +true │ +)[\d.]+[mµn]?s`)
+	took    = regexp.MustCompile(`(took = |\]\. took |"Took" : |"took":"|│ +true │ +)[\d.]+[mµn]?s`)
 	drawing = regexp.MustCompile(`(─+| +)`)
 )
 

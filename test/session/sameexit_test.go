@@ -26,9 +26,12 @@ func failing() []step {
 		{line: "endpoint hashkv --rev 99"},
 		{line: "member add x --peer-urls=nonsense"}, {line: "member remove 123"}, {line: "member promote 123"},
 		{line: "member update 123 --peer-urls=http://x:1"}, {line: "move-leader 123"},
+		{line: "downgrade validate 3.7"}, {line: "downgrade enable 4.0"}, {line: "downgrade enable nonsense"}, {line: "downgrade cancel"}, // where none is under way
+		{line: "lock a -- false"}, {line: "lock a -- /no/such/program"}, {line: "lock a -- true"},
 		{line: "txn", stdin: "\nput a 1\nput a 2\n\n\n"}, {line: "txn", stdin: "\nput a 1 --lease=123\n\n\n"},
 	}
-	for _, line := range []string{"get a", "put a b", "del a", "endpoint status", "endpoint health", "endpoint hashkv", "member list", "compaction 4"} {
+	for _, line := range []string{"get a", "put a b", "del a", "endpoint status", "endpoint health", "endpoint hashkv", "member list", "compaction 4",
+		"alarm list", "alarm disarm", "defrag", "downgrade cancel"} {
 		all = append(all, step{line: line + " --endpoints=DEAD --command-timeout=500ms --dial-timeout=500ms"})
 	}
 	return all
@@ -44,6 +47,8 @@ func misused() []step {
 		"member add", "member add x", "member remove", "member remove zz", "member update 123", "member update zz --peer-urls=http://x:1",
 		"member promote", "member promote zz", "move-leader", "move-leader zz", "txn x", "nonsense", "--nonsense", "get a --nonsense",
 		"get a -w nonsense", "get a --order=SIDEWAYS", "get a --sort-by=X", "get a --consistency=x", "get a --rev=zz", "watch a --rev=zz", "get a --command-timeout=zz",
+		"alarm list x", "alarm disarm x", "downgrade validate", "downgrade enable", "downgrade enable 3.6 3.5", "lock", "lock a --ttl=zz", "elect", "elect a", "elect a b c", "elect a b -l",
+		"make-mirror", "make-mirror a b", "make-mirror DEAD --prefix=a --dest-prefix=b --no-dest-prefix", "make-mirror DEAD --rev=zz", "check perf --load=huge", "check datascale --load=huge",
 		"get a --prefix --from-key", "del a --prefix --from-key", "put a b --lease=zz", "put a b --ignore-value",
 	} {
 		all = append(all, step{line: line})
@@ -55,7 +60,8 @@ func misused() []step {
 
 // overlooked are words too many, which etcdctl passes over.
 func overlooked() []step {
-	return []step{{line: "get a b c"}, {line: "put a b c"}, {line: "lease nonsense"}, {line: "endpoint nonsense"}, {line: "member list x"}}
+	return []step{{line: "get a b c"}, {line: "put a b c"}, {line: "lease nonsense"}, {line: "endpoint nonsense"}, {line: "member list x"},
+		{line: "options x"}, {line: "defrag x"}, {line: "alarm nonsense"}, {line: "check nonsense"}}
 }
 
 func TestCleatctlFailsWhereEtcdctlFails(t *testing.T) {

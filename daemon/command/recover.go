@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-package main
+package command
 
 import (
 	"fmt"
@@ -17,7 +17,7 @@ import (
 
 const forceFlag = "force-new-cluster"
 
-func recoverCommand() *cli.Command {
+func (b Build) recoverCommand() *cli.Command {
 	return &cli.Command{
 		Name:      "recover",
 		Usage:     "make a stopped member a cluster of its own, when the majority is lost for good",
@@ -33,11 +33,11 @@ Example:
   systemctl stop cleatd; cleatd recover --force-new-cluster; systemctl start cleatd`,
 		Flags:        append(flags(), &cli.BoolFlag{Name: forceFlag, Usage: "I know what is lost"}),
 		OnUsageError: usageError,
-		Action:       recoverMember,
+		Action:       b.recoverMember,
 	}
 }
 
-func recoverMember(c *cli.Context) error {
+func (b Build) recoverMember(c *cli.Context) error {
 	if c.Args().Present() {
 		return fmt.Errorf("%w: unexpected argument %q", daemon.ErrConfig, c.Args().First())
 	}
@@ -52,7 +52,7 @@ func recoverMember(c *cli.Context) error {
 	signal.Reset(syscall.SIGTERM, syscall.SIGINT) // it may end anywhere
 	level := new(slog.LevelVar)
 	level.Set(max(config.LogLevel, slog.LevelError))
-	r, err := daemon.Recover(daemon.Options{Config: config, Level: level, Logger: daemon.NewLogger(os.Stderr, level), Version: version})
+	r, err := daemon.Recover(daemon.Options{Config: config, Level: level, Logger: daemon.NewLogger(os.Stderr, level), Version: b.Version})
 	if err != nil {
 		return err
 	}

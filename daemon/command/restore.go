@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-package main
+package command
 
 import (
 	"encoding/json"
@@ -27,7 +27,7 @@ const (
 	progressFlag = "progress-fd"
 )
 
-func restoreCommand() *cli.Command {
+func (b Build) restoreCommand() *cli.Command {
 	return &cli.Command{
 		Name:      "restore",
 		Usage:     "make an empty data directory a new cluster with the data of a snapshot",
@@ -49,11 +49,11 @@ Example:
 			&cli.BoolFlag{Name: skipHashFlag, DisableDefaultText: true, Usage: "take a file without a checksum: a copy of member/snap/db of an etcd that is stopped"},
 		),
 		OnUsageError: usageError,
-		Action:       restore,
+		Action:       b.restore,
 	}
 }
 
-func restore(c *cli.Context) error {
+func (b Build) restore(c *cli.Context) error {
 	if c.NArg() != 1 {
 		return fmt.Errorf("%w: restore takes one argument, the snapshot's file, but was given %d", daemon.ErrConfig, c.NArg())
 	}
@@ -72,7 +72,7 @@ func restore(c *cli.Context) error {
 	what := daemon.Restoring{File: c.Args().First(), SkipHash: c.Bool(skipHashFlag), Bump: bump, Read: new(atomic.Int64)}
 	end := tellProgress(c.Int(progressFlag), what)
 	r, err := daemon.Restore(
-		daemon.Options{Config: config, Level: level, Logger: daemon.NewLogger(os.Stderr, level), Version: version}, what)
+		daemon.Options{Config: config, Level: level, Logger: daemon.NewLogger(os.Stderr, level), Version: b.Version}, what)
 	end()
 	if err != nil {
 		return err

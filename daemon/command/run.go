@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-package main
+package command
 
 import (
 	"fmt"
@@ -15,25 +15,34 @@ import (
 // flags are the daemon's settings, all of them text: the daemon reads and
 // checks them the same way wherever they come from.
 func flags() []cli.Flag {
-	list := []cli.Flag{&cli.StringFlag{Name: "config", EnvVars: []string{"CLEATD_CONFIG"}, Usage: "read settings from `FILE` (TOML)"}}
+	list := []cli.Flag{configFlag()}
 	for _, s := range daemon.Settings() {
-		list = append(list, &cli.StringFlag{Name: s.Name, Usage: s.Usage})
+		list = append(list, &cli.StringFlag{Name: s.Name, Usage: s.Usage + " [" + s.Count.String() + "]"})
 	}
 	return list
 }
 
-// load reads the settings from all their places.
-func load(c *cli.Context) (daemon.Config, error) {
-	given := make(map[string]string)
-	for _, s := range daemon.Settings() {
-		if c.IsSet(s.Name) {
-			given[s.Name] = c.String(s.Name)
-		}
-	}
-	return daemon.Load(c.String("config"), os.Environ(), given)
+func configFlag() cli.Flag {
+	return &cli.StringFlag{Name: "config", EnvVars: []string{"CLEATD_CONFIG"}, Usage: "read settings from `FILE` (TOML)"}
 }
 
-func run(c *cli.Context) error {
+// load reads the settings from all their places.
+func load(c *cli.Context) (daemon.Config, error) {
+	return daemon.Load(c.String("config"), os.Environ(), given(c))
+}
+
+// given are the settings that the command line has.
+func given(c *cli.Context) map[string]string {
+	values := make(map[string]string)
+	for _, s := range daemon.Settings() {
+		if c.IsSet(s.Name) {
+			values[s.Name] = c.String(s.Name)
+		}
+	}
+	return values
+}
+
+func (b Build) run(c *cli.Context) error {
 	if c.Args().Present() {
 		return fmt.Errorf("%w: unexpected argument %q; cleatd takes only flags", daemon.ErrConfig, c.Args().First())
 	}
@@ -46,8 +55,12 @@ func run(c *cli.Context) error {
 	log := daemon.NewLogger(os.Stderr, level)
 	d, err := daemon.Open(c.Context, daemon.Options{
 		Config: config, Reload: func() (daemon.Config, error) { return load(c) },
-		Level: level, Logger: log, Version: version,
+		Level: level, Logger: log, Version: b.Version,
 	})
+	if err != nil && c.Context.Err() != nil {
+		log.Info("stopped while starting", "cause", err)
+		return nil
+	}
 	if err != nil {
 		return err
 	}

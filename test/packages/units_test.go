@@ -1,0 +1,47 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package packages
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+const units = "../../packaging/systemd"
+
+// systemd warns of a key that it does not know and ends with 0 all the same.
+func TestSystemdHasNothingToSayAboutTheUnits(t *testing.T) {
+	need(t, "systemd-analyze", "systemd")
+	root := unpacked(t)
+	dir := t.TempDir()
+	names := []string{"cleatd.service", "cleatd.socket", "cleatd-net.socket"}
+	var paths []string
+	for _, name := range names {
+		text, err := os.ReadFile(filepath.Join(root, "usr/lib/systemd/system", name))
+		if err != nil {
+			t.Fatal(err)
+		}
+		// The program is not installed, its pages neither.
+		shown := strings.ReplaceAll(string(text), "/usr/bin/cleatd", filepath.Join(root, "usr/bin/cleatd"))
+		path := filepath.Join(dir, name)
+		if err := os.WriteFile(path, []byte(shown), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		paths = append(paths, path)
+	}
+	stdout, stderr := said(t, "systemd-analyze", append([]string{"verify", "--man=no"}, paths...)...)
+	if stdout+stderr != "" {
+		t.Errorf("systemd-analyze verify says\n%s%s", stdout, stderr)
+	}
+}
+
+// The score of the sandbox, of ten; less is safer.
+func TestTheServiceIsShutIn(t *testing.T) {
+	need(t, "systemd-analyze", "systemd")
+	stdout, stderr := said(t, "systemd-analyze", "security", "--offline=true", "--threshold=15", "--no-pager", filepath.Join(units, "cleatd.service"))
+	if stderr != "" || !strings.Contains(stdout, "Overall exposure level for cleatd.service: 1.") {
+		t.Errorf("systemd-analyze security says\n%s%s", stdout, stderr)
+	}
+}
