@@ -219,7 +219,7 @@ func (m member) promoted(t *testing.T) {
 func (m member) recovered(t *testing.T, other member) {
 	t.Helper()
 	pid, _ := other.process(t)
-	end(t, pid)
+	endProcess(t, pid)
 	eventually(t, "the leader is missed", func() error {
 		if status, _, _ := m.ctl(t, "status"); !strings.Contains(status, "no leader is known") {
 			return fmt.Errorf("%s", status)

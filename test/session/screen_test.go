@@ -56,8 +56,8 @@ func (m member) process(t *testing.T) (pid int, dir string) {
 	return pid, told.Process.DataDir
 }
 
-// end stops a member in order; start waits for it.
-func end(t *testing.T, pid int) {
+// endProcess stops a member in order; start waits for it.
+func endProcess(t *testing.T, pid int) {
 	t.Helper()
 	if err := syscall.Kill(pid, syscall.SIGTERM); err != nil {
 		t.Fatal(err)
@@ -94,7 +94,7 @@ func TestStatusAndDoctorSeeTheClusterAndWhatIsWrong(t *testing.T) {
 		t.Errorf("of a directory for all: %q", faults)
 	}
 
-	end(t, pid)
+	endProcess(t, pid)
 	eventually(t, "the other is missed", func() error {
 		status, why, ok := one.ctl(t, "status")
 		if ok || !strings.Contains(status, "no leader is known") || !strings.Contains(status, " is not reached from here (") || why == "" {
