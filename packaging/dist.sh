@@ -20,10 +20,10 @@ for target in "$@"; do
 	name=cleatctl_${version}_${os}_${arch}
 	mkdir -p "$work/$name"
 	GOOS=$os GOARCH=$arch go build -ldflags "$ldflags" -o "$work/$name/" ./cmd/cleatctl
-	cp LICENSE README.md "$work/$name/"
+	install -m 644 LICENSE README.md "$work/$name/" # whatever their modes in the checkout
 	find "$work/$name" -exec touch -d "@$epoch" {} +
 	if [ "$os" = windows ]; then
-		(cd "$work" && TZ=UTC zip -q -X -r "../$name.zip" "$name" -i '*')
+		(cd "$work" && find "$name" | LC_ALL=C sort | TZ=UTC zip -q -X "../$name.zip" -@)
 	else
 		tar -C "$work" --sort=name --owner=0 --group=0 --numeric-owner --mtime="@$epoch" -cf - "$name" | gzip -9n >"dist/$name.tar.gz"
 	fi

@@ -14,12 +14,12 @@ SOURCE_DATE_EPOCH=$(sh packaging/version.sh epoch)
 export CLEAT_VERSION CLEAT_COMMIT SOURCE_DATE_EPOCH
 nfpm=$PWD/.build/tools/nfpm
 work=$(mktemp -d)
-trap 'chmod -R u+w "$work"; rm -rf "$work"' EXIT
+trap 'chmod -R u+w "$work"; rm -rf "$work"' EXIT # Go's cache, for one, is read-only
 
 # make_in DIR ARCH... leaves all there is to compare in DIR/dist.
 make_in() {
 	mkdir -p "$1"
-	git ls-files -z --cached --others --exclude-standard | xargs -0 cp --parents -t "$1"
+	git ls-files -z --cached --others --exclude-standard --exclude=/.build | xargs -0 cp --parents -t "$1"
 	(
 		cd "$1"
 		shift

@@ -49,14 +49,13 @@ for arch in "$@"; do
 	root=$top/$arch
 	mkdir -p "$root/usr/bin" "$root/scripts"
 	if [ "$arch" = "$own" ]; then
-		cp bin/cleatd bin/cleatctl "$root/usr/bin/"
+		install bin/cleatd bin/cleatctl "$root/usr/bin/"
 	else
 		GOARCH=$arch go build -ldflags "$ldflags" -o "$root/usr/bin/" ./cmd/...
 	fi
 	cp -r "$top/words/etc" "$top/words/usr" "$root/"
-	place() { # FILE PATH
-		mkdir -p "$root/$(dirname "$2")"
-		cp "$1" "$root/$2"
+	place() { # FILE PATH, whatever the file's mode in the checkout
+		install -D -m 644 "$1" "$root/$2"
 	}
 	for unit in cleatd.service cleatd.socket cleatd-net.socket; do
 		place packaging/systemd/$unit usr/lib/systemd/system/$unit
@@ -76,7 +75,7 @@ for arch in "$@"; do
 	place packaging/apparmor/usr.bin.cleatd etc/apparmor.d/usr.bin.cleatd
 	place packaging/deb/lintian-overrides usr/share/lintian/overrides/cleat
 	mkdir "$root/scripts/deb" "$root/scripts/rpm"
-	cp packaging/deb/postinst packaging/deb/prerm packaging/deb/postrm "$root/scripts/deb/"
-	cp packaging/rpm/pre packaging/rpm/post packaging/rpm/preun packaging/rpm/postun "$root/scripts/rpm/"
+	install packaging/deb/postinst packaging/deb/prerm packaging/deb/postrm "$root/scripts/deb/"
+	install packaging/rpm/pre packaging/rpm/post packaging/rpm/preun packaging/rpm/postun "$root/scripts/rpm/"
 done
 rm -rf "$top/words"
