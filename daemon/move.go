@@ -80,14 +80,6 @@ func (d *doors) place(client, peer string) error {
 	return nil
 }
 
-// handedOver says that a door is systemd's to move.
-func (d *doors) handedOver(name string) bool {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	_, here := d.at[name]
-	return !here && d.network[name] != nil
-}
-
 func closeMoves(moves []move) {
 	for _, m := range moves {
 		for _, l := range m.to {
