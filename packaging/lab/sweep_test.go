@@ -97,16 +97,22 @@ func dissolve(group string) error {
 
 // vacate removes a control group once the dead have left it.
 func vacate(group string) error {
-	late := time.Now().Add(patience)
+	late := time.After(patience)
+	tick := time.NewTicker(10 * time.Millisecond)
+	defer tick.Stop()
 	for {
 		err := os.Remove(group)
 		if err == nil || errors.Is(err, fs.ErrNotExist) {
 			return nil
 		}
-		if !errors.Is(err, syscall.EBUSY) || time.Now().After(late) {
+		if !errors.Is(err, syscall.EBUSY) {
 			return err
 		}
-		time.Sleep(10 * time.Millisecond) // the kernel tells nobody
+		select {
+		case <-late:
+			return err
+		case <-tick.C:
+		}
 	}
 }
 
