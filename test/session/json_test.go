@@ -21,6 +21,9 @@ var notJSON = map[string]string{
 	"make-mirror":     "it tells how many keys it has copied, as etcdctl, until it is ended",
 	"check perf":      "a report for a person, as etcdctl's",
 	"check datascale": "likewise",
+
+	"downgrade validate": "a cleat member refuses every version",
+	"downgrade enable":   "likewise",
 }
 
 // endless are those that go on until they are ended: the first line counts.
