@@ -49,7 +49,7 @@ func TestAMachineThatJoinsLateIsKilledWhileItCatchesUp(t *testing.T) {
 	line := strings.Fields(host.ctl(t, "invite"))
 	began = time.Now()
 	two := guest.start(t)
-	guest.ctl(t, line[1:]...)
+	guest.ctl(t, append(line[1:], "--no-wait")...)
 	stop := keepWriting(t, first)
 	for range 5 {
 		<-time.After(time.Duration(chance.Int64N(int64(2 * time.Second))))
