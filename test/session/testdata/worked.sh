@@ -75,7 +75,7 @@ lease=$(etcdctl lease grant 600 | awk '{print $2}')
 [ "${#lease}" -eq 16 ] && echo "a lease"
 etcdctl put services/web/1 10.0.0.1:80 --lease="$lease"
 etcdctl put services/web/2 10.0.0.2:80 --lease "$lease"
-etcdctl lease timetolive "$lease" --keys | grep -o 'attached keys(.*)'
+etcdctl lease timetolive "$lease" --keys | grep -o 'services/web/[0-9]' | sort # etcd lists them in any order
 etcdctl lease keep-alive --once "$lease" | sed "s/$lease/LEASE/"
 etcdctl lease list | sed "s/$lease/LEASE/"
 etcdctl lease revoke "$lease" | sed "s/$lease/LEASE/"
