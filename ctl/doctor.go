@@ -129,12 +129,12 @@ func (p *patient) examine(ctx context.Context) {
 // member is what the members tell of themselves and one another.
 func (p *patient) member() {
 	if p.status == nil {
-		p.add(fault, "member", "journalctl -u cleatd tells why it stopped, if it ran", "the member does not answer: %s", withoutCode(p.down.Error()))
+		p.add(fault, "member", "cleatctl doctor again, once it runs", "the member does not answer: %s", withoutCode(p.down.Error()))
 		return
 	}
 	doing := todo(p.status, time.Now())
 	if len(doing) == 0 {
-		p.add(good, "member", "", "%s of %d answer, and there is nothing to do", count(answering(p.status), "member"), len(p.status.GetMembers()))
+		p.add(good, "member", "", "%d of %s there, and there is nothing to do", answering(p.status), count(len(p.status.GetMembers()), "member"))
 	}
 	p.findings = append(p.findings, doing...)
 }

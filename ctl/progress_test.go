@@ -42,7 +42,7 @@ func TestProgressTellsRateAndTheTimeThatIsLeft(t *testing.T) {
 			return lines[len(lines)-1]
 		}
 		p := newProgress(seen, "saving", inBytes)
-		time.Sleep(progressAfter - time.Millisecond)
+		time.Sleep(progressAfter - time.Millisecond) // of a bubble, like all here: no time passes outside
 		if got := last(); got != "" {
 			t.Errorf("before it is worth it: %q", got)
 		}

@@ -5,8 +5,10 @@ package daemon
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"io"
+	"net"
 	"os"
 	"regexp"
 	"strings"
@@ -35,7 +37,7 @@ func AskReload(ctx context.Context, socket string, w io.Writer) error {
 	case codes.FailedPrecondition:
 		return fmt.Errorf("the new configuration is refused, the old one stays in force: %s", s.Message())
 	case codes.Unavailable:
-		return fmt.Errorf("no member answers at %s: %s; is cleatd running? If the setting socket has changed, that needs a restart", socket, s.Message())
+		return fmt.Errorf("no member answers at %s: %s; is cleatd running? If the setting socket has changed, that needs a restart", socket, whyUnavailable(socket, s))
 	default:
 		return fmt.Errorf("reload: %s", s.Message())
 	}
@@ -45,7 +47,23 @@ func AskReload(ctx context.Context, socket string, w io.Writer) error {
 	for _, c := range r.Waiting {
 		fmt.Fprintf(w, "%s: stays %s until the next start, then %s\n", c.Name, told(c.Old), told(c.New))
 	}
+	if len(r.Changed)+len(r.Waiting) == 0 {
+		fmt.Fprintln(w, "No setting has changed.")
+	}
 	return nil
+}
+
+// whyUnavailable is the system's word for it, where it has one: grpc's is long.
+func whyUnavailable(socket string, s *status.Status) string {
+	conn, err := net.Dial("unix", socket)
+	if err == nil {
+		_ = conn.Close() // nothing was said on it
+		return s.Message()
+	}
+	if cause := (*os.SyscallError)(nil); errors.As(err, &cause) {
+		return cause.Err.Error()
+	}
+	return err.Error()
 }
 
 func told(value string) string {

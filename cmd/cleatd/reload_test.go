@@ -80,7 +80,7 @@ func TestReloadWaitsForTheOutcomeAndFailsWithTheReason(t *testing.T) {
 	p.await(`level=ERROR msg="the new configuration is refused, the old one stays in force" cause=.*cleatd.toml:2`)
 
 	write("max-txn-ops = 7\n")
-	if printed, said, code = reload(); code != 0 || printed != "" || said != "" {
+	if printed, said, code = reload(); code != 0 || printed != "No setting has changed.\n" || said != "" {
 		t.Errorf("nothing new: code %d, printed %q, said %q", code, printed, said)
 	}
 	if code := p.end(syscall.SIGTERM); code != 0 {
