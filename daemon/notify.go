@@ -28,7 +28,7 @@ func (d *Daemon) tellEnd(ctx context.Context, err error) {
 	notify(d.log, sd.SdNotifyStopping+"\nSTATUS="+why)
 }
 
-// notifyReloading announces a reload, or a new beginning; Type=notify-reload wants
+// notifyReloading announces a reload, or a new beginning; Type=notify-reload, if a unit has it, wants
 // the monotonic time beside it.
 func notifyReloading(log *slog.Logger, what string) {
 	var now unix.Timespec

@@ -73,7 +73,7 @@ func daemonPages(app *cli.App) []page {
 	first.heading("under systemd")
 	first.words(daemonUnits)
 	first.heading("signals")
-	first.item("SIGHUP", "Read the configuration and the certificates again. Settings that change with the next start only are named in the log; a bad configuration changes nothing.")
+	first.item("SIGHUP", "Read the configuration and the certificates again. Settings that change with the next start only are named in the log; a bad configuration changes nothing. cleatd reload does the same and tells how it went.")
 	first.item("SIGTERM, SIGINT", "Hand leadership over, answer what is under way, and stop.")
 	first.heading("exit status")
 	first.words(daemonExit)

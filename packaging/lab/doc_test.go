@@ -11,8 +11,7 @@
 //
 // The packages are those that `make lab` has built: what is tested is what
 // users get. Each story says whether it is told on both releases, trixie
-// (systemd 257) and bookworm (252, which knows no Type=notify-reload), or why one
-// is enough.
+// (systemd 257) and bookworm (252), or why one is enough.
 //
 // cgroup.kill is the power loss: no process says goodbye, but what the kernel
 // had to write is written. That fsync is called where it must be is shown by
