@@ -28,8 +28,8 @@ func (d *Daemon) tellEnd(ctx context.Context, err error) {
 	notify(d.log, sd.SdNotifyStopping+"\nSTATUS="+why)
 }
 
-// notifyReloading announces a reload, or a new beginning; Type=notify-reload, if a unit has it, wants
-// the monotonic time beside it.
+// notifyReloading announces a reload, or a new beginning; where a unit has
+// Type=notify-reload, systemd wants the monotonic time beside it.
 func notifyReloading(log *slog.Logger, what string) {
 	var now unix.Timespec
 	if err := unix.ClockGettime(unix.CLOCK_MONOTONIC, &now); err != nil {
