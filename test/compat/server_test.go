@@ -7,6 +7,7 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"fmt"
+	"math/rand/v2"
 	"net"
 	"os"
 	"os/exec"
@@ -56,15 +57,28 @@ func startEtcd(t testing.TB, flags ...string) server {
 	return server{address: client}
 }
 
+// freeAddress returns an address that is free for a program which cannot choose
+// one itself. It is below the ports that the system gives to whoever asks for any,
+// so nobody takes it meanwhile; test/session has ports of its own.
 func freeAddress(t testing.TB) string {
 	t.Helper()
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
+	const first, count = 10_000, 11_000
+	for range count {
+		address := fmt.Sprint("127.0.0.1:", first+rand.IntN(count))
+		if _, given := givenOut.LoadOrStore(address, true); given {
+			continue
+		}
+		if listener, err := net.Listen("tcp", address); err == nil {
+			_ = listener.Close() // it was only tried
+			return address
+		}
 	}
-	defer listener.Close()
-	return listener.Addr().String()
+	t.Fatalf("no port of %d from %d on is free", count, first)
+	return ""
 }
+
+// givenOut are the addresses that freeAddress has returned, or found taken.
+var givenOut sync.Map
 
 func startSocket(t testing.TB, flags ...string) server {
 	t.Helper()
