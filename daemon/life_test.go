@@ -33,7 +33,9 @@ type life struct {
 	t      *testing.T
 	d      *Daemon
 	stop   context.CancelFunc
-	ended  chan error // what Run returned
+	ended  chan error    // what Run returned
+	over   chan struct{} // closed when Run has returned
+	closed bool
 	client *clientv3.Client
 }
 
@@ -87,8 +89,12 @@ func begin(t *testing.T, o Options) *life {
 		t.Fatal(err)
 	}
 	ctx, stop := context.WithCancel(t.Context())
-	l := &life{t: t, d: d, stop: stop, ended: make(chan error, 1)}
-	go func() { l.ended <- d.Run(ctx) }()
+	l := &life{t: t, d: d, stop: stop, ended: make(chan error, 1), over: make(chan struct{})}
+	go func() {
+		defer close(l.over)
+		l.ended <- d.Run(ctx)
+	}()
+	t.Cleanup(l.leave)
 	l.client, err = clientv3.New(clientv3.Config{
 		Endpoints: []string{"unix://" + o.Config.Socket}, DialTimeout: patience, Logger: zap.NewNop(),
 	})
@@ -106,11 +112,26 @@ func (l *life) end() error {
 	return l.fall()
 }
 
+// leave sees to it that nothing of the member outlives its test.
+func (l *life) leave() {
+	l.stop()
+	select {
+	case <-l.over:
+	case <-time.After(patience):
+		l.t.Error("the member goes on behind its test")
+		return
+	}
+	if !l.closed {
+		_ = l.d.Close() // the others may have gone before it
+	}
+}
+
 // fall waits for a member that stops by itself.
 func (l *life) fall() error {
 	l.t.Helper()
 	err := l.cause()
 	_ = l.client.Close()
+	l.closed = true
 	return errors.Join(err, l.d.Close())
 }
 

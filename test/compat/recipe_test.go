@@ -65,15 +65,16 @@ func (s *side) later(ctx context.Context, r proto.Message) (finish func()) {
 	}
 }
 
-// claimed waits until there is a key.
+// claimed waits until there is a key; that there once was one does not count.
 func (s *side) claimed(key string) {
 	s.Helper()
-	w := etcdclient.NewWatcher(s.client())
+	c := s.client()
+	w := etcdclient.NewWatcher(c)
 	defer w.Close()
 	ctx, cancel := context.WithTimeout(s.Context(), patience)
 	defer cancel()
-	for r := range w.Watch(ctx, key, etcdclient.WithRev(s.base+1), etcdclient.WithFilterDelete()) {
-		if len(r.Events) > 0 {
+	for range w.Watch(ctx, key, etcdclient.WithRev(s.base+1), etcdclient.WithFilterDelete()) {
+		if r, err := c.Get(ctx, key); err == nil && len(r.Kvs) > 0 {
 			return
 		}
 	}

@@ -99,8 +99,10 @@ func TestWebsocketWatch(t *testing.T) {
 		w.exchange(`{"create_request":{"key":"@a"}}`)
 		s.ask(put("a", "3"))
 		w.hear()
-		w.exchange(`{"create_request":{"key":"@b","range_end":"AA==","prev_kv":true,"watch_id":"7"}}`, `{"cancel_request":{}}`, `{"cancel_request":{"watch_id":"7"}}`)
+		w.exchange(`{"create_request":{"key":"@b","range_end":"AA==","prev_kv":true,"watch_id":"7"}}`, `{"cancel_request":{}}`)
 		s.ask(put("b", "4"))
+		w.hear() // what comes next knows of that revision
+		w.exchange(`{"cancel_request":{"watch_id":"7"}}`)
 		w.exchange(`{"create_request":{"key":"@a","start_revision":"2"}}`)
 		w.hear()
 		w.end("a watch")
