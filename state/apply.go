@@ -59,6 +59,7 @@ func (m *Machine) Apply(entries []Entry) [][]byte {
 		_ = m.failLocked(fmt.Errorf("commit up to entry %d: %w", applied, err)) // told to Fatal
 		return nil
 	}
+	m.heed.tell(false, a.touched)
 	if a.rows {
 		if err := m.reload(); err != nil {
 			_ = m.failLocked(err) // told to Fatal
@@ -81,7 +82,8 @@ type applier struct {
 	format      uint32 // the cluster's
 	alarmed     alarmed
 	caller      auth.Caller
-	rules       *auth.Rules // after the commands so far
+	rules       *auth.Rules     // after the commands so far
+	touched     map[string]bool // buckets of the ledger that the batch changes; nil: none
 }
 
 // commit makes the batch visible, and with it the rules that came in it.

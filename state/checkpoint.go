@@ -91,6 +91,7 @@ func (p *Prepared) Install() error {
 	if err == nil {
 		err = m.reloadRules()
 	}
+	m.heed.tell(true, nil)
 	if err != nil {
 		return m.failLocked(fmt.Errorf("install a checkpoint at entry %d: %w", p.Index(), err))
 	}
