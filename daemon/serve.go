@@ -32,6 +32,7 @@ func (d *Daemon) serve(run context.Context) error {
 		Tracer:        d.tracer(),
 		Logger:        d.log, Registerer: d.registry, Gatherer: d.registry,
 		Snapshot: d.snapshot,
+		Revoked:  d.pki.Revoked, Refused: d.refusedAt(doorClient),
 	})
 	if err != nil {
 		return err
@@ -42,6 +43,7 @@ func (d *Daemon) serve(run context.Context) error {
 	for _, l := range d.doors.client() {
 		d.serveClients(run, l)
 	}
+	d.keepTrust(run)
 	d.keep(run, "doors that move", d.serveMoved)
 	d.keep(run, "certificates", d.pki.Run) // once there is a leader to tell
 	told := []any{"name", d.config().Name}

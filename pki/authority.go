@@ -47,6 +47,7 @@ type Config struct {
 	Offline bool
 
 	Ledger     Ledger
+	Local      Local                 // nil: this member keeps nothing of the ledger in memory
 	Logger     *slog.Logger          // nil: none
 	Registerer prometheus.Registerer // nil: none
 }
@@ -75,6 +76,11 @@ type Authority struct {
 	// replaced holds a token when a reload has put another certificate in the
 	// place of the one whose renewal Run waits for.
 	replaced chan struct{}
+
+	chronicle *chronicle
+	refusals  refusals
+	revoked   revoked
+	lists     atomic.Pointer[lists] // of revocation; nil: none yet. Written by Follow
 }
 
 // Certificate is one of the certificates that this member stands on.
@@ -107,6 +113,10 @@ func Open(ctx context.Context, c Config) (*Authority, error) {
 	}
 	a := &Authority{config: c, log: c.Logger, unrecorded: make(chan struct{}, 1), replaced: make(chan struct{}, 1)}
 	a.terms.Store(&terms{hosts, c.MemberTTL})
+	a.chronicle = newChronicle(c)
+	if err := a.openRevoked(); err != nil {
+		return nil, err
+	}
 	if a.issuer, err = openCA(ctx, c); err != nil {
 		return nil, err
 	}
@@ -141,6 +151,7 @@ func (a *Authority) openIdentity(ctx context.Context) error {
 		return err
 	}
 	a.logIdentity("certificate made", "because", reason)
+	a.noteIdentity(ActIssue, "certificate made", "because "+reason)
 	return nil
 }
 
@@ -174,8 +185,7 @@ func (a *Authority) Issue(ctx context.Context, csr *x509.CertificateRequest, p P
 		return nil, fmt.Errorf("sign a %s certificate: %w", p, err)
 	}
 	a.metrics.issued.WithLabelValues(string(p)).Inc()
-	a.log.Info("certificate issued", "profile", string(p), "name", s.name,
-		"serial", chain[0].SerialNumber.String(), "not_after", chain[0].NotAfter)
+	a.Audit(ctx, eventOf(ActIssue, "certificate issued", chain[0]))
 	return chain, nil
 }
 

@@ -24,6 +24,8 @@ type memoryLedger struct {
 	ends   map[string]time.Time // expiry of those that have one
 	calls  int
 
+	heeded map[string]chan struct{} // by bucket: closed at its next change
+
 	err       error // of every call, while set
 	failAt    int   // the call that fails with errLedger; 0: none
 	failAfter bool  // it fails having done its work
@@ -64,13 +66,17 @@ func (l *memoryLedger) List(_ context.Context, bucket string, prefix []byte) ([]
 	if now, after := l.beginLocked(); now != nil || after != nil {
 		return nil, errors.Join(now, after)
 	}
+	return l.itemsLocked(bucket, prefix), nil
+}
+
+func (l *memoryLedger) itemsLocked(bucket string, prefix []byte) []Item {
 	var items []Item
 	for _, at := range slices.Sorted(maps.Keys(l.values)) {
 		if key, found := strings.CutPrefix(at, bucket+"\x00"); found && strings.HasPrefix(key, string(prefix)) {
 			items = append(items, Item{Key: []byte(key), Value: bytes.Clone(l.values[at])})
 		}
 	}
-	return items, nil
+	return items
 }
 
 func (l *memoryLedger) Commit(_ context.Context, ops []Op) (bool, error) {
@@ -88,6 +94,10 @@ func (l *memoryLedger) Commit(_ context.Context, ops []Op) (bool, error) {
 	}
 	for _, op := range ops {
 		at := op.Bucket + "\x00" + string(op.Key)
+		if heeded := l.heeded[op.Bucket]; heeded != nil {
+			close(heeded)
+			delete(l.heeded, op.Bucket)
+		}
 		delete(l.values, at)
 		delete(l.ends, at)
 		if op.Value == nil {
@@ -99,6 +109,27 @@ func (l *memoryLedger) Commit(_ context.Context, ops []Op) (bool, error) {
 		}
 	}
 	return after == nil, after
+}
+
+// localLedger is what a member that is never behind has of a ledger.
+type localLedger struct{ *memoryLedger }
+
+func (l localLedger) List(bucket string) ([]Item, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.itemsLocked(bucket, nil), nil
+}
+
+func (l localLedger) Changed(bucket string) <-chan struct{} {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.heeded == nil {
+		l.heeded = map[string]chan struct{}{}
+	}
+	if l.heeded[bucket] == nil {
+		l.heeded[bucket] = make(chan struct{})
+	}
+	return l.heeded[bucket]
 }
 
 // fail makes every call fail from now on; nil ends it.

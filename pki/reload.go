@@ -76,6 +76,7 @@ func (a *Authority) Prepare(hosts []string, ttl time.Duration) (install func(), 
 		default: // Run has yet to look
 		}
 		a.logIdentity(what)
+		a.noteIdentity(ActRenew, what, "by a reload")
 	}, nil
 }
 
