@@ -52,17 +52,6 @@ func (l ledger) List(ctx context.Context, bucket string, prefix []byte) ([]pki.I
 	return itemsOf(l.machine.LedgerList(time.Now(), bucket, prefix))
 }
 
-// local is the ledger as this member's own state has it.
-type local struct{ *state.Machine }
-
-var _ pki.Local = local{}
-
-func (l local) List(bucket string) ([]pki.Item, error) {
-	return itemsOf(l.LedgerList(time.Now(), bucket, nil))
-}
-
-func (l local) Changed(bucket string) <-chan struct{} { return l.LedgerChanged(bucket) }
-
 func itemsOf(found []state.Item, err error) ([]pki.Item, error) {
 	items := make([]pki.Item, len(found))
 	for i, f := range found {

@@ -162,10 +162,10 @@ func eventsOf(items []Item, since time.Time) []Event {
 }
 
 // EventsChanged returns a channel that is closed when this member's state has
-// other events than now. It is never closed without Config.Local.
+// other events than now. It is never closed without Config.Replica.
 func (a *Authority) EventsChanged() <-chan struct{} {
-	if a.config.Local == nil {
+	if a.config.Replica == nil {
 		return nil
 	}
-	return a.config.Local.Changed(auditBucket)
+	return a.config.Replica.Changed(auditBucket)
 }

@@ -51,7 +51,7 @@ func (a *Authority) CRL(issuer string) ([]byte, error) {
 		known = *l
 	}
 	if issuer == "" {
-		issuer = a.issuer.keyID()
+		issuer = a.ca().keyID()
 	}
 	if der := known[issuer]; der != nil {
 		return der, nil
@@ -72,7 +72,7 @@ func (a *Authority) CRLs() [][]byte {
 }
 
 func (a *Authority) readCRLs() error {
-	items, err := a.config.Local.List(crlBucket)
+	items, err := a.config.Replica.List(crlBucket, nil)
 	if err != nil {
 		return fmt.Errorf("read the revocation lists: %w", err)
 	}
@@ -86,7 +86,7 @@ func (a *Authority) readCRLs() error {
 
 // issuers are those whose certificates are accepted and whose key is at hand,
 // the one that issues now first.
-func (a *Authority) issuers() []*issuer { return []*issuer{a.issuer} }
+func (a *Authority) issuers() []*issuer { return []*issuer{a.ca()} }
 
 func (i *issuer) keyID() string { return hex.EncodeToString(i.intermediate.SubjectKeyId) }
 
@@ -94,11 +94,11 @@ func (i *issuer) keyID() string { return hex.EncodeToString(i.intermediate.Subje
 // something was revoked, when the issuer has changed, and when one gets old. It
 // returns when ctx ends.
 func (a *Authority) LeadCRL(ctx context.Context) error {
-	if a.config.Local == nil {
+	if a.config.Replica == nil {
 		return nil
 	}
 	for removals := true; ; {
-		revoked, issuer := a.config.Local.Changed(revokedBucket), a.config.Local.Changed(caBucket)
+		revoked, issuer := a.config.Replica.Changed(revokedBucket), a.config.Replica.Changed(caBucket)
 		due, err := a.makeCRLs(ctx)
 		if err == nil && removals {
 			err = a.revokeRemoved(ctx)
@@ -179,7 +179,7 @@ func (a *Authority) crlEntries(ctx context.Context) (map[string][]x509.Revocatio
 		if !ok {
 			return nil, fmt.Errorf("%w: %q is revoked, which is no serial number", ErrFormat, item.Key)
 		}
-		by := a.issuer.keyID()
+		by := a.ca().keyID()
 		if leaf, err := x509.ParseCertificate(issued[string(item.Key)]); err == nil && len(leaf.AuthorityKeyId) != 0 {
 			by = hex.EncodeToString(leaf.AuthorityKeyId)
 		}

@@ -43,7 +43,7 @@ func crlOf(t *testing.T, a *Authority) *x509.RevocationList {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := list.CheckSignatureFrom(a.issuer.intermediate); err != nil {
+	if err := list.CheckSignatureFrom(a.ca().intermediate); err != nil {
 		t.Error(err)
 	}
 	if now := time.Now(); now.Before(list.ThisUpdate) || !now.Before(list.NextUpdate) {
@@ -110,7 +110,7 @@ func TestTheListHasEveryRevocationAndTheNextNumber(t *testing.T) {
 		}
 		pass(time.Second)
 		wantList(t, a, 5, alice.Leaf.SerialNumber, bob.Leaf.SerialNumber, leafOf(blue).SerialNumber)
-		if der, err := a.CRL(strings.ToLower(a.issuer.keyID())); err != nil || len(a.CRLs()) != 1 || string(a.CRLs()[0]) != string(der) {
+		if der, err := a.CRL(strings.ToLower(a.ca().keyID())); err != nil || len(a.CRLs()) != 1 || string(a.CRLs()[0]) != string(der) {
 			t.Errorf("by the issuer's id: %v", err)
 		}
 		if _, err := a.CRL("c0ffee"); !errors.Is(err, ErrNoCRL) {
@@ -203,7 +203,7 @@ func TestOpenSSLTakesTheListAndRefusesWhoIsOnIt(t *testing.T) {
 		t.Fatal(err)
 	}
 	crl := file("crl.pem", pem.EncodeToMemory(&pem.Block{Type: "X509 CRL", Bytes: der}))
-	issuers := file("issuers.pem", EncodePEM(a.issuer.intermediate, a.issuer.root))
+	issuers := file("issuers.pem", EncodePEM(a.ca().intermediate, a.ca().root))
 	said, err := exec.CommandContext(t.Context(), openssl, "crl", "-in", crl, "-noout", "-verify", "-CAfile", issuers).CombinedOutput()
 	if err != nil || !strings.Contains(string(said), "verify OK") {
 		t.Errorf("openssl crl: %v: %s", err, said)

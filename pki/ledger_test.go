@@ -23,8 +23,7 @@ type memoryLedger struct {
 	values map[string][]byte    // by bucket 00 key
 	ends   map[string]time.Time // expiry of those that have one
 	calls  int
-
-	heeded map[string]chan struct{} // by bucket: closed at its next change
+	board  map[string]chan struct{} // by bucket; closed when it changes
 
 	err       error // of every call, while set
 	failAt    int   // the call that fails with errLedger; 0: none
@@ -32,7 +31,7 @@ type memoryLedger struct {
 }
 
 func newLedger() *memoryLedger {
-	return &memoryLedger{values: make(map[string][]byte), ends: make(map[string]time.Time)}
+	return &memoryLedger{values: make(map[string][]byte), ends: make(map[string]time.Time), board: make(map[string]chan struct{})}
 }
 
 // beginLocked counts a call and returns what it must fail with: at once, or
@@ -94,9 +93,9 @@ func (l *memoryLedger) Commit(_ context.Context, ops []Op) (bool, error) {
 	}
 	for _, op := range ops {
 		at := op.Bucket + "\x00" + string(op.Key)
-		if heeded := l.heeded[op.Bucket]; heeded != nil {
-			close(heeded)
-			delete(l.heeded, op.Bucket)
+		if changed := l.board[op.Bucket]; changed != nil {
+			close(changed)
+			delete(l.board, op.Bucket)
 		}
 		delete(l.values, at)
 		delete(l.ends, at)
@@ -111,25 +110,13 @@ func (l *memoryLedger) Commit(_ context.Context, ops []Op) (bool, error) {
 	return after == nil, after
 }
 
-// localLedger is what a member that is never behind has of a ledger.
-type localLedger struct{ *memoryLedger }
+// nearLedger is a replica that can be read while the cluster cannot be reached.
+type nearLedger struct{ replica }
 
-func (l localLedger) List(bucket string) ([]Item, error) {
+func (l nearLedger) List(bucket string, prefix []byte) ([]Item, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	return l.itemsLocked(bucket, nil), nil
-}
-
-func (l localLedger) Changed(bucket string) <-chan struct{} {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if l.heeded == nil {
-		l.heeded = map[string]chan struct{}{}
-	}
-	if l.heeded[bucket] == nil {
-		l.heeded[bucket] = make(chan struct{})
-	}
-	return l.heeded[bucket]
+	return l.itemsLocked(bucket, prefix), nil
 }
 
 // fail makes every call fail from now on; nil ends it.
@@ -147,4 +134,24 @@ func (l *memoryLedger) count(t testing.TB, bucket string) int {
 		t.Fatal(err)
 	}
 	return len(items)
+}
+
+// replica is the ledger as a member has it that hears of everything at once.
+type replica struct{ *memoryLedger }
+
+func (r replica) Get(bucket string, key []byte) ([]byte, error) {
+	return r.memoryLedger.Get(context.Background(), bucket, key)
+}
+
+func (r replica) List(bucket string, prefix []byte) ([]Item, error) {
+	return r.memoryLedger.List(context.Background(), bucket, prefix)
+}
+
+func (r replica) Changed(bucket string) <-chan struct{} {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.board[bucket] == nil {
+		r.board[bucket] = make(chan struct{})
+	}
+	return r.board[bucket]
 }

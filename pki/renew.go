@@ -36,6 +36,7 @@ func (a *Authority) Run(ctx context.Context) error {
 			return a.await(ctx, nil, func() time.Time { return until })
 		})
 	})
+	wg.Go(func() { a.follow(ctx) })
 	for a.await(ctx, a.replaced, func() time.Time { return a.current.Load().renew }) && a.renewUntilDone(ctx) {
 	}
 	return nil

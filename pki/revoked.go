@@ -40,11 +40,11 @@ func (r *revoked) has(serial *big.Int) bool {
 // openRevoked reads what this member's state has, before any door is open.
 func (a *Authority) openRevoked() error {
 	a.revoked.set.Store(&serials{changed: make(chan struct{})})
-	return a.readLocal()
+	return a.readReplica()
 }
 
 func (a *Authority) readRevoked() error {
-	items, err := a.config.Local.List(revokedBucket)
+	items, err := a.config.Replica.List(revokedBucket, nil)
 	if err != nil {
 		return fmt.Errorf("read which certificates are revoked: %w", err)
 	}
@@ -99,10 +99,7 @@ func (a *Authority) renewNow() {
 	if !a.current.CompareAndSwap(id, &now) {
 		return // there is another already
 	}
-	select {
-	case a.replaced <- struct{}{}:
-	default: // Run has yet to look
-	}
+	a.wake()
 }
 
 // Doubted is told that others refuse this member's certificate, which was perhaps

@@ -18,7 +18,7 @@ import (
 func heedfulConfig(t testing.TB) Config {
 	t.Helper()
 	c := testConfig(t)
-	c.Local = localLedger{c.Ledger.(*memoryLedger)}
+	c.Replica = nearLedger{replica{c.Ledger.(*memoryLedger)}}
 	return c
 }
 

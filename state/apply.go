@@ -59,13 +59,13 @@ func (m *Machine) Apply(entries []Entry) [][]byte {
 		_ = m.failLocked(fmt.Errorf("commit up to entry %d: %w", applied, err)) // told to Fatal
 		return nil
 	}
-	m.heed.tell(false, a.touched)
 	if a.rows {
 		if err := m.reload(); err != nil {
 			_ = m.failLocked(err) // told to Fatal
 			return nil
 		}
 	}
+	m.ledger.tell(a.buckets)
 	for _, c := range a.compactions {
 		m.trackPhysical(c.revision, c.done)
 	}
@@ -78,12 +78,12 @@ type applier struct {
 	batch       *kv.Batch
 	index       uint64 // of the entry being applied
 	compactions []compaction
-	rows        bool   // those that are kept in memory have changed
-	format      uint32 // the cluster's
+	rows        bool            // those that are kept in memory have changed
+	buckets     map[string]bool // of the ledger, that have changed
+	format      uint32          // the cluster's
 	alarmed     alarmed
 	caller      auth.Caller
-	rules       *auth.Rules     // after the commands so far
-	touched     map[string]bool // buckets of the ledger that the batch changes; nil: none
+	rules       *auth.Rules // after the commands so far
 }
 
 // commit makes the batch visible, and with it the rules that came in it.

@@ -91,9 +91,9 @@ func (p *Prepared) Install() error {
 	if err == nil {
 		err = m.reloadRules()
 	}
-	m.heed.tell(true, nil)
 	if err != nil {
 		return m.failLocked(fmt.Errorf("install a checkpoint at entry %d: %w", p.Index(), err))
 	}
+	m.ledger.tellAll()
 	return nil
 }

@@ -62,7 +62,7 @@ type Machine struct {
 	roll  atomic.Pointer[roll]  // written under mu; never nil after New
 	rules atomic.Pointer[rules] // written under mu; never nil after New
 
-	heed heed // of the ledger's buckets
+	ledger changes // who waits for its buckets
 
 	// physical holds the background deletions that have not ended, by
 	// compact revision; guarded by physicalMu because readers ask too.
