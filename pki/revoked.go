@@ -24,22 +24,31 @@ import (
 const revokedBucket = bucketPrefix + revokedTable
 
 // revoked is the set in memory.
-type revoked struct{ set atomic.Pointer[serials] } // written by openRevoked and Follow
+type revoked struct {
+	set     atomic.Pointer[serials] // written by openRevoked and Follow
+	kept    map[string]int64        // what Dir had when this member started
+	doubted atomic.Int64            // when the others doubted last, as a Unix time in ns
+}
 
 // serials are certificates by their numbers; they never change.
 type serials struct {
-	all     map[string]bool // by the number's bytes
-	changed chan struct{}   // closed when there is another set
+	all     map[string]int64 // until when each counts, as a Unix time, 0: always; by the number's bytes
+	changed chan struct{}    // closed when there is another set
 }
 
 func (r *revoked) has(serial *big.Int) bool {
 	s := r.set.Load()
-	return s != nil && len(s.all) != 0 && s.all[string(serial.Bytes())]
+	if s == nil || len(s.all) == 0 {
+		return false
+	}
+	_, has := s.all[string(serial.Bytes())]
+	return has
 }
 
 // openRevoked reads what this member's state has, before any door is open.
 func (a *Authority) openRevoked() error {
-	a.revoked.set.Store(&serials{changed: make(chan struct{})})
+	a.revoked.kept = a.readKept()
+	a.revoked.set.Store(&serials{all: a.revoked.kept, changed: make(chan struct{})})
 	return a.readReplica()
 }
 
@@ -48,13 +57,19 @@ func (a *Authority) readRevoked() error {
 	if err != nil {
 		return fmt.Errorf("read which certificates are revoked: %w", err)
 	}
-	next := &serials{all: make(map[string]bool, len(items)), changed: make(chan struct{})}
+	next := &serials{all: make(map[string]int64, len(items)), changed: make(chan struct{})}
 	for _, item := range items {
 		serial, ok := new(big.Int).SetString(string(item.Key), 10)
 		if !ok {
 			return fmt.Errorf("%w: %q is revoked, which is no serial number", ErrFormat, item.Key)
 		}
-		next.all[string(serial.Bytes())] = true
+		next.all[string(serial.Bytes())] = countsUntil(item.Value)
+	}
+	now := time.Now()
+	for serial, until := range a.revoked.kept {
+		if _, has := next.all[serial]; !has && !over(until, now) {
+			next.all[serial] = until
+		}
 	}
 	last := a.revoked.set.Load()
 	if maps.Equal(last.all, next.all) {
@@ -62,7 +77,16 @@ func (a *Authority) readRevoked() error {
 	}
 	a.revoked.set.Store(next)
 	close(last.changed)
+	a.keep(next)
 	return nil
+}
+
+// countsUntil is when a revocation may be forgotten, 0 if never.
+func countsUntil(value []byte) int64 {
+	if t := expiry(revokedTable, value); !t.IsZero() {
+		return t.Unix()
+	}
+	return 0
 }
 
 // Revoked says of a certificate that a door has let in that it would not do so
@@ -102,11 +126,17 @@ func (a *Authority) renewNow() {
 	a.wake()
 }
 
+// doubtPause is how long others may doubt again and again before that counts as a
+// further doubt: whoever was removed would make certificates without end.
+const doubtPause = time.Minute
+
 // Doubted is told that others refuse this member's certificate, which was perhaps
-// revoked while this member was away and cannot hear of it. A certificate that is
-// older than a minute is replaced.
+// revoked while this member was away, so that it cannot hear of it. It is
+// replaced, at most once a minute.
 func (a *Authority) Doubted() {
-	if leaf := a.current.Load().certificate.Leaf; time.Since(issuedAt(leaf)) > time.Minute {
+	last, now := a.revoked.doubted.Load(), time.Now().UnixNano()
+	if (last == 0 || now-last > int64(doubtPause)) && a.revoked.doubted.CompareAndSwap(last, now) {
+		a.log.Info("other members refuse this one's certificate; it makes another")
 		a.renewNow()
 	}
 }

@@ -21,6 +21,7 @@ var notJSON = map[string]string{
 	"make-mirror":     "it tells how many keys it has copied, as etcdctl, until it is ended",
 	"check perf":      "a report for a person, as etcdctl's",
 	"check datascale": "likewise",
+	"cert crl":        "a file, in PEM or DER",
 
 	"downgrade validate": "a cleat member refuses every version",
 	"downgrade enable":   "likewise",
@@ -83,6 +84,10 @@ var walk = []struct{ line, stdin, name, pattern string }{
 	{line: "token list"},
 	{line: "token revoke {token}"},
 	{line: "cert issue alice --out={dir}"},
+	{line: "cert list"},
+	{line: "cert show {dir}/alice.crt"},
+	{line: "cert revoke alice"},
+	{line: "audit --since=1h --act=revoke"},
 	{line: "status"},
 	{line: "doctor"},
 	{line: "top --once --interval=100ms"},
