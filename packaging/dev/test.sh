@@ -28,13 +28,20 @@ go build -o .build/verdict ./internal/verdict || exit 1
 	[ -z "$race" ] || export CGO_ENABLED=1
 	run $race ${race:+-skip "$unraced"} ./daemon ./api ./watch ./raft $(go list ./... | grep -v -e /test/ -e '/packaging/lab$' -e '/daemon$' -e '/api$' -e '/watch$' -e '/raft$')
 	export CGO_ENABLED=0 # as in what is built for users
-	[ -z "$race" ] || run -run "$unraced" ./watch ./api ./daemon ./backup
 	# Whole processes are the built programs, of which the race detector would
 	# see nothing. Their tests mostly wait, so that the sources are checked beside
-	# them.
+	# them, and what was left out above is run.
 	nice -n 19 make --no-print-directory check >.build/check 2>&1 &
 	check=$!
+	if [ -n "$race" ]; then
+		(failed=0; run -p 1 -run "$unraced" ./watch ./api ./daemon ./backup; exit $failed) >.build/unraced 2>&1 &
+		beside=$!
+	fi
 	run ./test/compat ./test/session ./test/crash $(go list ./test/... | grep -v -e '/compat$' -e '/session$' -e '/crash$')
+	if [ -n "$race" ]; then
+		wait $beside || failed=1
+		cat .build/unraced
+	fi
 	wait $check || { cat .build/check; failed=1; }
 }
 exit $failed
