@@ -433,7 +433,7 @@ func (d *Daemon) openPKI(ctx context.Context, offline bool) error {
 		ClusterID: d.dir.clusterID(),
 		MemberID:  d.dir.memberID(),
 		Name:      d.config().Name,
-		Hosts:     d.config().hosts(d.advertised()),
+		Hosts:     d.config().hosts(d.told(d.config())),
 		MemberTTL: d.config().CertTTL,
 		Offline:   offline,
 		Removed:   d.machine.Removed,
