@@ -258,3 +258,25 @@ func (i *issuer) derive(what string, size int) ([]byte, error) {
 	defer clear(der)
 	return hkdf.Key(sha256.New, der, nil, "cleat "+what, size)
 }
+
+// covers says whether the token is for what the request asks for.
+func (t OneTimeToken) covers(csr *x509.CertificateRequest, s subject) error {
+	if sum := sha256.Sum256(csr.Raw); t.Request != nil && !slices.Equal(t.Request, sum[:]) {
+		return fmt.Errorf("%w: the token is for another request", ErrRequest)
+	}
+	if t.Profile == Client {
+		if s.name != t.Subject {
+			return fmt.Errorf("%w: the token is for user %q, the request asks for %s", ErrName, t.Subject, quoteName(s.name))
+		}
+		return nil
+	}
+	want, err := checkHosts(t.Hosts)
+	if err != nil {
+		return err
+	}
+	asked := slices.Sorted(slices.Values(s.sans))
+	if slices.Sort(want); !slices.Equal(want, asked) {
+		return fmt.Errorf("%w: the token is for %q, the request asks for %q", ErrName, want, asked)
+	}
+	return nil
+}
