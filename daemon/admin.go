@@ -40,6 +40,9 @@ func (d *Daemon) doorAddresses() *admin.Doors {
 	for _, l := range d.doors.peer() {
 		open.Peer = l.Addr().String()
 	}
+	for _, l := range d.doors.ca() {
+		open.Ca = l.Addr().String()
+	}
 	return open
 }
 
