@@ -112,7 +112,8 @@ func (a about) doors() []string {
 }
 
 // Keep renews the bundle whenever it is due, for as long as ctx lives. A renewal
-// that fails is tried again, ever more slowly. It returns nil.
+// that fails is tried again, ever more slowly. Each attempt is told of, with nil
+// when it succeeded. It returns nil.
 func (b *Bundle) Keep(ctx context.Context, told func(*Bundle, error)) error {
 	var r Renewer
 	for {
