@@ -47,7 +47,7 @@ func (b *Bundle) Renew(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	got, door, err := b.askDoors(ctx, about, &question{CSR: csr})
+	got, door, err := b.askDoors(ctx, about, "/cleat/v1/renew", &question{CSR: csr})
 	if err != nil {
 		return err
 	}
@@ -66,10 +66,10 @@ func (b *Bundle) Renew(ctx context.Context) error {
 }
 
 // askDoors asks one member after the other until one answers.
-func (b *Bundle) askDoors(ctx context.Context, a about, q *question) (answer, string, error) {
+func (b *Bundle) askDoors(ctx context.Context, a about, path string, q *question) (answer, string, error) {
 	var failed []error
 	for _, door := range a.doors() {
-		got, err := b.askDoor(ctx, door, q)
+		got, err := b.askDoor(ctx, door, path, q)
 		var refused *Refused
 		if err == nil || errors.As(err, &refused) && refused.lasting() {
 			return got, door, err
@@ -82,13 +82,13 @@ func (b *Bundle) askDoors(ctx context.Context, a about, q *question) (answer, st
 	return answer{}, "", errors.Join(failed...)
 }
 
-func (b *Bundle) askDoor(ctx context.Context, door string, q *question) (answer, error) {
+func (b *Bundle) askDoor(ctx context.Context, door, path string, q *question) (answer, error) {
 	ctx, cancel := context.WithTimeout(ctx, attemptTime)
 	defer cancel()
 	pair, roots := b.files.refresh()
 	config := trusting(roots)
 	config.Certificates = append(config.Certificates, *pair)
-	return ask(ctx, door, "/cleat/v1/renew", config, q)
+	return ask(ctx, door, path, config, q)
 }
 
 // doors are the ca door that was logged in at, then those of the other members,
@@ -131,7 +131,8 @@ func (b *Bundle) Keep(ctx context.Context, told func(*Bundle, error)) error {
 // Renewer renews bundles when they are due, and remembers when those are to be
 // tried again where that failed. The zero value is ready; one goroutine uses it.
 type Renewer struct {
-	failed map[string]failure // by directory
+	failed    map[string]failure   // by directory
+	refreshed map[string]time.Time // when roots are looked at again, by directory
 }
 
 // failure is a certificate that could not be renewed.
@@ -141,8 +142,9 @@ type failure struct {
 	again  time.Time
 }
 
-// Round renews what is due among the bundles, tells of each attempt, and returns
-// when the next round should be, in a minute at the latest.
+// Round renews what is due among the bundles and tells of each attempt; of the
+// others it looks at the roots now and then, and tells if those are no good any
+// more. It returns when the next round should be, in a minute at the latest.
 func (r *Renewer) Round(ctx context.Context, bundles []*Bundle, told func(*Bundle, error)) time.Time {
 	next := time.Now().Add(lookEvery)
 	for _, b := range bundles {
@@ -155,6 +157,8 @@ func (r *Renewer) Round(ctx context.Context, bundles []*Bundle, told func(*Bundl
 			r.note(b, err)
 			told(b, err)
 			moment = r.due(b)
+		} else {
+			r.refresh(ctx, b, told)
 		}
 		if moment.Before(next) {
 			next = moment

@@ -23,7 +23,8 @@ func renewCommand() *cli.Command {
 		Description: `A certificate is due at a random point between 50 and 80 % of its life. Its
 successor has the same name and life, and a new key; it comes from a member's ca
 door, and programs that use the context take it up without a restart. One that
-has ended cannot be renewed: log in again.
+has ended cannot be renewed: log in again. Of what is not due yet only the roots
+are brought up to date.
 
 Renews the current context, or that of --context. cleatctl-renew.timer, a unit of
 systemd for users, runs it with --all once an hour.
@@ -101,6 +102,8 @@ func (r renewal) once(names []string) error {
 		due := r.c.Bool("force") || !time.Now().Before(b.RenewAt()) || time.Now().After(b.Certificate().NotAfter)
 		if due {
 			err = b.Renew(r.c.Context)
+		} else if refreshed := b.Refresh(r.c.Context); errors.Is(refreshed, client.ErrCluster) {
+			err = refreshed // whatever else it was can wait until the certificate is due
 		}
 		if err == nil {
 			err = r.tell(name, b, due)
@@ -178,7 +181,7 @@ func wait(ctx context.Context, until time.Time) {
 func renewFailure(name string, err error) error {
 	text := strings.ReplaceAll(plainly(err.Error()), "\n", "; ")
 	var refused *client.Refused
-	if errors.Is(err, client.ErrExpired) || errors.As(err, &refused) && refused.Code == 403 {
+	if errors.Is(err, client.ErrExpired) || errors.Is(err, client.ErrCluster) || errors.As(err, &refused) && refused.Code == 403 {
 		return fmt.Errorf("renew context %s: %s: log in again: %s", name, text, loginLine)
 	}
 	return fmt.Errorf("renew context %s: %s", name, text)

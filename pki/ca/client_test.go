@@ -198,13 +198,37 @@ func TestABundleOfSecondsIsKeptThroughManyLives(t *testing.T) {
 	}
 }
 
+// A root that a member of the cluster tells of is trusted from then on.
+func TestRootsAreBroughtUpToDateBetweenRenewals(t *testing.T) {
+	c, other := startCluster(t), startCluster(t)
+	b, bob := c.in(t, pki.Invitation{Client: "alice"}), c.in(t, pki.Invitation{Client: "bob"})
+	both, before := string(c.Bundle())+string(other.Bundle()), b.Certificate()
+	c.close(t)
+	c.open(t, c.address, func(http.Handler) http.Handler {
+		return http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { writeLogin(w, http.StatusOK, loginAnswer{Roots: both}) })
+	})
+	if err := b.Refresh(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if text, err := os.ReadFile(b.Files().CACert); err != nil || string(text) != both || !b.Certificate().Equal(before) {
+		t.Errorf("roots %q, %v", text, err)
+	}
+	// Only who knows both goes on when the old root is gone.
+	c.close(t)
+	other.open(t, c.address, func(h http.Handler) http.Handler { return h })
+	if err := b.Refresh(t.Context()); err != nil {
+		t.Errorf("with the new root: %v", err)
+	}
+	if err := bob.Refresh(t.Context()); !errors.Is(err, client.ErrCluster) {
+		t.Errorf("without it: %v, want ErrCluster", err)
+	}
+}
+
 func TestARenewalThatFailsIsTriedAgain(t *testing.T) {
 	c := startCluster(t)
 	b := c.in(t, pki.Invitation{Client: "alice", CertTTL: 30 * time.Second})
 	before := b.Certificate()
-	if err := c.served.Close(); err != nil {
-		t.Fatal(err)
-	}
+	c.close(t)
 	failing := b.Renew(t.Context())
 	if failing == nil || errors.Is(failing, client.ErrExpired) || !b.Certificate().Equal(before) {
 		t.Fatalf("with nobody there: %v", failing)

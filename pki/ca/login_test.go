@@ -70,6 +70,13 @@ func (c *cluster) open(t *testing.T, address string, around func(http.Handler) h
 	t.Cleanup(func() { _ = served.Close(); <-ended })
 }
 
+func (c *cluster) close(t *testing.T) {
+	t.Helper()
+	if err := c.served.Close(); err != nil {
+		t.Fatal(err)
+	}
+}
+
 func (c *cluster) token(t *testing.T, i pki.Invitation) pki.Token {
 	t.Helper()
 	token, _, err := c.Invite(t.Context(), i)
