@@ -145,7 +145,7 @@ func asksFor(csr *x509.CertificateRequest, name string) error {
 
 // issueClient signs a client's certificate and tells of it.
 func (a *Authority) issueClient(ctx context.Context, csr *x509.CertificateRequest, name string, life time.Duration, what string, more ...any) ([]*x509.Certificate, error) {
-	chain, err := a.issuer.sign(ctx, csr, Client, subject{name: name}, life)
+	chain, err := a.ca().sign(ctx, csr, Client, subject{name: name}, life)
 	if err != nil {
 		return nil, fmt.Errorf("sign the certificate of %s: %w", name, err)
 	}

@@ -116,7 +116,7 @@ func TestWhatIsNoLoginWritesNothing(t *testing.T) {
 	c := testConfig(t)
 	ledger := c.Ledger.(*memoryLedger)
 	a := open(t, c)
-	token, never := invite(t, a, Invitation{Client: "alice"}), newToken(a.issuer.root)
+	token, never := invite(t, a, Invitation{Client: "alice"}), newToken(a.ca().root)
 	before := fmt.Sprint(ledger.values)
 	honest := asking(t, token, "")
 	spoilt := request(t, newKey(t), named("")).Raw
@@ -126,7 +126,7 @@ func TestWhatIsNoLoginWritesNothing(t *testing.T) {
 		want error
 	}{
 		"an unknown token":       {LoginRequest{Token: never, CSR: honest.CSR, Time: time.Now()}, ErrTokenUnknown},
-		"a token of elsewhere":   {LoginRequest{Token: newToken(open(t, testConfig(t)).issuer.root), CSR: honest.CSR, Time: time.Now()}, ErrTokenDigest},
+		"a token of elsewhere":   {LoginRequest{Token: newToken(open(t, testConfig(t)).ca().root), CSR: honest.CSR, Time: time.Now()}, ErrTokenDigest},
 		"another name":           {asking(t, token, "root"), ErrName},
 		"no request":             {LoginRequest{Token: token, Time: time.Now()}, ErrRequest},
 		"a request far too long": {LoginRequest{Token: token, CSR: make([]byte, maxJoinRequestBytes+1), Time: time.Now()}, ErrRequest},
@@ -221,7 +221,7 @@ func TestEachReasonNotToRenewHasItsOwnError(t *testing.T) {
 		old := login(t, a, Invitation{Client: "alice", CertTTL: time.Second})
 		time.Sleep(10 * time.Second)
 		good, revoked := login(t, a, Invitation{Client: "alice"}), login(t, a, Invitation{Client: "alice"})
-		if err := a.issuer.database.Revoke(&db.RevokedCertificateInfo{Serial: revoked.SerialNumber.String()}); err != nil {
+		if err := a.ca().database.Revoke(&db.RevokedCertificateInfo{Serial: revoked.SerialNumber.String()}); err != nil {
 			t.Fatal(err)
 		}
 		service := issue(t, a, Server, x509.CertificateRequest{DNSNames: []string{"db.example.org"}}).Leaf
@@ -265,7 +265,7 @@ func forge(t *testing.T, a *Authority, name string, serial *big.Int) *x509.Certi
 		SerialNumber: serial, Subject: pkix.Name{CommonName: name}, NotBefore: time.Now().Add(-backdate), NotAfter: time.Now().Add(time.Hour),
 		KeyUsage: x509.KeyUsageDigitalSignature, ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth},
 	}
-	der, err := x509.CreateCertificate(rand.Reader, template, a.issuer.intermediate, newKey(t).Public(), a.issuer.signer)
+	der, err := x509.CreateCertificate(rand.Reader, template, a.ca().intermediate, newKey(t).Public(), a.ca().signer)
 	if err != nil {
 		t.Fatal(err)
 	}
