@@ -52,3 +52,14 @@ func TestTheServiceIsShutIn(t *testing.T) {
 		t.Errorf("systemd-analyze security says\n%s%s", stdout, stderr)
 	}
 }
+
+// What AppArmor's own compiler has to say of the profile. That it fits is to be seen
+// in complain mode on machines whose kernel has AppArmor.
+func TestAppArmorReadsTheProfile(t *testing.T) {
+	need(t, "apparmor_parser", "apparmor")
+	profile := filepath.Join(unpacked(t), "etc/apparmor.d/usr.bin.cleatd")
+	stdout, stderr := said(t, "apparmor_parser", "--skip-kernel-load", "--skip-cache", "--skip-read-cache", "--Werror=all", profile)
+	if stdout+stderr != "" {
+		t.Errorf("apparmor_parser says\n%s%s", stdout, stderr)
+	}
+}
