@@ -21,7 +21,7 @@ import (
 )
 
 // in logs in and returns the bundle.
-func (c *cluster) in(t *testing.T, i pki.Invitation) *client.Bundle {
+func (c *loginCA) in(t *testing.T, i pki.Invitation) *client.Bundle {
 	t.Helper()
 	b, err := client.Login(t.Context(), c.address, c.token(t, i).Text(), filepath.Join(t.TempDir(), "contexts", "c"))
 	if err != nil {
@@ -31,7 +31,7 @@ func (c *cluster) in(t *testing.T, i pki.Invitation) *client.Bundle {
 }
 
 // greet connects to the cluster's client door and returns as whom.
-func (c *cluster) greet(t *testing.T, config *tls.Config) (string, error) {
+func (c *loginCA) greet(t *testing.T, config *tls.Config) (string, error) {
 	t.Helper()
 	l, err := tls.Listen("tcp", "127.0.0.1:0", c.ClientDoor())
 	if err != nil {
@@ -70,7 +70,7 @@ func (c *cluster) greet(t *testing.T, config *tls.Config) (string, error) {
 }
 
 func TestAUserLogsInAndIsLetInAtTheClientDoor(t *testing.T) {
-	c := startCluster(t)
+	c := startLogin(t)
 	b := c.in(t, pki.Invitation{Client: "alice"})
 	if got := b.Endpoints(); len(got) != 1 || got[0] != "https://127.0.0.1:2379" {
 		t.Errorf("endpoints %q", got)
@@ -97,7 +97,7 @@ func TestAUserLogsInAndIsLetInAtTheClientDoor(t *testing.T) {
 
 // A program that has its settings from before goes on with the new certificate.
 func TestARenewedBundleIsTakenUpWithoutARestart(t *testing.T) {
-	c := startCluster(t)
+	c := startLogin(t)
 	b := c.in(t, pki.Invitation{Client: "alice"})
 	config, first := b.TLS(), b.Certificate()
 	if err := b.Renew(t.Context()); err != nil {
@@ -117,7 +117,7 @@ func TestARenewedBundleIsTakenUpWithoutARestart(t *testing.T) {
 }
 
 func TestNothingIsToldToWhoIsNotOfTheCluster(t *testing.T) {
-	c, other := startCluster(t), startCluster(t)
+	c, other := startLogin(t), startLogin(t)
 	token := c.token(t, pki.Invitation{Client: "alice"}).Text()
 	dir := filepath.Join(t.TempDir(), "c")
 	var told atomic.Int32
@@ -150,7 +150,7 @@ func TestNothingIsToldToWhoIsNotOfTheCluster(t *testing.T) {
 }
 
 func TestALoginWhoseAnswerIsLostIsTriedAgainAndCountedOnce(t *testing.T) {
-	c := startCluster(t)
+	c := startLogin(t)
 	var posts atomic.Int32
 	c.open(t, "127.0.0.1:0", func(h http.Handler) http.Handler {
 		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -176,7 +176,7 @@ func (l *lost) Write(b []byte) (int, error) { return len(b), nil }
 func (l *lost) WriteHeader(int)             {}
 
 func TestABundleOfSecondsIsKeptThroughManyLives(t *testing.T) {
-	c := startCluster(t)
+	c := startLogin(t)
 	b := c.in(t, pki.Invitation{Client: "alice", CertTTL: 2 * time.Second})
 	config := b.TLS()
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
@@ -200,7 +200,7 @@ func TestABundleOfSecondsIsKeptThroughManyLives(t *testing.T) {
 
 // A root that a member of the cluster tells of is trusted from then on.
 func TestRootsAreBroughtUpToDateBetweenRenewals(t *testing.T) {
-	c, other := startCluster(t), startCluster(t)
+	c, other := startLogin(t), startLogin(t)
 	b, bob := c.in(t, pki.Invitation{Client: "alice"}), c.in(t, pki.Invitation{Client: "bob"})
 	both, before := string(c.Bundle())+string(other.Bundle()), b.Certificate()
 	c.close(t)
@@ -225,7 +225,7 @@ func TestRootsAreBroughtUpToDateBetweenRenewals(t *testing.T) {
 }
 
 func TestARenewalThatFailsIsTriedAgain(t *testing.T) {
-	c := startCluster(t)
+	c := startLogin(t)
 	b := c.in(t, pki.Invitation{Client: "alice", CertTTL: 30 * time.Second})
 	before := b.Certificate()
 	c.close(t)
@@ -234,7 +234,7 @@ func TestARenewalThatFailsIsTriedAgain(t *testing.T) {
 		t.Fatalf("with nobody there: %v", failing)
 	}
 	c.open(t, c.address, func(h http.Handler) http.Handler { return h })
-	c.ledger.fail(errLedger)
+	c.ledger.fail(errLoginLedger)
 	var refused *client.Refused
 	if err := b.Renew(t.Context()); !errors.As(err, &refused) || refused.Code != http.StatusServiceUnavailable || !b.Certificate().Equal(before) {
 		t.Errorf("without a ledger: %v", err)

@@ -25,18 +25,18 @@ import (
 	"github.com/cleatd/cleat/pki"
 )
 
-// cluster is a CA with a door of its own.
-type cluster struct {
+// loginCA is a CA with a door of its own.
+type loginCA struct {
 	*pki.Authority
-	ledger  *memoryLedger
+	ledger  *loginLedger
 	address string
 	served  *http.Server
 	shown   *tls.Certificate // by the next door; nil: the member's own
 }
 
-func startCluster(t *testing.T) *cluster {
+func startLogin(t *testing.T) *loginCA {
 	t.Helper()
-	c := &cluster{ledger: &memoryLedger{values: map[string][]byte{}}}
+	c := &loginCA{ledger: &loginLedger{values: map[string][]byte{}}}
 	var err error
 	c.Authority, err = pki.Open(context.Background(), pki.Config{
 		Dir: filepath.Join(t.TempDir(), "pki"), ClusterID: 7, MemberID: 1, Name: "green", Ledger: c.ledger,
@@ -50,7 +50,7 @@ func startCluster(t *testing.T) *cluster {
 }
 
 // open serves at the address; around may come between.
-func (c *cluster) open(t *testing.T, address string, around func(http.Handler) http.Handler) {
+func (c *loginCA) open(t *testing.T, address string, around func(http.Handler) http.Handler) {
 	t.Helper()
 	logger := slog.New(slog.NewTextHandler(t.Output(), nil))
 	places := Places{Endpoints: func() []string { return []string{"https://127.0.0.1:2379"} }}
@@ -70,14 +70,14 @@ func (c *cluster) open(t *testing.T, address string, around func(http.Handler) h
 	t.Cleanup(func() { _ = served.Close(); <-ended })
 }
 
-func (c *cluster) close(t *testing.T) {
+func (c *loginCA) close(t *testing.T) {
 	t.Helper()
 	if err := c.served.Close(); err != nil {
 		t.Fatal(err)
 	}
 }
 
-func (c *cluster) token(t *testing.T, i pki.Invitation) pki.Token {
+func (c *loginCA) token(t *testing.T, i pki.Invitation) pki.Token {
 	t.Helper()
 	token, _, err := c.Invite(t.Context(), i)
 	if err != nil {
@@ -100,7 +100,7 @@ func signingRequest(t *testing.T, name string) (csr []byte, key *ecdsa.PrivateKe
 }
 
 // issued is a certificate with its key, of which the ledger knows.
-func (c *cluster) issued(t *testing.T, p pki.Profile, template x509.CertificateRequest) tls.Certificate {
+func (c *loginCA) issued(t *testing.T, p pki.Profile, template x509.CertificateRequest) tls.Certificate {
 	t.Helper()
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
@@ -126,7 +126,7 @@ func (c *cluster) issued(t *testing.T, p pki.Profile, template x509.CertificateR
 }
 
 // post sends a body as somebody with these certificates.
-func (c *cluster) post(t *testing.T, path, kind string, body io.Reader, as ...tls.Certificate) (int, loginAnswer) {
+func (c *loginCA) post(t *testing.T, path, kind string, body io.Reader, as ...tls.Certificate) (int, loginAnswer) {
 	t.Helper()
 	config := &tls.Config{InsecureSkipVerify: true, Certificates: as}
 	transport := &http.Transport{TLSClientConfig: config, DisableKeepAlives: true}
@@ -157,7 +157,7 @@ func asJSON(t *testing.T, q loginQuestion) io.Reader {
 }
 
 func TestEachRefusalHasItsCodeAndItsWords(t *testing.T) {
-	c, other := startCluster(t), startCluster(t)
+	c, other := startLogin(t), startLogin(t)
 	csr, _ := signingRequest(t, "")
 	bob, _ := signingRequest(t, "bob")
 	alice, used := c.token(t, pki.Invitation{Client: "alice"}), c.token(t, pki.Invitation{Client: "alice"})
@@ -194,7 +194,7 @@ func TestEachRefusalHasItsCodeAndItsWords(t *testing.T) {
 			t.Errorf("%s: the secret is in %q", name, a.Error)
 		}
 	}
-	c.ledger.fail(errLedger)
+	c.ledger.fail(errLoginLedger)
 	if code, a := c.post(t, loginPath, "application/json", asJSON(t, loginQuestion{alice.Text(), csr, now})); code != http.StatusServiceUnavailable {
 		t.Errorf("without a ledger: %d %+v", code, a)
 	}
@@ -205,7 +205,7 @@ func TestEachRefusalHasItsCodeAndItsWords(t *testing.T) {
 }
 
 func TestWhatIsNotAskedAsItShouldBeIsRefused(t *testing.T) {
-	c := startCluster(t)
+	c := startLogin(t)
 	for name, test := range map[string]struct {
 		path, kind, body string
 		code             int
@@ -227,7 +227,7 @@ func TestWhatIsNotAskedAsItShouldBeIsRefused(t *testing.T) {
 }
 
 func TestOnlyAClientsOwnCertificateIsRenewed(t *testing.T) {
-	c, other := startCluster(t), startCluster(t)
+	c, other := startLogin(t), startLogin(t)
 	alice := c.issued(t, pki.Client, x509.CertificateRequest{Subject: pkix.Name{CommonName: "alice"}})
 	service := c.issued(t, pki.Server, x509.CertificateRequest{DNSNames: []string{"db.example.org"}})
 	strange := other.issued(t, pki.Client, x509.CertificateRequest{Subject: pkix.Name{CommonName: "alice"}})
@@ -256,7 +256,7 @@ func FuzzLogin(f *testing.F) {
 	f.Add([]byte(`{"csr":null}`))
 	f.Add([]byte(`[`))
 	a, err := pki.Open(f.Context(), pki.Config{Dir: filepath.Join(f.TempDir(), "pki"), ClusterID: 7, MemberID: 1, Name: "green",
-		Ledger: &memoryLedger{values: map[string][]byte{}}})
+		Ledger: &loginLedger{values: map[string][]byte{}}})
 	if err != nil {
 		f.Fatal(err)
 	}

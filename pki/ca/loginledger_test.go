@@ -12,22 +12,22 @@ import (
 	"github.com/cleatd/cleat/pki"
 )
 
-var errLedger = errors.New("ledger: no leader")
+var errLoginLedger = errors.New("ledger: no leader")
 
-// memoryLedger is a ledger in memory.
-type memoryLedger struct {
+// loginLedger is a ledger in memory.
+type loginLedger struct {
 	mu     sync.Mutex
 	values map[string][]byte // by bucket 00 key
 	err    error             // of every call, while set
 }
 
-func (l *memoryLedger) Get(_ context.Context, bucket string, key []byte) ([]byte, error) {
+func (l *loginLedger) Get(_ context.Context, bucket string, key []byte) ([]byte, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return bytes.Clone(l.values[bucket+"\x00"+string(key)]), l.err
 }
 
-func (l *memoryLedger) List(_ context.Context, bucket string, prefix []byte) ([]pki.Item, error) {
+func (l *loginLedger) List(_ context.Context, bucket string, prefix []byte) ([]pki.Item, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	var items []pki.Item
@@ -39,7 +39,7 @@ func (l *memoryLedger) List(_ context.Context, bucket string, prefix []byte) ([]
 	return items, l.err
 }
 
-func (l *memoryLedger) Commit(_ context.Context, ops []pki.Op) (bool, error) {
+func (l *loginLedger) Commit(_ context.Context, ops []pki.Op) (bool, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.err != nil {
@@ -61,7 +61,7 @@ func (l *memoryLedger) Commit(_ context.Context, ops []pki.Op) (bool, error) {
 }
 
 // fail makes every call fail from now on; nil ends it.
-func (l *memoryLedger) fail(err error) {
+func (l *loginLedger) fail(err error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.err = err
