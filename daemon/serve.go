@@ -41,11 +41,19 @@ func (d *Daemon) serve(run context.Context) error {
 	for _, l := range d.doors.client() {
 		d.serveClients(run, l)
 	}
+	if err := d.openCA(); err != nil {
+		return err
+	}
+	for _, l := range d.doors.ca() {
+		d.serveCA(run, l)
+	}
 	d.keep(run, "doors that move", d.serveMoved)
 	d.keep(run, "certificates", d.pki.Run) // once there is a leader to tell
 	told := []any{"name", d.config().Name}
-	if door := d.doorAddresses().Peer; door != "" {
-		told = append(told, "peer", door)
+	for _, door := range []struct{ name, at string }{{"peer", d.doorAddresses().Peer}, {"ca", d.doorAddresses().Ca}} {
+		if door.at != "" {
+			told = append(told, door.name, door.at)
+		}
 	}
 	d.log.Info("ready", append(told, "socket", d.doors.socket[0].Addr(), "client", d.doors.client()[0].Addr())...)
 	return nil
@@ -70,14 +78,24 @@ func (d *Daemon) serveClients(run context.Context, l *lasting) {
 	})
 }
 
+// moved is a door that a reload has opened.
+type moved struct {
+	name string
+	to   *lasting
+}
+
 // serveMoved serves the doors that reloads open.
 func (d *Daemon) serveMoved(ctx context.Context) error {
 	for {
 		select {
 		case <-ctx.Done():
 			return nil
-		case l := <-d.moved:
-			d.serveClients(ctx, l)
+		case m := <-d.moved:
+			if m.name == doorCA {
+				d.serveCA(ctx, m.to)
+			} else {
+				d.serveClients(ctx, m.to)
+			}
 		}
 	}
 }

@@ -55,11 +55,6 @@ var (
 	ErrTokenUsed = errors.New("pki: the token is used up")
 	// ErrTokenRevoked means that an administrator ended the token.
 	ErrTokenRevoked = errors.New("pki: the token was revoked")
-	// ErrNotIssued means that a certificate is none that this CA has issued, or
-	// that it was issued so long ago that nobody remembers.
-	ErrNotIssued = errors.New("pki: the certificate is not known here")
-	// ErrRevoked means that an administrator revoked the certificate.
-	ErrRevoked = errors.New("pki: the certificate was revoked")
 	// ErrClock means that two machines disagree on the time.
 	ErrClock = errors.New("pki: the clocks differ too much")
 )

@@ -3,7 +3,6 @@
 package pki
 
 import (
-	"bytes"
 	"context"
 	"crypto/x509"
 	"fmt"
@@ -72,49 +71,25 @@ func (a *Authority) Login(ctx context.Context, r LoginRequest) ([]*x509.Certific
 // RenewClient issues the successor of a client's certificate, which its holder
 // has shown in a handshake: of the same name and life, for the key of the
 // request, which may be a new one. Nothing else is taken over. The error is a
-// [*Refusal] if the certificate is not a client's of this CA that is valid now,
-// ErrNotIssued or ErrRevoked by what the ledger knows, ErrRequest, ErrKey, or
-// ErrName if the request asks for another name.
+// [*Refusal] if the certificate is not a client's or does not count (Held),
+// ErrRequest, ErrKey, or ErrName if the request asks for another name.
 func (a *Authority) RenewClient(ctx context.Context, shown *x509.Certificate, request []byte) ([]*x509.Certificate, error) {
 	csr, err := readClient(request)
 	if err != nil {
 		return nil, err
 	}
-	if err := a.verify(shown, x509.ExtKeyUsageClientAuth); err != nil {
+	profile, err := a.Held(ctx, shown)
+	if err != nil {
 		return nil, err
 	}
-	name := shown.Subject.CommonName
-	if len(shown.URIs) != 0 || len(shown.ExtKeyUsage) != 1 {
-		return nil, refuse(shown, ReasonWrongUsage, "is not a client's; a member renews its own itself")
+	if profile != Client {
+		return nil, refuse(shown, ReasonWrongUsage, "is not a client's: it is of profile "+string(profile))
 	}
+	name := shown.Subject.CommonName
 	if err := asksFor(csr, name); err != nil {
 		return nil, err
 	}
-	if err := a.known(ctx, shown); err != nil {
-		return nil, err
-	}
 	return a.issueClient(ctx, csr, name, lifeAsked(shown), "client certificate renewed", "replaces", shown.SerialNumber.String())
-}
-
-// known asks the ledger whether the certificate is one of ours that counts. What
-// only bears our signature is not: the ledger has each that was issued.
-func (a *Authority) known(ctx context.Context, leaf *x509.Certificate) error {
-	serial := leaf.SerialNumber.String()
-	recorded, err := a.config.Ledger.Get(ctx, bucketPrefix+certificatesTable, []byte(serial))
-	if err != nil {
-		return fmt.Errorf("look up certificate %s: %w", serial, err)
-	}
-	if !bytes.Equal(recorded, leaf.Raw) {
-		return fmt.Errorf("%w: certificate %s of %s", ErrNotIssued, serial, quoteName(leaf.Subject.CommonName))
-	}
-	revoked, err := a.config.Ledger.Get(ctx, bucketPrefix+revokedTable, []byte(serial))
-	if err != nil {
-		return fmt.Errorf("look up certificate %s: %w", serial, err)
-	}
-	if revoked != nil {
-		return fmt.Errorf("%w: certificate %s of %s", ErrRevoked, serial, quoteName(leaf.Subject.CommonName))
-	}
-	return nil
 }
 
 // lifeAsked undoes the rounding of a life: its beginning was cut off to the

@@ -234,12 +234,12 @@ func TestARenewalThatFailsIsTriedAgain(t *testing.T) {
 		t.Fatalf("with nobody there: %v", failing)
 	}
 	c.open(t, c.address, func(h http.Handler) http.Handler { return h })
-	c.ledger.fail(errLoginLedger)
+	c.ledger.broken.Store(true)
 	var refused *client.Refused
 	if err := b.Renew(t.Context()); !errors.As(err, &refused) || refused.Code != http.StatusServiceUnavailable || !b.Certificate().Equal(before) {
 		t.Errorf("without a ledger: %v", err)
 	}
-	c.ledger.fail(nil)
+	c.ledger.broken.Store(false)
 	if err := b.Renew(t.Context()); err != nil || b.Certificate().Equal(before) {
 		t.Errorf("afterwards: %v", err)
 	}

@@ -27,9 +27,12 @@ import (
 // digest is in his token, and logs in over a connection that ends in it. What is
 // refused has a code, and {error} for a person.
 const (
-	rootsPath = "/cleat/v1/roots"
-	loginPath = "/cleat/v1/login"
-	renewPath = "/cleat/v1/renew"
+	// LoginRoot is what all its paths begin with.
+	LoginRoot = "/cleat/v1"
+
+	rootsPath = LoginRoot + "/roots"
+	loginPath = LoginRoot + "/login"
+	renewPath = LoginRoot + "/renew"
 
 	maxLoginBytes = 64 << 10
 )
@@ -156,8 +159,6 @@ var loginCodes = []struct {
 	{pki.ErrTokenExpired, http.StatusForbidden},
 	{pki.ErrTokenUsed, http.StatusForbidden},
 	{pki.ErrTokenRevoked, http.StatusForbidden},
-	{pki.ErrNotIssued, http.StatusForbidden},
-	{pki.ErrRevoked, http.StatusForbidden},
 	{pki.ErrTTL, http.StatusForbidden}, // the CA itself is about to end
 }
 

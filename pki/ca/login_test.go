@@ -36,7 +36,7 @@ type loginCA struct {
 
 func startLogin(t *testing.T) *loginCA {
 	t.Helper()
-	c := &loginCA{ledger: &loginLedger{values: map[string][]byte{}}}
+	c := &loginCA{ledger: newLoginLedger()}
 	var err error
 	c.Authority, err = pki.Open(context.Background(), pki.Config{
 		Dir: filepath.Join(t.TempDir(), "pki"), ClusterID: 7, MemberID: 1, Name: "green", Ledger: c.ledger,
@@ -55,8 +55,8 @@ func (c *loginCA) open(t *testing.T, address string, around func(http.Handler) h
 	logger := slog.New(slog.NewTextHandler(t.Output(), nil))
 	places := Places{Endpoints: func() []string { return []string{"https://127.0.0.1:2379"} }}
 	c.served = &http.Server{Handler: around(NewLogin(c.Authority, places, logger)), ErrorLog: slog.NewLogLogger(logger.Handler(), slog.LevelInfo)}
-	config := c.ClientDoor()
-	config.ClientAuth, config.VerifyConnection = tls.RequestClientCert, nil
+	config := c.CADoor()
+	config.VerifyConnection = nil // what is shown is checked by the handler, too
 	if c.shown != nil {
 		config.GetCertificate = func(*tls.ClientHelloInfo) (*tls.Certificate, error) { return c.shown, nil }
 	}
@@ -194,11 +194,11 @@ func TestEachRefusalHasItsCodeAndItsWords(t *testing.T) {
 			t.Errorf("%s: the secret is in %q", name, a.Error)
 		}
 	}
-	c.ledger.fail(errLoginLedger)
+	c.ledger.broken.Store(true)
 	if code, a := c.post(t, loginPath, "application/json", asJSON(t, loginQuestion{alice.Text(), csr, now})); code != http.StatusServiceUnavailable {
 		t.Errorf("without a ledger: %d %+v", code, a)
 	}
-	c.ledger.fail(nil)
+	c.ledger.broken.Store(false)
 	if code, a := c.post(t, loginPath, "application/json", asJSON(t, loginQuestion{alice.Text(), csr, now})); code != http.StatusOK {
 		t.Errorf("after all that the token is no good: %d %+v", code, a)
 	}
@@ -241,7 +241,7 @@ func TestOnlyAClientsOwnCertificateIsRenewed(t *testing.T) {
 	}{
 		"alice's":            {alice, csr, http.StatusOK, ""},
 		"alice's, as bob":    {alice, bob, http.StatusBadRequest, `"bob"`},
-		"a service's":        {service, csr, http.StatusForbidden, "not for this door"},
+		"a service's":        {service, csr, http.StatusForbidden, "is not a client's"},
 		"of another cluster": {strange, csr, http.StatusForbidden, "unknown authority"},
 	} {
 		code, a := c.post(t, renewPath, "application/json", asJSON(t, loginQuestion{CSR: test.csr}), test.as)
@@ -256,7 +256,7 @@ func FuzzLogin(f *testing.F) {
 	f.Add([]byte(`{"csr":null}`))
 	f.Add([]byte(`[`))
 	a, err := pki.Open(f.Context(), pki.Config{Dir: filepath.Join(f.TempDir(), "pki"), ClusterID: 7, MemberID: 1, Name: "green",
-		Ledger: &loginLedger{values: map[string][]byte{}}})
+		Ledger: newLoginLedger()})
 	if err != nil {
 		f.Fatal(err)
 	}

@@ -16,6 +16,7 @@ import (
 	"time"
 
 	clientv3 "go.etcd.io/etcd/client/v3"
+	"go.uber.org/zap"
 	"google.golang.org/grpc"
 
 	"github.com/cleatd/cleat/client"
@@ -163,9 +164,9 @@ func TestAProgramGoesOnWhileItsBundleIsRenewed(t *testing.T) {
 	defer cancel()
 	var writers sync.WaitGroup
 	var puts atomic.Int64
-	config := clientv3.Config{Endpoints: bundle.Endpoints(), TLS: bundle.TLS(), DialTimeout: patience}
+	config := clientv3.Config{Endpoints: bundle.Endpoints(), TLS: bundle.TLS(), DialTimeout: patience, Logger: zap.NewNop()}
 	for _, settings := range []clientv3.Config{config, {
-		Endpoints: bundle.Endpoints(), DialTimeout: patience, DialOptions: []grpc.DialOption{grpc.WithTransportCredentials(bundle.Credentials())},
+		Endpoints: bundle.Endpoints(), DialTimeout: patience, Logger: zap.NewNop(), DialOptions: []grpc.DialOption{grpc.WithTransportCredentials(bundle.Credentials())},
 	}} {
 		writers.Go(func() { puts.Add(write(t, ctx, settings)) })
 	}
