@@ -5,6 +5,7 @@ package daemon
 import (
 	"crypto/tls"
 	"crypto/x509"
+	"encoding/pem"
 	"errors"
 	"fmt"
 	"io"
@@ -172,6 +173,34 @@ func TestARevokedClientIsCutOffAtEveryMember(t *testing.T) {
 	}
 	for _, l := range members {
 		l.onList(serialOf(alice))
+		l.servesList(serialOf(alice))
+	}
+}
+
+// servesList asks the ca door for the list, as programs elsewhere do, in both forms
+// and at both paths.
+func (l *life) servesList(serial string) {
+	l.t.Helper()
+	roots := x509.NewCertPool()
+	roots.AppendCertsFromPEM(l.d.pki.Bundle())
+	web := &http.Client{Transport: &http.Transport{TLSClientConfig: &tls.Config{RootCAs: roots, ServerName: "localhost"}, DisableKeepAlives: true}}
+	for _, path := range []string{"/crl", "/1.0/crl?pem"} {
+		reply, err := web.Get("https://" + l.d.doorAddresses().Ca + path)
+		if err != nil {
+			l.t.Fatal(err)
+		}
+		list, err := io.ReadAll(reply.Body)
+		_ = reply.Body.Close() // all was read
+		if err != nil {
+			l.t.Fatal(err)
+		}
+		if block, _ := pem.Decode(list); block != nil {
+			list = block.Bytes
+		}
+		read, err := x509.ParseRevocationList(list)
+		if err != nil || len(read.RevokedCertificateEntries) != 1 || read.RevokedCertificateEntries[0].SerialNumber.String() != serial {
+			l.t.Errorf("%s at %s: %v, %v", path, l.d.config().Name, read, err)
+		}
 	}
 }
 
