@@ -73,7 +73,7 @@ faults: build faulty ## break members, disks, clocks and network for longer than
 
 .PHONY: long
 long: build peers ## the scenes of a day with lives as long as described, and long comparisons
-	go test -timeout 60m -count 1 ./test/session -letter
+	go test -timeout 60m -count 1 ./test/session -letter -lives 100
 	go test -timeout 60m -count 1 ./test/compat -v -run Random -ops 1000000
 	go test -timeout 60m -count 1 -v ./api -run StopsReading -events 1000000
 	go test -timeout 60m -count 1 -v ./daemon -run ThousandsOfLeases -leases 100000
