@@ -51,8 +51,9 @@ formatted: setup
 	@unformatted=$$(gofmt -l $$(git ls-files '*.go')); test -z "$$unformatted" || { echo "gofmt these: $$unformatted"; exit 1; }
 
 .PHONY: check
-check: formatted ## gofmt, vet and staticcheck
+check: formatted ## gofmt, vet and staticcheck; and cleatctl compiles elsewhere
 	go vet ./...
+	GOOS=windows GOARCH=amd64 go build -o /dev/null ./cmd/cleatctl
 	cd test/tools && GOFLAGS='-buildvcs=false -trimpath' go build -o ../../.build/tools/ tool
 	.build/tools/staticcheck -tags $(TAGS) ./...
 
