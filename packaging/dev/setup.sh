@@ -26,6 +26,8 @@ needs() {
 		mandoc mandoc
 		groff groff-base
 		zip zip
+		lego lego
+		certbot certbot
 	END
 }
 
