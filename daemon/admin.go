@@ -25,8 +25,8 @@ func (d *Daemon) newOffice() *adminserver.Server {
 		Join:        d.join,
 		Recover:     d.recover,
 		Reload:      d.askReload,
-		PeerAddress: d.peerAddress,
-		ClusterID:   d.dir.clusterID(), MemberID: d.dir.memberID(),
+		PeerAddress: d.peerAddress, LoginAddress: d.loginAddress,
+		ClusterID: d.dir.clusterID(), MemberID: d.dir.memberID(),
 		Name: d.config().Name, Version: d.version, DataDir: d.dir.path, Logger: d.log,
 	})
 }

@@ -5,6 +5,7 @@ package daemon
 import (
 	"context"
 	"net"
+	"net/http"
 
 	"github.com/cleatd/cleat/pki/ca"
 )
@@ -43,7 +44,9 @@ func (c *Config) acmeFaults() (found Faults) {
 
 func (d *Daemon) openCA() (err error) {
 	d.ca, err = ca.New(ca.Config{
-		Authority: d.pki, Version: d.version, Policy: d.config().acmePolicy(), Logger: d.log, Registerer: d.registry,
+		Authority: d.pki, Version: d.version, Policy: d.config().acmePolicy(),
+		More:   map[string]http.Handler{ca.LoginRoot: d.logins()},
+		Logger: d.log, Registerer: d.registry,
 	})
 	return err
 }

@@ -244,7 +244,7 @@ func (d *Daemon) openState() error {
 	}
 	var err error
 	if d.store, err = kv.Open(o); err != nil {
-		return err
+		return d.unfit(err)
 	}
 	d.quota = newQuota(d.config().QuotaBytes, func() int64 { total, _ := d.store.Size(); return total }, d.log)
 	leases, err := lease.Load(state.LeaseReader(d.store), d.registry)
@@ -301,11 +301,8 @@ func (d *Daemon) openRaft() error {
 	}
 	var err error
 	d.node, err = raft.Open(c, machine{d.machine})
-	if errors.Is(err, raft.ErrMember) {
-		return fmt.Errorf("%w: data directory %s: member.json names another member than the log: %w", ErrConfig, d.dir.path, err)
-	}
 	if err != nil {
-		return err
+		return d.unfit(err)
 	}
 	// The log fsyncs what is in its files. That the files exist must last as
 	// well, before anything is acknowledged.
@@ -438,11 +435,12 @@ func (d *Daemon) openPKI(ctx context.Context, offline bool) error {
 		ClusterID: d.dir.clusterID(),
 		MemberID:  d.dir.memberID(),
 		Name:      d.config().Name,
-		Hosts:     d.config().hosts(d.advertised()),
+		Hosts:     d.config().hosts(d.told(d.config())),
 		MemberTTL: d.config().CertTTL,
 		Offline:   offline,
 		Removed:   d.machine.Removed,
 		Ledger:    ledger{d},
+		Replica:   replica{d.machine},
 		Logger:    d.log, Registerer: d.registry,
 	})
 	if mendable(err, pki.ErrClusterKey, pki.ErrName, pki.ErrTTL, pki.ErrFormat) {

@@ -76,7 +76,7 @@ func (d *Daemon) reloadSettings() (o outcome) {
 		o.err = err
 		return o
 	}
-	install, err := d.pki.Prepare(next.hosts(advertised), next.CertTTL)
+	install, err := d.pki.Prepare(next.hosts(d.told(&next)), next.CertTTL)
 	if err != nil {
 		closeMoves(moves)
 		o.err = fmt.Errorf("certificates: %w", err)

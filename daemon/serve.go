@@ -5,7 +5,6 @@ package daemon
 import (
 	"context"
 	"fmt"
-	"net"
 	"os"
 
 	"github.com/cleatd/cleat/api"
@@ -99,40 +98,4 @@ func (d *Daemon) serveMoved(ctx context.Context) error {
 			}
 		}
 	}
-}
-
-// clientURLs are where clients reach this member, as a member list tells them.
-func (d *Daemon) clientURLs() []string { return d.urls(d.doors.client()) }
-
-// peerURLs are where other members reach this one.
-func (d *Daemon) peerURLs() []string { return d.urls(d.doors.peer()) }
-
-func (d *Daemon) urls(door []*lasting) []string {
-	var urls []string
-	for _, l := range door {
-		if address := d.reachable(l); address != "" {
-			urls = append(urls, "https://"+address)
-		}
-	}
-	return urls
-}
-
-// peerAddress is where other members reach this one, "" if they do not.
-func (d *Daemon) peerAddress() string {
-	for _, l := range d.doors.peer() {
-		return d.reachable(l)
-	}
-	return ""
-}
-
-// reachable is the host and port by which others come to a door.
-func (d *Daemon) reachable(l net.Listener) string {
-	host, port, err := net.SplitHostPort(l.Addr().String())
-	if err != nil {
-		return "" // not a TCP address: nobody could dial it
-	}
-	if a := d.advertised(); a != "" {
-		host = a
-	}
-	return net.JoinHostPort(trimBrackets(host), port)
 }

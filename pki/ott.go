@@ -226,7 +226,7 @@ func (a *Authority) UseOneTime(ctx context.Context, t OneTimeToken) error {
 func (a *Authority) TokenKey(p Profile) (*jose.JSONWebKey, error) { return a.issuing().tokenKey(p) }
 
 // issuing is the CA that issues now.
-func (a *Authority) issuing() *issuer { return a.issuer }
+func (a *Authority) issuing() *issuer { return a.ca() }
 
 func (i *issuer) tokenKey(p Profile) (*jose.JSONWebKey, error) {
 	if p != Client && p != Server {

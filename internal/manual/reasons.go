@@ -12,7 +12,8 @@ its keys lie there. Under systemd the unit must allow another place: see cleatd(
 	"socket": `Under systemd cleatd.socket holds the socket and says where it is (systemctl edit cleatd.socket); this setting
 counts when cleatd opens it itself.`,
 	"advertise": `A name or address without a port. It is what makes a member of a cluster out of a machine that stands alone: others
-dial it, and certificates hold it. When it changes, the member's certificate is made anew.`,
+dial it, and certificates hold it. When it changes, the member's certificate is made anew. Without it, who listens at all
+addresses (cleatd-net.socket does) is told by the one with which the machine goes to others.`,
 	"listen-client": `Clients always show a certificate of the cluster's CA here. Programs on this machine need no certificate at the
 socket. With cleatd-net.socket systemd says where this door is.`,
 	"listen-peer": `Only members come in here, and machines with a token to join. A member that stands alone has no such door. With
