@@ -42,6 +42,10 @@ peers: setup ## build the real etcd, etcdctl and etcdutl that tests compare with
 	cd test/peers && GOFLAGS='-buildvcs=false -trimpath' go build -o ../../.build/peers/ tool
 	ln -sf server .build/peers/etcd
 
+.PHONY: step
+step: setup ## build smallstep's step, which tests have ask for certificates
+	cd test/step && GOFLAGS='-buildvcs=false -trimpath' go build -ldflags '-s -w' -o ../../.build/step/ tool
+
 .PHONY: faulty
 faulty: setup ## build the programs of the fault tests: with a clock that jumps, and with a rule broken
 	sh packaging/dev/faulty.sh '$(TAGS)'
@@ -58,7 +62,7 @@ check: formatted ## gofmt, vet and staticcheck; and cleatctl compiles elsewhere
 	.build/tools/staticcheck -tags $(TAGS) ./...
 
 .PHONY: test
-test: build peers formatted packages $(FAULTY) ## everything that must pass, `make check` too
+test: build peers step formatted packages $(FAULTY) ## everything that must pass, `make check` too
 	@bash packaging/dev/test.sh
 
 .PHONY: lab
