@@ -2355,6 +2355,741 @@ func (x *Space) GetReserve() uint64 {
 	return 0
 }
 
+type ListCertificatesRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// certificate is a serial number, in decimal digits or in hex, or the name of
+	// all that are meant; empty is all. The others leave out what does not fit.
+	Certificate       string `protobuf:"bytes,1,opt,name=certificate,proto3" json:"certificate,omitempty"`
+	Profile           string `protobuf:"bytes,2,opt,name=profile,proto3" json:"profile,omitempty"`
+	Member            uint64 `protobuf:"fixed64,3,opt,name=member,proto3" json:"member,omitempty"`
+	Revoked           bool   `protobuf:"varint,4,opt,name=revoked,proto3" json:"revoked,omitempty"`                                                // only those
+	Ended             bool   `protobuf:"varint,5,opt,name=ended,proto3" json:"ended,omitempty"`                                                    // those that have expired, too
+	EndsWithinSeconds int64  `protobuf:"varint,6,opt,name=ends_within_seconds,json=endsWithinSeconds,proto3" json:"ends_within_seconds,omitempty"` // 0: whenever
+	unknownFields     protoimpl.UnknownFields
+	sizeCache         protoimpl.SizeCache
+}
+
+func (x *ListCertificatesRequest) Reset() {
+	*x = ListCertificatesRequest{}
+	mi := &file_admin_proto_msgTypes[35]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListCertificatesRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListCertificatesRequest) ProtoMessage() {}
+
+func (x *ListCertificatesRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_admin_proto_msgTypes[35]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListCertificatesRequest.ProtoReflect.Descriptor instead.
+func (*ListCertificatesRequest) Descriptor() ([]byte, []int) {
+	return file_admin_proto_rawDescGZIP(), []int{35}
+}
+
+func (x *ListCertificatesRequest) GetCertificate() string {
+	if x != nil {
+		return x.Certificate
+	}
+	return ""
+}
+
+func (x *ListCertificatesRequest) GetProfile() string {
+	if x != nil {
+		return x.Profile
+	}
+	return ""
+}
+
+func (x *ListCertificatesRequest) GetMember() uint64 {
+	if x != nil {
+		return x.Member
+	}
+	return 0
+}
+
+func (x *ListCertificatesRequest) GetRevoked() bool {
+	if x != nil {
+		return x.Revoked
+	}
+	return false
+}
+
+func (x *ListCertificatesRequest) GetEnded() bool {
+	if x != nil {
+		return x.Ended
+	}
+	return false
+}
+
+func (x *ListCertificatesRequest) GetEndsWithinSeconds() int64 {
+	if x != nil {
+		return x.EndsWithinSeconds
+	}
+	return 0
+}
+
+type ListCertificatesResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Certificates  []*IssuedCertificate   `protobuf:"bytes,1,rep,name=certificates,proto3" json:"certificates,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListCertificatesResponse) Reset() {
+	*x = ListCertificatesResponse{}
+	mi := &file_admin_proto_msgTypes[36]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListCertificatesResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListCertificatesResponse) ProtoMessage() {}
+
+func (x *ListCertificatesResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_admin_proto_msgTypes[36]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListCertificatesResponse.ProtoReflect.Descriptor instead.
+func (*ListCertificatesResponse) Descriptor() ([]byte, []int) {
+	return file_admin_proto_rawDescGZIP(), []int{36}
+}
+
+func (x *ListCertificatesResponse) GetCertificates() []*IssuedCertificate {
+	if x != nil {
+		return x.Certificates
+	}
+	return nil
+}
+
+type IssuedCertificate struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Serial        string                 `protobuf:"bytes,1,opt,name=serial,proto3" json:"serial,omitempty"` // in decimal digits
+	Name          string                 `protobuf:"bytes,2,opt,name=name,proto3" json:"name,omitempty"`
+	Profile       string                 `protobuf:"bytes,3,opt,name=profile,proto3" json:"profile,omitempty"`
+	Member        uint64                 `protobuf:"fixed64,4,opt,name=member,proto3" json:"member,omitempty"` // whose it is, if a member's
+	NotBefore     *timestamppb.Timestamp `protobuf:"bytes,5,opt,name=not_before,json=notBefore,proto3" json:"not_before,omitempty"`
+	NotAfter      *timestamppb.Timestamp `protobuf:"bytes,6,opt,name=not_after,json=notAfter,proto3" json:"not_after,omitempty"`
+	Revoked       *Revocation            `protobuf:"bytes,7,opt,name=revoked,proto3" json:"revoked,omitempty"` // missing if it was not
+	Der           []byte                 `protobuf:"bytes,8,opt,name=der,proto3" json:"der,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *IssuedCertificate) Reset() {
+	*x = IssuedCertificate{}
+	mi := &file_admin_proto_msgTypes[37]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *IssuedCertificate) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*IssuedCertificate) ProtoMessage() {}
+
+func (x *IssuedCertificate) ProtoReflect() protoreflect.Message {
+	mi := &file_admin_proto_msgTypes[37]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use IssuedCertificate.ProtoReflect.Descriptor instead.
+func (*IssuedCertificate) Descriptor() ([]byte, []int) {
+	return file_admin_proto_rawDescGZIP(), []int{37}
+}
+
+func (x *IssuedCertificate) GetSerial() string {
+	if x != nil {
+		return x.Serial
+	}
+	return ""
+}
+
+func (x *IssuedCertificate) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *IssuedCertificate) GetProfile() string {
+	if x != nil {
+		return x.Profile
+	}
+	return ""
+}
+
+func (x *IssuedCertificate) GetMember() uint64 {
+	if x != nil {
+		return x.Member
+	}
+	return 0
+}
+
+func (x *IssuedCertificate) GetNotBefore() *timestamppb.Timestamp {
+	if x != nil {
+		return x.NotBefore
+	}
+	return nil
+}
+
+func (x *IssuedCertificate) GetNotAfter() *timestamppb.Timestamp {
+	if x != nil {
+		return x.NotAfter
+	}
+	return nil
+}
+
+func (x *IssuedCertificate) GetRevoked() *Revocation {
+	if x != nil {
+		return x.Revoked
+	}
+	return nil
+}
+
+func (x *IssuedCertificate) GetDer() []byte {
+	if x != nil {
+		return x.Der
+	}
+	return nil
+}
+
+type Revocation struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Time          *timestamppb.Timestamp `protobuf:"bytes,1,opt,name=time,proto3" json:"time,omitempty"`
+	Reason        string                 `protobuf:"bytes,2,opt,name=reason,proto3" json:"reason,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Revocation) Reset() {
+	*x = Revocation{}
+	mi := &file_admin_proto_msgTypes[38]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Revocation) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Revocation) ProtoMessage() {}
+
+func (x *Revocation) ProtoReflect() protoreflect.Message {
+	mi := &file_admin_proto_msgTypes[38]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Revocation.ProtoReflect.Descriptor instead.
+func (*Revocation) Descriptor() ([]byte, []int) {
+	return file_admin_proto_rawDescGZIP(), []int{38}
+}
+
+func (x *Revocation) GetTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.Time
+	}
+	return nil
+}
+
+func (x *Revocation) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
+}
+
+type RevokeCertificateRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// certificate is a serial number, or the name of all that are meant.
+	Certificate string `protobuf:"bytes,1,opt,name=certificate,proto3" json:"certificate,omitempty"`
+	// reason is one that revocation lists know, as "key-compromise"; empty is
+	// "unspecified".
+	Reason        string `protobuf:"bytes,2,opt,name=reason,proto3" json:"reason,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RevokeCertificateRequest) Reset() {
+	*x = RevokeCertificateRequest{}
+	mi := &file_admin_proto_msgTypes[39]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RevokeCertificateRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RevokeCertificateRequest) ProtoMessage() {}
+
+func (x *RevokeCertificateRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_admin_proto_msgTypes[39]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RevokeCertificateRequest.ProtoReflect.Descriptor instead.
+func (*RevokeCertificateRequest) Descriptor() ([]byte, []int) {
+	return file_admin_proto_rawDescGZIP(), []int{39}
+}
+
+func (x *RevokeCertificateRequest) GetCertificate() string {
+	if x != nil {
+		return x.Certificate
+	}
+	return ""
+}
+
+func (x *RevokeCertificateRequest) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
+}
+
+type RevokeCertificateResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// certificates are those that are meant; some may have been revoked before.
+	Certificates  []*IssuedCertificate `protobuf:"bytes,1,rep,name=certificates,proto3" json:"certificates,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RevokeCertificateResponse) Reset() {
+	*x = RevokeCertificateResponse{}
+	mi := &file_admin_proto_msgTypes[40]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RevokeCertificateResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RevokeCertificateResponse) ProtoMessage() {}
+
+func (x *RevokeCertificateResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_admin_proto_msgTypes[40]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RevokeCertificateResponse.ProtoReflect.Descriptor instead.
+func (*RevokeCertificateResponse) Descriptor() ([]byte, []int) {
+	return file_admin_proto_rawDescGZIP(), []int{40}
+}
+
+func (x *RevokeCertificateResponse) GetCertificates() []*IssuedCertificate {
+	if x != nil {
+		return x.Certificates
+	}
+	return nil
+}
+
+type RevocationListRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// issuer is the id of the issuer's key in hex; empty is the one that issues
+	// now.
+	Issuer        string `protobuf:"bytes,1,opt,name=issuer,proto3" json:"issuer,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RevocationListRequest) Reset() {
+	*x = RevocationListRequest{}
+	mi := &file_admin_proto_msgTypes[41]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RevocationListRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RevocationListRequest) ProtoMessage() {}
+
+func (x *RevocationListRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_admin_proto_msgTypes[41]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RevocationListRequest.ProtoReflect.Descriptor instead.
+func (*RevocationListRequest) Descriptor() ([]byte, []int) {
+	return file_admin_proto_rawDescGZIP(), []int{41}
+}
+
+func (x *RevocationListRequest) GetIssuer() string {
+	if x != nil {
+		return x.Issuer
+	}
+	return ""
+}
+
+type RevocationListResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Der           []byte                 `protobuf:"bytes,1,opt,name=der,proto3" json:"der,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RevocationListResponse) Reset() {
+	*x = RevocationListResponse{}
+	mi := &file_admin_proto_msgTypes[42]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RevocationListResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RevocationListResponse) ProtoMessage() {}
+
+func (x *RevocationListResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_admin_proto_msgTypes[42]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RevocationListResponse.ProtoReflect.Descriptor instead.
+func (*RevocationListResponse) Descriptor() ([]byte, []int) {
+	return file_admin_proto_rawDescGZIP(), []int{42}
+}
+
+func (x *RevocationListResponse) GetDer() []byte {
+	if x != nil {
+		return x.Der
+	}
+	return nil
+}
+
+type AuditRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Since *timestamppb.Timestamp `protobuf:"bytes,1,opt,name=since,proto3" json:"since,omitempty"` // missing: whenever
+	// follow goes on telling of what comes.
+	Follow        bool `protobuf:"varint,2,opt,name=follow,proto3" json:"follow,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *AuditRequest) Reset() {
+	*x = AuditRequest{}
+	mi := &file_admin_proto_msgTypes[43]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *AuditRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*AuditRequest) ProtoMessage() {}
+
+func (x *AuditRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_admin_proto_msgTypes[43]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use AuditRequest.ProtoReflect.Descriptor instead.
+func (*AuditRequest) Descriptor() ([]byte, []int) {
+	return file_admin_proto_rawDescGZIP(), []int{43}
+}
+
+func (x *AuditRequest) GetSince() *timestamppb.Timestamp {
+	if x != nil {
+		return x.Since
+	}
+	return nil
+}
+
+func (x *AuditRequest) GetFollow() bool {
+	if x != nil {
+		return x.Follow
+	}
+	return false
+}
+
+type AuditResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Events        []*AuditEvent          `protobuf:"bytes,1,rep,name=events,proto3" json:"events,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *AuditResponse) Reset() {
+	*x = AuditResponse{}
+	mi := &file_admin_proto_msgTypes[44]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *AuditResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*AuditResponse) ProtoMessage() {}
+
+func (x *AuditResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_admin_proto_msgTypes[44]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use AuditResponse.ProtoReflect.Descriptor instead.
+func (*AuditResponse) Descriptor() ([]byte, []int) {
+	return file_admin_proto_rawDescGZIP(), []int{44}
+}
+
+func (x *AuditResponse) GetEvents() []*AuditEvent {
+	if x != nil {
+		return x.Events
+	}
+	return nil
+}
+
+// AuditEvent is one thing that the CA did or refused. What says nothing of it is
+// left empty.
+type AuditEvent struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Time          *timestamppb.Timestamp `protobuf:"bytes,1,opt,name=time,proto3" json:"time,omitempty"`
+	Member        uint64                 `protobuf:"fixed64,2,opt,name=member,proto3" json:"member,omitempty"` // at which it happened
+	Act           string                 `protobuf:"bytes,3,opt,name=act,proto3" json:"act,omitempty"`         // issue, renew, refuse, revoke, invite, join, rotate, keys
+	What          string                 `protobuf:"bytes,4,opt,name=what,proto3" json:"what,omitempty"`
+	By            string                 `protobuf:"bytes,5,opt,name=by,proto3" json:"by,omitempty"`
+	Name          string                 `protobuf:"bytes,6,opt,name=name,proto3" json:"name,omitempty"`
+	Profile       string                 `protobuf:"bytes,7,opt,name=profile,proto3" json:"profile,omitempty"`
+	Serial        string                 `protobuf:"bytes,8,opt,name=serial,proto3" json:"serial,omitempty"`
+	NotAfter      *timestamppb.Timestamp `protobuf:"bytes,9,opt,name=not_after,json=notAfter,proto3" json:"not_after,omitempty"`
+	Subject       uint64                 `protobuf:"fixed64,10,opt,name=subject,proto3" json:"subject,omitempty"` // the member that it is about
+	Token         string                 `protobuf:"bytes,11,opt,name=token,proto3" json:"token,omitempty"`       // the beginning of its id
+	Door          string                 `protobuf:"bytes,12,opt,name=door,proto3" json:"door,omitempty"`
+	Remote        string                 `protobuf:"bytes,13,opt,name=remote,proto3" json:"remote,omitempty"`
+	Reason        string                 `protobuf:"bytes,14,opt,name=reason,proto3" json:"reason,omitempty"`
+	Detail        string                 `protobuf:"bytes,15,opt,name=detail,proto3" json:"detail,omitempty"`
+	Count         int64                  `protobuf:"varint,16,opt,name=count,proto3" json:"count,omitempty"` // how many it stands for, if not one
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *AuditEvent) Reset() {
+	*x = AuditEvent{}
+	mi := &file_admin_proto_msgTypes[45]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *AuditEvent) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*AuditEvent) ProtoMessage() {}
+
+func (x *AuditEvent) ProtoReflect() protoreflect.Message {
+	mi := &file_admin_proto_msgTypes[45]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use AuditEvent.ProtoReflect.Descriptor instead.
+func (*AuditEvent) Descriptor() ([]byte, []int) {
+	return file_admin_proto_rawDescGZIP(), []int{45}
+}
+
+func (x *AuditEvent) GetTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.Time
+	}
+	return nil
+}
+
+func (x *AuditEvent) GetMember() uint64 {
+	if x != nil {
+		return x.Member
+	}
+	return 0
+}
+
+func (x *AuditEvent) GetAct() string {
+	if x != nil {
+		return x.Act
+	}
+	return ""
+}
+
+func (x *AuditEvent) GetWhat() string {
+	if x != nil {
+		return x.What
+	}
+	return ""
+}
+
+func (x *AuditEvent) GetBy() string {
+	if x != nil {
+		return x.By
+	}
+	return ""
+}
+
+func (x *AuditEvent) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *AuditEvent) GetProfile() string {
+	if x != nil {
+		return x.Profile
+	}
+	return ""
+}
+
+func (x *AuditEvent) GetSerial() string {
+	if x != nil {
+		return x.Serial
+	}
+	return ""
+}
+
+func (x *AuditEvent) GetNotAfter() *timestamppb.Timestamp {
+	if x != nil {
+		return x.NotAfter
+	}
+	return nil
+}
+
+func (x *AuditEvent) GetSubject() uint64 {
+	if x != nil {
+		return x.Subject
+	}
+	return 0
+}
+
+func (x *AuditEvent) GetToken() string {
+	if x != nil {
+		return x.Token
+	}
+	return ""
+}
+
+func (x *AuditEvent) GetDoor() string {
+	if x != nil {
+		return x.Door
+	}
+	return ""
+}
+
+func (x *AuditEvent) GetRemote() string {
+	if x != nil {
+		return x.Remote
+	}
+	return ""
+}
+
+func (x *AuditEvent) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
+}
+
+func (x *AuditEvent) GetDetail() string {
+	if x != nil {
+		return x.Detail
+	}
+	return ""
+}
+
+func (x *AuditEvent) GetCount() int64 {
+	if x != nil {
+		return x.Count
+	}
+	return 0
+}
+
 var File_admin_proto protoreflect.FileDescriptor
 
 const file_admin_proto_rawDesc = "" +
@@ -2534,7 +3269,63 @@ const file_admin_proto_rawDesc = "" +
 	"\x05Space\x12\x0e\n" +
 	"\x02ok\x18\x01 \x01(\bR\x02ok\x12\x12\n" +
 	"\x04free\x18\x02 \x01(\x04R\x04free\x12\x18\n" +
-	"\areserve\x18\x03 \x01(\x04R\areserve2\xdd\x05\n" +
+	"\areserve\x18\x03 \x01(\x04R\areserve\"\xcd\x01\n" +
+	"\x17ListCertificatesRequest\x12 \n" +
+	"\vcertificate\x18\x01 \x01(\tR\vcertificate\x12\x18\n" +
+	"\aprofile\x18\x02 \x01(\tR\aprofile\x12\x16\n" +
+	"\x06member\x18\x03 \x01(\x06R\x06member\x12\x18\n" +
+	"\arevoked\x18\x04 \x01(\bR\arevoked\x12\x14\n" +
+	"\x05ended\x18\x05 \x01(\bR\x05ended\x12.\n" +
+	"\x13ends_within_seconds\x18\x06 \x01(\x03R\x11endsWithinSeconds\"a\n" +
+	"\x18ListCertificatesResponse\x12E\n" +
+	"\fcertificates\x18\x01 \x03(\v2!.cleat.admin.v1.IssuedCertificateR\fcertificates\"\xad\x02\n" +
+	"\x11IssuedCertificate\x12\x16\n" +
+	"\x06serial\x18\x01 \x01(\tR\x06serial\x12\x12\n" +
+	"\x04name\x18\x02 \x01(\tR\x04name\x12\x18\n" +
+	"\aprofile\x18\x03 \x01(\tR\aprofile\x12\x16\n" +
+	"\x06member\x18\x04 \x01(\x06R\x06member\x129\n" +
+	"\n" +
+	"not_before\x18\x05 \x01(\v2\x1a.google.protobuf.TimestampR\tnotBefore\x127\n" +
+	"\tnot_after\x18\x06 \x01(\v2\x1a.google.protobuf.TimestampR\bnotAfter\x124\n" +
+	"\arevoked\x18\a \x01(\v2\x1a.cleat.admin.v1.RevocationR\arevoked\x12\x10\n" +
+	"\x03der\x18\b \x01(\fR\x03der\"T\n" +
+	"\n" +
+	"Revocation\x12.\n" +
+	"\x04time\x18\x01 \x01(\v2\x1a.google.protobuf.TimestampR\x04time\x12\x16\n" +
+	"\x06reason\x18\x02 \x01(\tR\x06reason\"T\n" +
+	"\x18RevokeCertificateRequest\x12 \n" +
+	"\vcertificate\x18\x01 \x01(\tR\vcertificate\x12\x16\n" +
+	"\x06reason\x18\x02 \x01(\tR\x06reason\"b\n" +
+	"\x19RevokeCertificateResponse\x12E\n" +
+	"\fcertificates\x18\x01 \x03(\v2!.cleat.admin.v1.IssuedCertificateR\fcertificates\"/\n" +
+	"\x15RevocationListRequest\x12\x16\n" +
+	"\x06issuer\x18\x01 \x01(\tR\x06issuer\"*\n" +
+	"\x16RevocationListResponse\x12\x10\n" +
+	"\x03der\x18\x01 \x01(\fR\x03der\"X\n" +
+	"\fAuditRequest\x120\n" +
+	"\x05since\x18\x01 \x01(\v2\x1a.google.protobuf.TimestampR\x05since\x12\x16\n" +
+	"\x06follow\x18\x02 \x01(\bR\x06follow\"C\n" +
+	"\rAuditResponse\x122\n" +
+	"\x06events\x18\x01 \x03(\v2\x1a.cleat.admin.v1.AuditEventR\x06events\"\xab\x03\n" +
+	"\n" +
+	"AuditEvent\x12.\n" +
+	"\x04time\x18\x01 \x01(\v2\x1a.google.protobuf.TimestampR\x04time\x12\x16\n" +
+	"\x06member\x18\x02 \x01(\x06R\x06member\x12\x10\n" +
+	"\x03act\x18\x03 \x01(\tR\x03act\x12\x12\n" +
+	"\x04what\x18\x04 \x01(\tR\x04what\x12\x0e\n" +
+	"\x02by\x18\x05 \x01(\tR\x02by\x12\x12\n" +
+	"\x04name\x18\x06 \x01(\tR\x04name\x12\x18\n" +
+	"\aprofile\x18\a \x01(\tR\aprofile\x12\x16\n" +
+	"\x06serial\x18\b \x01(\tR\x06serial\x127\n" +
+	"\tnot_after\x18\t \x01(\v2\x1a.google.protobuf.TimestampR\bnotAfter\x12\x18\n" +
+	"\asubject\x18\n" +
+	" \x01(\x06R\asubject\x12\x14\n" +
+	"\x05token\x18\v \x01(\tR\x05token\x12\x12\n" +
+	"\x04door\x18\f \x01(\tR\x04door\x12\x16\n" +
+	"\x06remote\x18\r \x01(\tR\x06remote\x12\x16\n" +
+	"\x06reason\x18\x0e \x01(\tR\x06reason\x12\x16\n" +
+	"\x06detail\x18\x0f \x01(\tR\x06detail\x12\x14\n" +
+	"\x05count\x18\x10 \x01(\x03R\x05count2\xd7\b\n" +
 	"\x05Admin\x12e\n" +
 	"\x10IssueCertificate\x12'.cleat.admin.v1.IssueCertificateRequest\x1a(.cleat.admin.v1.IssueCertificateResponse\x12G\n" +
 	"\x06Status\x12\x1d.cleat.admin.v1.StatusRequest\x1a\x1e.cleat.admin.v1.StatusResponse\x12G\n" +
@@ -2545,7 +3336,11 @@ const file_admin_proto_rawDesc = "" +
 	"\vRevokeToken\x12\".cleat.admin.v1.RevokeTokenRequest\x1a#.cleat.admin.v1.RevokeTokenResponse\x12A\n" +
 	"\x04Join\x12\x1b.cleat.admin.v1.JoinRequest\x1a\x1c.cleat.admin.v1.JoinResponse\x12J\n" +
 	"\aRecover\x12\x1e.cleat.admin.v1.RecoverRequest\x1a\x1f.cleat.admin.v1.RecoverResponse\x12G\n" +
-	"\x06Reload\x12\x1d.cleat.admin.v1.ReloadRequest\x1a\x1e.cleat.admin.v1.ReloadResponse2M\n" +
+	"\x06Reload\x12\x1d.cleat.admin.v1.ReloadRequest\x1a\x1e.cleat.admin.v1.ReloadResponse\x12e\n" +
+	"\x10ListCertificates\x12'.cleat.admin.v1.ListCertificatesRequest\x1a(.cleat.admin.v1.ListCertificatesResponse\x12h\n" +
+	"\x11RevokeCertificate\x12(.cleat.admin.v1.RevokeCertificateRequest\x1a).cleat.admin.v1.RevokeCertificateResponse\x12_\n" +
+	"\x0eRevocationList\x12%.cleat.admin.v1.RevocationListRequest\x1a&.cleat.admin.v1.RevocationListResponse\x12F\n" +
+	"\x05Audit\x12\x1c.cleat.admin.v1.AuditRequest\x1a\x1d.cleat.admin.v1.AuditResponse0\x012M\n" +
 	"\x05Entry\x12D\n" +
 	"\x05Admit\x12\x1c.cleat.admin.v1.AdmitRequest\x1a\x1d.cleat.admin.v1.AdmitResponse2\xe4\x01\n" +
 	"\x04Peer\x12G\n" +
@@ -2565,106 +3360,135 @@ func file_admin_proto_rawDescGZIP() []byte {
 	return file_admin_proto_rawDescData
 }
 
-var file_admin_proto_msgTypes = make([]protoimpl.MessageInfo, 35)
+var file_admin_proto_msgTypes = make([]protoimpl.MessageInfo, 46)
 var file_admin_proto_goTypes = []any{
-	(*IssueCertificateRequest)(nil),  // 0: cleat.admin.v1.IssueCertificateRequest
-	(*IssueCertificateResponse)(nil), // 1: cleat.admin.v1.IssueCertificateResponse
-	(*InviteRequest)(nil),            // 2: cleat.admin.v1.InviteRequest
-	(*InviteResponse)(nil),           // 3: cleat.admin.v1.InviteResponse
-	(*CreateTokenRequest)(nil),       // 4: cleat.admin.v1.CreateTokenRequest
-	(*CreateTokenResponse)(nil),      // 5: cleat.admin.v1.CreateTokenResponse
-	(*Token)(nil),                    // 6: cleat.admin.v1.Token
-	(*ListTokensRequest)(nil),        // 7: cleat.admin.v1.ListTokensRequest
-	(*ListTokensResponse)(nil),       // 8: cleat.admin.v1.ListTokensResponse
-	(*RevokeTokenRequest)(nil),       // 9: cleat.admin.v1.RevokeTokenRequest
-	(*RevokeTokenResponse)(nil),      // 10: cleat.admin.v1.RevokeTokenResponse
-	(*JoinRequest)(nil),              // 11: cleat.admin.v1.JoinRequest
-	(*JoinResponse)(nil),             // 12: cleat.admin.v1.JoinResponse
-	(*RecoverRequest)(nil),           // 13: cleat.admin.v1.RecoverRequest
-	(*RecoverResponse)(nil),          // 14: cleat.admin.v1.RecoverResponse
-	(*ReloadRequest)(nil),            // 15: cleat.admin.v1.ReloadRequest
-	(*ReloadResponse)(nil),           // 16: cleat.admin.v1.ReloadResponse
-	(*Setting)(nil),                  // 17: cleat.admin.v1.Setting
-	(*AdmitRequest)(nil),             // 18: cleat.admin.v1.AdmitRequest
-	(*AdmitResponse)(nil),            // 19: cleat.admin.v1.AdmitResponse
-	(*ArriveRequest)(nil),            // 20: cleat.admin.v1.ArriveRequest
-	(*ArriveResponse)(nil),           // 21: cleat.admin.v1.ArriveResponse
-	(*DismissRequest)(nil),           // 22: cleat.admin.v1.DismissRequest
-	(*DismissResponse)(nil),          // 23: cleat.admin.v1.DismissResponse
-	(*Member)(nil),                   // 24: cleat.admin.v1.Member
-	(*StatusRequest)(nil),            // 25: cleat.admin.v1.StatusRequest
-	(*StatusResponse)(nil),           // 26: cleat.admin.v1.StatusResponse
-	(*Process)(nil),                  // 27: cleat.admin.v1.Process
-	(*MemberStatus)(nil),             // 28: cleat.admin.v1.MemberStatus
-	(*Alarm)(nil),                    // 29: cleat.admin.v1.Alarm
-	(*Doors)(nil),                    // 30: cleat.admin.v1.Doors
-	(*Certificate)(nil),              // 31: cleat.admin.v1.Certificate
-	(*Raft)(nil),                     // 32: cleat.admin.v1.Raft
-	(*Database)(nil),                 // 33: cleat.admin.v1.Database
-	(*Space)(nil),                    // 34: cleat.admin.v1.Space
-	(*timestamppb.Timestamp)(nil),    // 35: google.protobuf.Timestamp
-	(*durationpb.Duration)(nil),      // 36: google.protobuf.Duration
+	(*IssueCertificateRequest)(nil),   // 0: cleat.admin.v1.IssueCertificateRequest
+	(*IssueCertificateResponse)(nil),  // 1: cleat.admin.v1.IssueCertificateResponse
+	(*InviteRequest)(nil),             // 2: cleat.admin.v1.InviteRequest
+	(*InviteResponse)(nil),            // 3: cleat.admin.v1.InviteResponse
+	(*CreateTokenRequest)(nil),        // 4: cleat.admin.v1.CreateTokenRequest
+	(*CreateTokenResponse)(nil),       // 5: cleat.admin.v1.CreateTokenResponse
+	(*Token)(nil),                     // 6: cleat.admin.v1.Token
+	(*ListTokensRequest)(nil),         // 7: cleat.admin.v1.ListTokensRequest
+	(*ListTokensResponse)(nil),        // 8: cleat.admin.v1.ListTokensResponse
+	(*RevokeTokenRequest)(nil),        // 9: cleat.admin.v1.RevokeTokenRequest
+	(*RevokeTokenResponse)(nil),       // 10: cleat.admin.v1.RevokeTokenResponse
+	(*JoinRequest)(nil),               // 11: cleat.admin.v1.JoinRequest
+	(*JoinResponse)(nil),              // 12: cleat.admin.v1.JoinResponse
+	(*RecoverRequest)(nil),            // 13: cleat.admin.v1.RecoverRequest
+	(*RecoverResponse)(nil),           // 14: cleat.admin.v1.RecoverResponse
+	(*ReloadRequest)(nil),             // 15: cleat.admin.v1.ReloadRequest
+	(*ReloadResponse)(nil),            // 16: cleat.admin.v1.ReloadResponse
+	(*Setting)(nil),                   // 17: cleat.admin.v1.Setting
+	(*AdmitRequest)(nil),              // 18: cleat.admin.v1.AdmitRequest
+	(*AdmitResponse)(nil),             // 19: cleat.admin.v1.AdmitResponse
+	(*ArriveRequest)(nil),             // 20: cleat.admin.v1.ArriveRequest
+	(*ArriveResponse)(nil),            // 21: cleat.admin.v1.ArriveResponse
+	(*DismissRequest)(nil),            // 22: cleat.admin.v1.DismissRequest
+	(*DismissResponse)(nil),           // 23: cleat.admin.v1.DismissResponse
+	(*Member)(nil),                    // 24: cleat.admin.v1.Member
+	(*StatusRequest)(nil),             // 25: cleat.admin.v1.StatusRequest
+	(*StatusResponse)(nil),            // 26: cleat.admin.v1.StatusResponse
+	(*Process)(nil),                   // 27: cleat.admin.v1.Process
+	(*MemberStatus)(nil),              // 28: cleat.admin.v1.MemberStatus
+	(*Alarm)(nil),                     // 29: cleat.admin.v1.Alarm
+	(*Doors)(nil),                     // 30: cleat.admin.v1.Doors
+	(*Certificate)(nil),               // 31: cleat.admin.v1.Certificate
+	(*Raft)(nil),                      // 32: cleat.admin.v1.Raft
+	(*Database)(nil),                  // 33: cleat.admin.v1.Database
+	(*Space)(nil),                     // 34: cleat.admin.v1.Space
+	(*ListCertificatesRequest)(nil),   // 35: cleat.admin.v1.ListCertificatesRequest
+	(*ListCertificatesResponse)(nil),  // 36: cleat.admin.v1.ListCertificatesResponse
+	(*IssuedCertificate)(nil),         // 37: cleat.admin.v1.IssuedCertificate
+	(*Revocation)(nil),                // 38: cleat.admin.v1.Revocation
+	(*RevokeCertificateRequest)(nil),  // 39: cleat.admin.v1.RevokeCertificateRequest
+	(*RevokeCertificateResponse)(nil), // 40: cleat.admin.v1.RevokeCertificateResponse
+	(*RevocationListRequest)(nil),     // 41: cleat.admin.v1.RevocationListRequest
+	(*RevocationListResponse)(nil),    // 42: cleat.admin.v1.RevocationListResponse
+	(*AuditRequest)(nil),              // 43: cleat.admin.v1.AuditRequest
+	(*AuditResponse)(nil),             // 44: cleat.admin.v1.AuditResponse
+	(*AuditEvent)(nil),                // 45: cleat.admin.v1.AuditEvent
+	(*timestamppb.Timestamp)(nil),     // 46: google.protobuf.Timestamp
+	(*durationpb.Duration)(nil),       // 47: google.protobuf.Duration
 }
 var file_admin_proto_depIdxs = []int32{
-	35, // 0: cleat.admin.v1.IssueCertificateResponse.not_after:type_name -> google.protobuf.Timestamp
+	46, // 0: cleat.admin.v1.IssueCertificateResponse.not_after:type_name -> google.protobuf.Timestamp
 	6,  // 1: cleat.admin.v1.InviteResponse.info:type_name -> cleat.admin.v1.Token
 	6,  // 2: cleat.admin.v1.CreateTokenResponse.info:type_name -> cleat.admin.v1.Token
-	35, // 3: cleat.admin.v1.Token.created:type_name -> google.protobuf.Timestamp
-	35, // 4: cleat.admin.v1.Token.expires:type_name -> google.protobuf.Timestamp
-	35, // 5: cleat.admin.v1.Token.revoked:type_name -> google.protobuf.Timestamp
+	46, // 3: cleat.admin.v1.Token.created:type_name -> google.protobuf.Timestamp
+	46, // 4: cleat.admin.v1.Token.expires:type_name -> google.protobuf.Timestamp
+	46, // 5: cleat.admin.v1.Token.revoked:type_name -> google.protobuf.Timestamp
 	6,  // 6: cleat.admin.v1.ListTokensResponse.tokens:type_name -> cleat.admin.v1.Token
 	6,  // 7: cleat.admin.v1.RevokeTokenResponse.token:type_name -> cleat.admin.v1.Token
 	24, // 8: cleat.admin.v1.RecoverResponse.removed:type_name -> cleat.admin.v1.Member
 	17, // 9: cleat.admin.v1.ReloadResponse.changed:type_name -> cleat.admin.v1.Setting
 	17, // 10: cleat.admin.v1.ReloadResponse.waiting:type_name -> cleat.admin.v1.Setting
-	35, // 11: cleat.admin.v1.AdmitRequest.time:type_name -> google.protobuf.Timestamp
+	46, // 11: cleat.admin.v1.AdmitRequest.time:type_name -> google.protobuf.Timestamp
 	24, // 12: cleat.admin.v1.ArriveResponse.members:type_name -> cleat.admin.v1.Member
 	30, // 13: cleat.admin.v1.StatusResponse.doors:type_name -> cleat.admin.v1.Doors
 	31, // 14: cleat.admin.v1.StatusResponse.certificates:type_name -> cleat.admin.v1.Certificate
 	32, // 15: cleat.admin.v1.StatusResponse.raft:type_name -> cleat.admin.v1.Raft
 	33, // 16: cleat.admin.v1.StatusResponse.database:type_name -> cleat.admin.v1.Database
 	34, // 17: cleat.admin.v1.StatusResponse.space:type_name -> cleat.admin.v1.Space
-	35, // 18: cleat.admin.v1.StatusResponse.started:type_name -> google.protobuf.Timestamp
-	35, // 19: cleat.admin.v1.StatusResponse.time:type_name -> google.protobuf.Timestamp
+	46, // 18: cleat.admin.v1.StatusResponse.started:type_name -> google.protobuf.Timestamp
+	46, // 19: cleat.admin.v1.StatusResponse.time:type_name -> google.protobuf.Timestamp
 	29, // 20: cleat.admin.v1.StatusResponse.alarms:type_name -> cleat.admin.v1.Alarm
 	28, // 21: cleat.admin.v1.StatusResponse.members:type_name -> cleat.admin.v1.MemberStatus
 	27, // 22: cleat.admin.v1.StatusResponse.process:type_name -> cleat.admin.v1.Process
 	26, // 23: cleat.admin.v1.MemberStatus.status:type_name -> cleat.admin.v1.StatusResponse
-	36, // 24: cleat.admin.v1.MemberStatus.ahead:type_name -> google.protobuf.Duration
-	36, // 25: cleat.admin.v1.MemberStatus.round_trip:type_name -> google.protobuf.Duration
-	35, // 26: cleat.admin.v1.Certificate.not_after:type_name -> google.protobuf.Timestamp
-	35, // 27: cleat.admin.v1.Certificate.not_before:type_name -> google.protobuf.Timestamp
-	0,  // 28: cleat.admin.v1.Admin.IssueCertificate:input_type -> cleat.admin.v1.IssueCertificateRequest
-	25, // 29: cleat.admin.v1.Admin.Status:input_type -> cleat.admin.v1.StatusRequest
-	2,  // 30: cleat.admin.v1.Admin.Invite:input_type -> cleat.admin.v1.InviteRequest
-	4,  // 31: cleat.admin.v1.Admin.CreateToken:input_type -> cleat.admin.v1.CreateTokenRequest
-	7,  // 32: cleat.admin.v1.Admin.ListTokens:input_type -> cleat.admin.v1.ListTokensRequest
-	9,  // 33: cleat.admin.v1.Admin.RevokeToken:input_type -> cleat.admin.v1.RevokeTokenRequest
-	11, // 34: cleat.admin.v1.Admin.Join:input_type -> cleat.admin.v1.JoinRequest
-	13, // 35: cleat.admin.v1.Admin.Recover:input_type -> cleat.admin.v1.RecoverRequest
-	15, // 36: cleat.admin.v1.Admin.Reload:input_type -> cleat.admin.v1.ReloadRequest
-	18, // 37: cleat.admin.v1.Entry.Admit:input_type -> cleat.admin.v1.AdmitRequest
-	20, // 38: cleat.admin.v1.Peer.Arrive:input_type -> cleat.admin.v1.ArriveRequest
-	22, // 39: cleat.admin.v1.Peer.Dismiss:input_type -> cleat.admin.v1.DismissRequest
-	25, // 40: cleat.admin.v1.Peer.Status:input_type -> cleat.admin.v1.StatusRequest
-	1,  // 41: cleat.admin.v1.Admin.IssueCertificate:output_type -> cleat.admin.v1.IssueCertificateResponse
-	26, // 42: cleat.admin.v1.Admin.Status:output_type -> cleat.admin.v1.StatusResponse
-	3,  // 43: cleat.admin.v1.Admin.Invite:output_type -> cleat.admin.v1.InviteResponse
-	5,  // 44: cleat.admin.v1.Admin.CreateToken:output_type -> cleat.admin.v1.CreateTokenResponse
-	8,  // 45: cleat.admin.v1.Admin.ListTokens:output_type -> cleat.admin.v1.ListTokensResponse
-	10, // 46: cleat.admin.v1.Admin.RevokeToken:output_type -> cleat.admin.v1.RevokeTokenResponse
-	12, // 47: cleat.admin.v1.Admin.Join:output_type -> cleat.admin.v1.JoinResponse
-	14, // 48: cleat.admin.v1.Admin.Recover:output_type -> cleat.admin.v1.RecoverResponse
-	16, // 49: cleat.admin.v1.Admin.Reload:output_type -> cleat.admin.v1.ReloadResponse
-	19, // 50: cleat.admin.v1.Entry.Admit:output_type -> cleat.admin.v1.AdmitResponse
-	21, // 51: cleat.admin.v1.Peer.Arrive:output_type -> cleat.admin.v1.ArriveResponse
-	23, // 52: cleat.admin.v1.Peer.Dismiss:output_type -> cleat.admin.v1.DismissResponse
-	26, // 53: cleat.admin.v1.Peer.Status:output_type -> cleat.admin.v1.StatusResponse
-	41, // [41:54] is the sub-list for method output_type
-	28, // [28:41] is the sub-list for method input_type
-	28, // [28:28] is the sub-list for extension type_name
-	28, // [28:28] is the sub-list for extension extendee
-	0,  // [0:28] is the sub-list for field type_name
+	47, // 24: cleat.admin.v1.MemberStatus.ahead:type_name -> google.protobuf.Duration
+	47, // 25: cleat.admin.v1.MemberStatus.round_trip:type_name -> google.protobuf.Duration
+	46, // 26: cleat.admin.v1.Certificate.not_after:type_name -> google.protobuf.Timestamp
+	46, // 27: cleat.admin.v1.Certificate.not_before:type_name -> google.protobuf.Timestamp
+	37, // 28: cleat.admin.v1.ListCertificatesResponse.certificates:type_name -> cleat.admin.v1.IssuedCertificate
+	46, // 29: cleat.admin.v1.IssuedCertificate.not_before:type_name -> google.protobuf.Timestamp
+	46, // 30: cleat.admin.v1.IssuedCertificate.not_after:type_name -> google.protobuf.Timestamp
+	38, // 31: cleat.admin.v1.IssuedCertificate.revoked:type_name -> cleat.admin.v1.Revocation
+	46, // 32: cleat.admin.v1.Revocation.time:type_name -> google.protobuf.Timestamp
+	37, // 33: cleat.admin.v1.RevokeCertificateResponse.certificates:type_name -> cleat.admin.v1.IssuedCertificate
+	46, // 34: cleat.admin.v1.AuditRequest.since:type_name -> google.protobuf.Timestamp
+	45, // 35: cleat.admin.v1.AuditResponse.events:type_name -> cleat.admin.v1.AuditEvent
+	46, // 36: cleat.admin.v1.AuditEvent.time:type_name -> google.protobuf.Timestamp
+	46, // 37: cleat.admin.v1.AuditEvent.not_after:type_name -> google.protobuf.Timestamp
+	0,  // 38: cleat.admin.v1.Admin.IssueCertificate:input_type -> cleat.admin.v1.IssueCertificateRequest
+	25, // 39: cleat.admin.v1.Admin.Status:input_type -> cleat.admin.v1.StatusRequest
+	2,  // 40: cleat.admin.v1.Admin.Invite:input_type -> cleat.admin.v1.InviteRequest
+	4,  // 41: cleat.admin.v1.Admin.CreateToken:input_type -> cleat.admin.v1.CreateTokenRequest
+	7,  // 42: cleat.admin.v1.Admin.ListTokens:input_type -> cleat.admin.v1.ListTokensRequest
+	9,  // 43: cleat.admin.v1.Admin.RevokeToken:input_type -> cleat.admin.v1.RevokeTokenRequest
+	11, // 44: cleat.admin.v1.Admin.Join:input_type -> cleat.admin.v1.JoinRequest
+	13, // 45: cleat.admin.v1.Admin.Recover:input_type -> cleat.admin.v1.RecoverRequest
+	15, // 46: cleat.admin.v1.Admin.Reload:input_type -> cleat.admin.v1.ReloadRequest
+	35, // 47: cleat.admin.v1.Admin.ListCertificates:input_type -> cleat.admin.v1.ListCertificatesRequest
+	39, // 48: cleat.admin.v1.Admin.RevokeCertificate:input_type -> cleat.admin.v1.RevokeCertificateRequest
+	41, // 49: cleat.admin.v1.Admin.RevocationList:input_type -> cleat.admin.v1.RevocationListRequest
+	43, // 50: cleat.admin.v1.Admin.Audit:input_type -> cleat.admin.v1.AuditRequest
+	18, // 51: cleat.admin.v1.Entry.Admit:input_type -> cleat.admin.v1.AdmitRequest
+	20, // 52: cleat.admin.v1.Peer.Arrive:input_type -> cleat.admin.v1.ArriveRequest
+	22, // 53: cleat.admin.v1.Peer.Dismiss:input_type -> cleat.admin.v1.DismissRequest
+	25, // 54: cleat.admin.v1.Peer.Status:input_type -> cleat.admin.v1.StatusRequest
+	1,  // 55: cleat.admin.v1.Admin.IssueCertificate:output_type -> cleat.admin.v1.IssueCertificateResponse
+	26, // 56: cleat.admin.v1.Admin.Status:output_type -> cleat.admin.v1.StatusResponse
+	3,  // 57: cleat.admin.v1.Admin.Invite:output_type -> cleat.admin.v1.InviteResponse
+	5,  // 58: cleat.admin.v1.Admin.CreateToken:output_type -> cleat.admin.v1.CreateTokenResponse
+	8,  // 59: cleat.admin.v1.Admin.ListTokens:output_type -> cleat.admin.v1.ListTokensResponse
+	10, // 60: cleat.admin.v1.Admin.RevokeToken:output_type -> cleat.admin.v1.RevokeTokenResponse
+	12, // 61: cleat.admin.v1.Admin.Join:output_type -> cleat.admin.v1.JoinResponse
+	14, // 62: cleat.admin.v1.Admin.Recover:output_type -> cleat.admin.v1.RecoverResponse
+	16, // 63: cleat.admin.v1.Admin.Reload:output_type -> cleat.admin.v1.ReloadResponse
+	36, // 64: cleat.admin.v1.Admin.ListCertificates:output_type -> cleat.admin.v1.ListCertificatesResponse
+	40, // 65: cleat.admin.v1.Admin.RevokeCertificate:output_type -> cleat.admin.v1.RevokeCertificateResponse
+	42, // 66: cleat.admin.v1.Admin.RevocationList:output_type -> cleat.admin.v1.RevocationListResponse
+	44, // 67: cleat.admin.v1.Admin.Audit:output_type -> cleat.admin.v1.AuditResponse
+	19, // 68: cleat.admin.v1.Entry.Admit:output_type -> cleat.admin.v1.AdmitResponse
+	21, // 69: cleat.admin.v1.Peer.Arrive:output_type -> cleat.admin.v1.ArriveResponse
+	23, // 70: cleat.admin.v1.Peer.Dismiss:output_type -> cleat.admin.v1.DismissResponse
+	26, // 71: cleat.admin.v1.Peer.Status:output_type -> cleat.admin.v1.StatusResponse
+	55, // [55:72] is the sub-list for method output_type
+	38, // [38:55] is the sub-list for method input_type
+	38, // [38:38] is the sub-list for extension type_name
+	38, // [38:38] is the sub-list for extension extendee
+	0,  // [0:38] is the sub-list for field type_name
 }
 
 func init() { file_admin_proto_init() }
@@ -2678,7 +3502,7 @@ func file_admin_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_admin_proto_rawDesc), len(file_admin_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   35,
+			NumMessages:   46,
 			NumExtensions: 0,
 			NumServices:   3,
 		},

@@ -91,7 +91,9 @@ func (a *Authority) MintOneTime(o OneTime) (string, error) {
 	if err != nil {
 		return "", fmt.Errorf("sign a one-time token: %w", err)
 	}
-	a.log.Info("one-time token made", "profile", string(o.Profile), "name", claims.Subject, "expires", claims.Expiry.Time())
+	a.Audit(context.Background(), Event{
+		Act: ActInvite, What: "one-time token made", Profile: o.Profile, Name: claims.Subject, NotAfter: claims.Expiry.Time(),
+	})
 	return token, nil
 }
 
