@@ -26,7 +26,8 @@ var mayImport = map[string]string{
 	"raft":  "",
 	"pki":   "",
 
-	"pki/ca": "pki",
+	"pki/ca":     "pki",
+	"pki/export": "",
 
 	"watch": "kv",
 	"state": "kv lease auth",
