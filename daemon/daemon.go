@@ -441,6 +441,7 @@ func (d *Daemon) openPKI(ctx context.Context, offline bool) error {
 		Offline:   offline,
 		Removed:   d.machine.Removed,
 		Ledger:    ledger{d},
+		Replica:   replica{d.machine},
 		Logger:    d.log, Registerer: d.registry,
 	})
 	if mendable(err, pki.ErrClusterKey, pki.ErrName, pki.ErrTTL, pki.ErrFormat) {

@@ -71,7 +71,8 @@ func (a *Authority) Admit(ctx context.Context, r JoinRequest, member uint64) (Ad
 	if a.config.Removed != nil && a.config.Removed(member) {
 		return Admission{}, fmt.Errorf("%w: it let this machine in as member %s, which has been removed since", ErrTokenUsed, hexID(member))
 	}
-	chain, err := a.issuer.sign(ctx, csr, Peer, memberSubject(a.config.ClusterID, member, hosts), a.lifeOf(a.terms.Load()))
+	i := a.ca()
+	chain, err := i.sign(ctx, csr, Peer, memberSubject(a.config.ClusterID, member, hosts), i.lifeOf(a.terms.Load()))
 	if err != nil {
 		return Admission{}, fmt.Errorf("sign the certificate of member %s: %w", hexID(member), err)
 	}
@@ -80,7 +81,7 @@ func (a *Authority) Admit(ctx context.Context, r JoinRequest, member uint64) (Ad
 		"serial", chain[0].SerialNumber.String(), "not_after", chain[0].NotAfter)
 	return Admission{
 		ClusterID: a.config.ClusterID, MemberID: member, Role: info.Role,
-		Chain: EncodePEM(chain...), ClusterKey: clusterKey, CA: a.issuer.record,
+		Chain: EncodePEM(chain...), ClusterKey: clusterKey, CA: i.record.raw,
 	}, nil
 }
 

@@ -3,6 +3,7 @@
 package pki
 
 import (
+	"bytes"
 	"context"
 	"crypto/x509"
 	"errors"
@@ -47,6 +48,7 @@ type Config struct {
 	Offline bool
 
 	Ledger     Ledger
+	Replica    Replica               // nil: changes of the CA are not followed
 	Logger     *slog.Logger          // nil: none
 	Registerer prometheus.Registerer // nil: none
 }
@@ -57,7 +59,10 @@ type Authority struct {
 	config  Config
 	log     *slog.Logger
 	metrics metrics
-	issuer  *issuer
+
+	// issuer is the CA as it is now; never nil after Open. Written by Open, and by
+	// adopt under saving.
+	issuer atomic.Pointer[issuer]
 
 	// current is what handshakes use; never nil after Open. Written by Open, by
 	// Run and by Reload.
@@ -66,14 +71,14 @@ type Authority struct {
 	// terms are what the next certificate will say; never nil. Written by Open and
 	// by what Prepare returns, under saving.
 	terms  atomic.Pointer[terms]
-	saving sync.Mutex // held while a certificate is put in the place of another
+	saving sync.Mutex // held while a certificate or the CA is put in the place of another
 
 	// unrecorded holds a token while the ledger may not know the certificate in
 	// use. Open and renewals put it in, Run takes it out.
 	unrecorded chan struct{}
 
-	// replaced holds a token when a reload has put another certificate in the
-	// place of the one whose renewal Run waits for.
+	// replaced holds a token when a reload, or another CA, has moved the renewal
+	// that Run waits for.
 	replaced chan struct{}
 }
 
@@ -107,16 +112,16 @@ func Open(ctx context.Context, c Config) (*Authority, error) {
 	}
 	a := &Authority{config: c, log: c.Logger, unrecorded: make(chan struct{}, 1), replaced: make(chan struct{}, 1)}
 	a.terms.Store(&terms{hosts, c.MemberTTL})
-	if a.issuer, err = openCA(ctx, c); err != nil {
+	i, err := openCA(ctx, c)
+	if err != nil {
 		return nil, err
 	}
+	a.issuer.Store(i)
 	a.metrics = newMetrics(c.Registerer)
 	if err := a.openIdentity(ctx); err != nil {
 		return nil, err
 	}
-	for _, cert := range a.Certificates() {
-		a.metrics.expires(cert.Kind, cert.Certificate)
-	}
+	a.tellExpiry()
 	return a, nil
 }
 
@@ -144,8 +149,17 @@ func (a *Authority) openIdentity(ctx context.Context) error {
 	return nil
 }
 
-// install makes handshakes use the identity from now on.
+// tellExpiry counts the ends of the CA that issues.
+func (a *Authority) tellExpiry() {
+	i := a.ca()
+	a.metrics.expires("root", i.root)
+	a.metrics.expires("intermediate", i.intermediate)
+}
+
+// install makes handshakes use the identity from now on, with what the CA as it
+// is now has shown behind it.
 func (a *Authority) install(id *identity) {
+	id = id.shown(a.ca())
 	a.current.Store(id)
 	a.metrics.expires("member", id.certificate.Leaf)
 }
@@ -157,7 +171,8 @@ func (a *Authority) logIdentity(what string, more ...any) {
 }
 
 // Issue signs a certificate for the key of the request and records it. The
-// chain is the certificate, then the intermediate. ttl 0 is the default. It
+// chain is the certificate, then the intermediate, then what leads from there to
+// the roots that clients hold. ttl 0 is the default. It
 // refuses with ErrRequest, ErrKey, ErrName, ErrTTL or ErrProfile; any other
 // error is the ledger's, and then the certificate may have been recorded though
 // nobody has it.
@@ -169,7 +184,7 @@ func (a *Authority) Issue(ctx context.Context, csr *x509.CertificateRequest, p P
 	if ttl, err = checkTTL(ttl, a.config.ClientTTL); err != nil {
 		return nil, err
 	}
-	chain, err := a.issuer.sign(ctx, csr, p, s, ttl)
+	chain, err := a.ca().sign(ctx, csr, p, s, ttl)
 	if err != nil {
 		return nil, fmt.Errorf("sign a %s certificate: %w", p, err)
 	}
@@ -180,13 +195,19 @@ func (a *Authority) Issue(ctx context.Context, csr *x509.CertificateRequest, p P
 }
 
 // Bundle returns the roots in PEM: what a client must trust.
-func (a *Authority) Bundle() []byte { return append([]byte(nil), a.issuer.bundle...) }
+func (a *Authority) Bundle() []byte { return bytes.Clone(a.ca().bundle) }
 
-// Certificates returns the certificates that this member stands on now.
+// Certificates returns the certificates that this member stands on now. Of roots
+// and intermediates the first is the one that issues; there are several while the
+// CA is replaced.
 func (a *Authority) Certificates() []Certificate {
-	return []Certificate{
-		{"root", a.issuer.root},
-		{"intermediate", a.issuer.intermediate},
-		{"member", a.current.Load().certificate.Leaf},
+	i := a.ca()
+	var out []Certificate
+	for _, root := range i.roots {
+		out = append(out, Certificate{"root", root})
 	}
+	for _, g := range i.generations {
+		out = append(out, Certificate{"intermediate", g.intermediate})
+	}
+	return append(out, Certificate{"member", a.current.Load().certificate.Leaf})
 }

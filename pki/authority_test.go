@@ -90,7 +90,7 @@ func TestTheFirstStartMakesACAAndTheMembersCertificate(t *testing.T) {
 	c.Hosts = []string{"10.1.2.3", "green.example.org", "green", "[fe80::1]"}
 	a := open(t, c)
 
-	root, middle, leaf := a.issuer.root, a.issuer.intermediate, leafOf(a)
+	root, middle, leaf := a.ca().root, a.ca().intermediate, leafOf(a)
 	if !root.IsCA || root.MaxPathLen != -1 || root.MaxPathLenZero {
 		t.Errorf("root: path length %d, want none", root.MaxPathLen)
 	}
@@ -148,7 +148,7 @@ func TestASecondStartKeepsEverything(t *testing.T) {
 	first := open(t, c)
 	calls := c.Ledger.(*memoryLedger).calls
 	second := open(t, c)
-	if !leafOf(second).Equal(leafOf(first)) || !second.issuer.root.Equal(first.issuer.root) {
+	if !leafOf(second).Equal(leafOf(first)) || !second.ca().root.Equal(first.ca().root) {
 		t.Error("the second start made new certificates")
 	}
 	if n := c.Ledger.(*memoryLedger).calls - calls; n != 1 {
@@ -275,7 +275,7 @@ func TestTheLoserOfARaceForTheCATakesTheWinners(t *testing.T) {
 		t.Fatal(err)
 	}
 	record, err := decodeCA(raw)
-	if err != nil || !bytes.Equal(record.Root, winner.issuer.root.Raw) {
+	if err != nil || !bytes.Equal(record.Root, winner.ca().root.Raw) {
 		t.Errorf("the loser has another root (%v)", err)
 	}
 }
@@ -295,7 +295,7 @@ func TestAMemberIssuesItselfACertificateWhenItsOwnWillNotDo(t *testing.T) {
 		key := newKey(t)
 		s := a.self()
 		options := profileProvisioner{Peer}.options(s, time.Now().Add(-time.Hour), time.Now().Add(-time.Minute))
-		chain, err := a.issuer.authority.SignWithContext(t.Context(), request(t, key, named(s.name)), provisioner.SignOptions{}, options...)
+		chain, err := a.ca().authority.SignWithContext(t.Context(), request(t, key, named(s.name)), provisioner.SignOptions{}, options...)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -344,7 +344,7 @@ func TestAMemberIssuesItselfACertificateWhenItsOwnWillNotDo(t *testing.T) {
 			if err := second.checkIdentity(leafOf(second)); err != nil {
 				t.Error(err)
 			}
-			if !second.issuer.root.Equal(first.issuer.root) {
+			if !second.ca().root.Equal(first.ca().root) {
 				t.Error("the CA is another")
 			}
 			if !strings.Contains(logged.String(), test.why) {

@@ -34,6 +34,7 @@ const (
 // made, and later replaced, as a whole by compare-and-swap.
 type caRecord struct {
 	Format          int    `json:"format"`
+	Version         uint64 `json:"version,omitzero"` // one more with every change, by whoever makes it
 	Root            []byte `json:"root"`             // DER
 	Intermediate    []byte `json:"intermediate"`     // DER
 	RootKey         []byte `json:"root_key"`         // sealed
@@ -63,6 +64,24 @@ func openCA(ctx context.Context, c Config) (*issuer, error) {
 	if err != nil {
 		return nil, err
 	}
+	i, err := record.open(c)
+	if err != nil || bytes.Equal(raw, kept) {
+		return i, err
+	}
+	return i, writeFile(filepath.Join(c.Dir, caFile), raw)
+}
+
+// unlockCA opens the CA of the record with this member's cluster key.
+func unlockCA(c Config, raw []byte) (*issuer, error) {
+	record, err := decodeCA(raw)
+	if err != nil {
+		return nil, err
+	}
+	return record.open(c)
+}
+
+// open unlocks the CA with the cluster key in Dir.
+func (r caRecord) open(c Config) (*issuer, error) {
 	path := filepath.Join(c.Dir, clusterKeyFile)
 	key, err := readClusterKey(path)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -71,14 +90,14 @@ func openCA(ctx context.Context, c Config) (*issuer, error) {
 	if err != nil {
 		return nil, adviseOnKey(err)
 	}
-	i, err := record.unlock(c.Ledger, key)
-	if err != nil {
-		return nil, adviseOnKey(err)
-	}
-	if bytes.Equal(raw, kept) {
-		return i, nil
-	}
-	return i, writeFile(filepath.Join(c.Dir, caFile), raw)
+	i, err := r.unlock(c.Ledger, key)
+	return i, adviseOnKey(err)
+}
+
+// generations returns those whose certificates count, the one that issues first.
+func (r caRecord) generations() ([]generation, error) {
+	g, err := newGeneration(r.Root, r.Intermediate)
+	return []generation{g}, err
 }
 
 // findCA returns the record in the ledger.

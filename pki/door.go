@@ -42,7 +42,7 @@ func (a *Authority) joinDoor() *tls.Config {
 		ClientAuth: tls.NoClientCert,
 		GetCertificate: func(*tls.ClientHelloInfo) (*tls.Certificate, error) {
 			shown := a.current.Load().certificate
-			shown.Certificate = append(slices.Clip(shown.Certificate), a.issuer.root.Raw)
+			shown.Certificate = append(slices.Clip(shown.Certificate), a.ca().root.Raw)
 			return &shown, nil
 		},
 		SessionTicketsDisabled: true,

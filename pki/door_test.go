@@ -65,7 +65,7 @@ func signFor(t testing.TB, a *Authority, p Profile, s subject, from, to time.Dur
 	t.Helper()
 	key := newKey(t)
 	now := time.Now()
-	chain, err := a.issuer.authority.SignWithContext(t.Context(), request(t, key, named(s.name)), provisioner.SignOptions{},
+	chain, err := a.ca().authority.SignWithContext(t.Context(), request(t, key, named(s.name)), provisioner.SignOptions{},
 		profileProvisioner{p}.options(s, now.Add(from), now.Add(to))...)
 	if err != nil {
 		t.Fatal(err)
@@ -204,10 +204,10 @@ func TestARenewalDropsNoConnectionAndServesTheNextHandshake(t *testing.T) {
 func TestTheAuthorityRenewsAndSignsNothingByItself(t *testing.T) {
 	a := open(t, testConfig(t))
 	alice := issue(t, a, Client, named("alice"))
-	if _, err := a.issuer.authority.RenewContext(t.Context(), alice.Leaf, nil); err == nil {
+	if _, err := a.ca().authority.RenewContext(t.Context(), alice.Leaf, nil); err == nil {
 		t.Error("a certificate was renewed")
 	}
-	if _, err := a.issuer.authority.RenewContext(t.Context(), alice.Leaf, newKey(t).Public()); err == nil {
+	if _, err := a.ca().authority.RenewContext(t.Context(), alice.Leaf, newKey(t).Public()); err == nil {
 		t.Error("a certificate was given another key")
 	}
 	p := profileProvisioner{Client}

@@ -37,6 +37,25 @@ func newIdentity(key crypto.Signer, chain []*x509.Certificate) *identity {
 	return id
 }
 
+// shown returns the identity with what belongs behind its leaf, and due for
+// renewal if the CA that issues is not the one that issued it.
+func (id *identity) shown(i *issuer) *identity {
+	out := *id
+	for _, g := range i.generations {
+		if g.issued(id.certificate.Leaf) {
+			out.certificate.Certificate = [][]byte{id.certificate.Leaf.Raw}
+			for _, c := range g.chain {
+				out.certificate.Certificate = append(out.certificate.Certificate, c.Raw)
+			}
+			break
+		}
+	}
+	if !i.issued(id.certificate.Leaf) {
+		out.renew = time.Now()
+	}
+	return &out
+}
+
 // renewalTime is a random moment between 50 and 80 % of the certificate's
 // life: members that were started together do not renew together, and a fifth
 // of the life is left for trying again.
@@ -78,18 +97,18 @@ func memberHosts(name string, more []string) ([]string, error) {
 }
 
 // lifeOf is the life of a member's certificate that is made now.
-func (a *Authority) lifeOf(t *terms) time.Duration {
-	return min(t.ttl, time.Until(a.issuer.intermediate.NotAfter)-time.Second)
+func (i *issuer) lifeOf(t *terms) time.Duration {
+	return min(t.ttl, time.Until(i.intermediate.NotAfter)-time.Second)
 }
 
 // renew makes a new key and certificate for this member and serves with them
 // from the next handshake on, unless a reload has made others meanwhile. It is
 // called by one goroutine at a time.
-func (a *Authority) renew(ctx context.Context) error { return a.renewBy(ctx, a.issuer) }
+func (a *Authority) renew(ctx context.Context) error { return a.renewBy(ctx, a.ca()) }
 
 // renewUnrecorded renews without the ledger, which Run tells later.
 func (a *Authority) renewUnrecorded(ctx context.Context) error {
-	i, err := a.issuer.unrecorded()
+	i, err := a.ca().unrecorded()
 	if err != nil {
 		return err
 	}
@@ -132,7 +151,7 @@ func (a *Authority) makeIdentity(ctx context.Context, i *issuer, t *terms) (cryp
 	if err != nil {
 		return nil, nil, err
 	}
-	chain, err := i.sign(ctx, csr, Peer, s, a.lifeOf(t))
+	chain, err := i.sign(ctx, csr, Peer, s, i.lifeOf(t))
 	if err != nil {
 		return nil, nil, fmt.Errorf("sign this member's certificate: %w", err)
 	}

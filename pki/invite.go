@@ -83,7 +83,7 @@ func (a *Authority) Invite(ctx context.Context, i Invitation) (Token, TokenInfo,
 	if err != nil {
 		return Token{}, TokenInfo{}, err
 	}
-	t := newToken(a.issuer.root)
+	t := newToken(a.ca().root)
 	done, err := a.config.Ledger.Commit(ctx, []Op{record.op(t.ID(), nil)})
 	if err != nil {
 		return Token{}, TokenInfo{}, fmt.Errorf("record the token: %w", err)

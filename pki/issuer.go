@@ -10,6 +10,7 @@ import (
 	"encoding/pem"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/smallstep/certificates/authority"
@@ -21,14 +22,15 @@ import (
 // issuer is the CA, open: smallstep's authority with its certificates and the
 // intermediate's key. It never changes and is safe for concurrent use.
 type issuer struct {
-	root         *x509.Certificate
-	intermediate *x509.Certificate
-	anchor       *x509.CertPool // the intermediate: nothing else signs what our doors accept
-	bundle       []byte         // the roots in PEM
-	record       []byte         // the CA as it lies in the ledger, keys sealed
-	signer       crypto.Signer  // the intermediate's key
-	database     *db.DB         // where certificates are recorded
-	authority    *authority.Authority
+	generation                      // that issues
+	generations []generation        // all whose certificates count, that one first
+	roots       []*x509.Certificate // theirs, each once: what a client must trust
+	anchor      *x509.CertPool      // their intermediates: nothing else signs what our doors accept
+	bundle      []byte              // the roots in PEM
+	record      caRecord            // the CA as it lies in the ledger, keys sealed
+	signer      crypto.Signer       // the intermediate's key
+	database    *db.DB              // where certificates are recorded
+	authority   *authority.Authority
 }
 
 // subject is what a certificate says about its holder.
@@ -38,23 +40,21 @@ type subject struct {
 }
 
 func newIssuer(l Ledger, record caRecord, signer crypto.Signer) (*issuer, error) {
-	i := &issuer{anchor: x509.NewCertPool()}
-	var err error
-	if i.root, err = x509.ParseCertificate(record.Root); err != nil {
-		return nil, fmt.Errorf("root certificate in the ledger: %w", err)
+	generations, err := record.generations()
+	if err != nil {
+		return nil, err
 	}
-	if i.intermediate, err = x509.ParseCertificate(record.Intermediate); err != nil {
-		return nil, fmt.Errorf("intermediate certificate in the ledger: %w", err)
+	i := &issuer{
+		generation: generations[0], generations: generations, roots: rootsOf(generations),
+		anchor: x509.NewCertPool(), record: record, signer: signer, database: newDatabase(l),
 	}
 	if !matches(i.intermediate, signer) {
 		return nil, fmt.Errorf("%w: the intermediate key is not of the intermediate certificate", ErrSealed)
 	}
-	if err := i.intermediate.CheckSignatureFrom(i.root); err != nil {
-		return nil, fmt.Errorf("intermediate certificate in the ledger: %w", err)
+	for _, g := range generations {
+		i.anchor.AddCert(g.intermediate)
 	}
-	i.anchor.AddCert(i.intermediate)
-	i.bundle = EncodePEM(i.root)
-	i.signer, i.record, i.database = signer, record.raw, newDatabase(l)
+	i.bundle = EncodePEM(i.roots...)
 	i.authority, err = i.newAuthority(i.database)
 	return i, err
 }
@@ -65,11 +65,11 @@ func (i *issuer) newAuthority(d db.AuthDB) (*authority.Authority, error) {
 			Provisioners: provisioner.List{profileProvisioner{Peer}, profileProvisioner{Client}, profileProvisioner{Server}},
 			Backdate:     &provisioner.Duration{Duration: backdate},
 		}}),
-		authority.WithX509RootCerts(i.root),
+		authority.WithX509RootCerts(i.roots...),
 		authority.WithX509SignerFunc(func() ([]*x509.Certificate, crypto.Signer, error) {
-			return []*x509.Certificate{i.intermediate}, i.signer, nil
+			return i.chain, i.signer, nil
 		}),
-		authority.WithX509IntermediateCerts(i.intermediate),
+		authority.WithX509IntermediateCerts(intermediatesOf(i.generations)...),
 		authority.WithDatabase(d),
 		authority.WithQuietInit(),
 	)
@@ -89,7 +89,8 @@ func (i *issuer) unrecorded() (*issuer, error) {
 }
 
 // sign issues a certificate and records it in the ledger. The chain is the
-// certificate and the intermediate. What is asked for must have been checked.
+// certificate, the intermediate, and what leads from there to the roots that
+// clients hold. What is asked for must have been checked.
 func (i *issuer) sign(ctx context.Context, csr *x509.CertificateRequest, p Profile, s subject, ttl time.Duration) ([]*x509.Certificate, error) {
 	now := time.Now()
 	notAfter := roundUp(now.Add(ttl))
@@ -99,6 +100,11 @@ func (i *issuer) sign(ctx context.Context, csr *x509.CertificateRequest, p Profi
 	}
 	options := profileProvisioner{p}.options(s, now.Add(-backdate), notAfter)
 	return i.authority.SignWithContext(ctx, csr, provisioner.SignOptions{}, options...)
+}
+
+// hasRoot says whether the token is for one of the roots.
+func (i *issuer) hasRoot(t Token) bool {
+	return slices.ContainsFunc(i.roots, func(root *x509.Certificate) bool { return digestOf(root) == t.Digest })
 }
 
 // roundUp goes to the next full second, below which certificates cannot tell

@@ -166,10 +166,11 @@ func (j *Joining) check(m Admission) ([]*x509.Certificate, error) {
 	if err != nil {
 		return nil, err
 	}
-	if digestOf(i.root) != j.token.Digest {
+	if !i.hasRoot(j.token) {
 		return nil, ErrTokenDigest
 	}
-	a := &Authority{issuer: i, config: Config{ClusterID: m.ClusterID}}
+	a := &Authority{config: Config{ClusterID: m.ClusterID}}
+	a.issuer.Store(i)
 	if err := a.verify(chain[0], x509.ExtKeyUsageServerAuth, x509.ExtKeyUsageClientAuth); err != nil {
 		return nil, err
 	}

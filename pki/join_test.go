@@ -136,7 +136,7 @@ func TestWithoutACertificateThePeerDoorIsForJoiningOnly(t *testing.T) {
 func TestTheTokenDecidesWhomAJoiningMachineTrusts(t *testing.T) {
 	a, stranger := open(t, testConfig(t)), open(t, testConfig(t))
 	token := invite(t, a, Invitation{})
-	root := a.issuer.root.Raw
+	root := a.ca().root.Raw
 	shows := func(pair tls.Certificate) *tls.Config {
 		pair.Certificate = append(pair.Certificate[:len(pair.Certificate):len(pair.Certificate)], root)
 		return &tls.Config{Certificates: []tls.Certificate{pair}, NextProtos: []string{JoinProtocol}}
@@ -344,7 +344,7 @@ func TestAnAnswerThatDoesNotHoldTogetherIsNotAccepted(t *testing.T) {
 	strange := join(t, invite(t, stranger, Invitation{}))
 	foreign := admit(t, stranger, strange, 2)
 	lured := admit(t, stranger, &Joining{token: invite(t, stranger, Invitation{}), key: j.key}, 2)
-	client, err := a.issuer.sign(context.Background(), request(t, j.key, named("alice")), Client, subject{name: "alice"}, time.Hour)
+	client, err := a.ca().sign(context.Background(), request(t, j.key, named("alice")), Client, subject{name: "alice"}, time.Hour)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -395,7 +395,7 @@ func TestACertificateIsValidByTheSlowestClockThatIsLetIn(t *testing.T) {
 		if valid := chain[0].NotBefore; valid.After(r.Time) {
 			t.Errorf("there it is %v, the certificate is valid from %v", r.Time, valid)
 		}
-		if root := a.issuer.root; root.NotBefore.After(r.Time) {
+		if root := a.ca().root; root.NotBefore.After(r.Time) {
 			t.Errorf("there it is %v, the root is valid from %v", r.Time, fmt.Sprint(root.NotBefore))
 		}
 	})

@@ -20,6 +20,19 @@ type Ledger interface {
 	Commit(ctx context.Context, ops []Op) (bool, error)
 }
 
+// Replica is the ledger as this member has it, which may be older than the
+// cluster's: it is there at once, and without the others. A reader takes the
+// channel of Changed before it reads.
+type Replica interface {
+	// Get returns the value, or nil if there is none.
+	Get(bucket string, key []byte) ([]byte, error)
+	// List returns the items of a bucket whose keys have the prefix.
+	List(bucket string, prefix []byte) ([]Item, error)
+	// Changed returns a channel that is closed when the bucket has changed, or may
+	// have.
+	Changed(bucket string) <-chan struct{}
+}
+
 // Item is one entry of a bucket.
 type Item struct {
 	Key, Value []byte

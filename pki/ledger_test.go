@@ -23,6 +23,7 @@ type memoryLedger struct {
 	values map[string][]byte    // by bucket 00 key
 	ends   map[string]time.Time // expiry of those that have one
 	calls  int
+	board  map[string]chan struct{} // by bucket; closed when it changes
 
 	err       error // of every call, while set
 	failAt    int   // the call that fails with errLedger; 0: none
@@ -30,7 +31,7 @@ type memoryLedger struct {
 }
 
 func newLedger() *memoryLedger {
-	return &memoryLedger{values: make(map[string][]byte), ends: make(map[string]time.Time)}
+	return &memoryLedger{values: make(map[string][]byte), ends: make(map[string]time.Time), board: make(map[string]chan struct{})}
 }
 
 // beginLocked counts a call and returns what it must fail with: at once, or
@@ -88,6 +89,10 @@ func (l *memoryLedger) Commit(_ context.Context, ops []Op) (bool, error) {
 	}
 	for _, op := range ops {
 		at := op.Bucket + "\x00" + string(op.Key)
+		if changed := l.board[op.Bucket]; changed != nil {
+			close(changed)
+			delete(l.board, op.Bucket)
+		}
 		delete(l.values, at)
 		delete(l.ends, at)
 		if op.Value == nil {
@@ -116,4 +121,24 @@ func (l *memoryLedger) count(t testing.TB, bucket string) int {
 		t.Fatal(err)
 	}
 	return len(items)
+}
+
+// replica is the ledger as a member has it that hears of everything at once.
+type replica struct{ *memoryLedger }
+
+func (r replica) Get(bucket string, key []byte) ([]byte, error) {
+	return r.memoryLedger.Get(context.Background(), bucket, key)
+}
+
+func (r replica) List(bucket string, prefix []byte) ([]Item, error) {
+	return r.memoryLedger.List(context.Background(), bucket, prefix)
+}
+
+func (r replica) Changed(bucket string) <-chan struct{} {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.board[bucket] == nil {
+		r.board[bucket] = make(chan struct{})
+	}
+	return r.board[bucket]
 }

@@ -3,11 +3,7 @@
 package pki
 
 import (
-	"bytes"
 	"context"
-	"errors"
-	"fmt"
-	"path/filepath"
 	"time"
 )
 
@@ -59,9 +55,9 @@ func (a *Authority) record(ctx context.Context) {
 }
 
 // recordIdentity records the certificate in use, if it is not recorded, and
-// compares the CA that this member goes by with the cluster's.
+// goes by the cluster's CA if it went by another.
 func (a *Authority) recordIdentity(ctx context.Context) error {
-	if err := a.compareCA(ctx); err != nil {
+	if err := a.refresh(ctx); err != nil {
 		return err
 	}
 	leaf := a.current.Load().certificate.Leaf
@@ -69,32 +65,9 @@ func (a *Authority) recordIdentity(ctx context.Context) error {
 	if err != nil || known != nil {
 		return err
 	}
-	err = a.issuer.database.StoreCertificateChain(profileProvisioner{Peer}, leaf)
+	err = a.ca().database.StoreCertificateChain(profileProvisioner{Peer}, leaf)
 	if err == nil {
 		a.logIdentity("certificate recorded")
 	}
 	return err
-}
-
-// compareCA keeps the cluster's CA for the next start if it is another than
-// the one that was found in Dir.
-func (a *Authority) compareCA(ctx context.Context) error {
-	raw, err := a.config.Ledger.Get(ctx, caBucket, []byte(caKey))
-	if err != nil {
-		return err
-	}
-	if raw == nil {
-		return errors.New("pki: the ledger has no CA yet")
-	}
-	if bytes.Equal(raw, a.issuer.record) {
-		return nil
-	}
-	if _, err := decodeCA(raw); err != nil {
-		return err
-	}
-	if err := writeFile(filepath.Join(a.config.Dir, caFile), raw); err != nil {
-		return fmt.Errorf("keep the cluster's CA: %w", err)
-	}
-	a.log.Warn("the cluster's CA is another than this member started with; it is used from the next start on")
-	return nil
 }

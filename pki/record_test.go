@@ -32,7 +32,7 @@ func TestAMemberAmongSeveralOpensWithoutTheLedger(t *testing.T) {
 				if err := second.checkIdentity(leafOf(second)); err != nil {
 					t.Error(err)
 				}
-				if !second.issuer.root.Equal(first.issuer.root) {
+				if !second.ca().root.Equal(first.ca().root) {
 					t.Error("it is another CA")
 				}
 				serial := []byte(leafOf(second).SerialNumber.String())
@@ -58,7 +58,7 @@ func TestOfflineWithoutACopyAsksTheLedger(t *testing.T) {
 		t.Fatal(err)
 	}
 	c.Offline = true
-	if second := open(t, c); !second.issuer.root.Equal(first.issuer.root) {
+	if second := open(t, c); !second.ca().root.Equal(first.ca().root) {
 		t.Error("it is another CA")
 	}
 	if _, err := os.Stat(filepath.Join(c.Dir, caFile)); err != nil {
@@ -78,7 +78,7 @@ func TestOfflineWithoutACopyAsksTheLedger(t *testing.T) {
 	}
 }
 
-func TestACAThatIsAnotherInTheLedgerIsKeptForTheNextStart(t *testing.T) {
+func TestACAThatIsAnotherInTheLedgerCountsAtOnce(t *testing.T) {
 	c := testConfig(t)
 	open(t, c)
 	key, err := readClusterKey(filepath.Join(c.Dir, clusterKeyFile))
@@ -97,7 +97,7 @@ func TestACAThatIsAnotherInTheLedgerIsKeptForTheNextStart(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	put([]byte(`{"format":2}`))
+	put([]byte(`{"format":99}`))
 	if err := a.recordIdentity(t.Context()); !errors.Is(err, ErrFormat) {
 		t.Errorf("%v, want ErrFormat", err)
 	}
@@ -109,7 +109,10 @@ func TestACAThatIsAnotherInTheLedgerIsKeptForTheNextStart(t *testing.T) {
 	if err := a.recordIdentity(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	if kept, _ := os.ReadFile(filepath.Join(c.Dir, caFile)); !bytes.Equal(kept, raw) || !strings.Contains(logged.String(), "level=WARN") {
+	if kept, _ := os.ReadFile(filepath.Join(c.Dir, caFile)); !bytes.Equal(kept, raw) || !strings.Contains(logged.String(), "the CA has changed") {
 		t.Error("the new CA is not kept, or nobody was told")
+	}
+	if !bytes.Equal(a.ca().record.raw, raw) || a.current.Load().renew.After(time.Now()) {
+		t.Error("the new CA does not count, or this member's certificate is not due")
 	}
 }

@@ -71,10 +71,7 @@ func (a *Authority) Prepare(hosts []string, ttl time.Duration) (install func(), 
 			return
 		}
 		a.install(id)
-		select {
-		case a.replaced <- struct{}{}:
-		default: // Run has yet to look
-		}
+		a.wake()
 		a.logIdentity(what)
 	}, nil
 }
@@ -82,7 +79,7 @@ func (a *Authority) Prepare(hosts []string, ttl time.Duration) (install func(), 
 // makeUnrecorded makes and keeps an identity without the ledger. The caller holds
 // saving.
 func (a *Authority) makeUnrecorded(t *terms) (*identity, error) {
-	i, err := a.issuer.unrecorded()
+	i, err := a.ca().unrecorded()
 	if err != nil {
 		return nil, err
 	}

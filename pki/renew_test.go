@@ -263,7 +263,7 @@ func TestNoCertificateOutlivesTheCA(t *testing.T) {
 		if err := a.renew(t.Context()); err != nil {
 			t.Fatal(err)
 		}
-		if leafOf(a).NotAfter.After(a.issuer.intermediate.NotAfter) {
+		if leafOf(a).NotAfter.After(a.ca().intermediate.NotAfter) {
 			t.Error("the member's certificate outlives the CA")
 		}
 		_, err := a.Issue(t.Context(), request(t, newKey(t), named("alice")), Client, 72*time.Hour)

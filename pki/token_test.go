@@ -42,7 +42,7 @@ func TestATokenIsReadAsItWasWritten(t *testing.T) {
 	if err != nil || again != token {
 		t.Errorf("read again it is another one: %v", err)
 	}
-	if token.Digest != sha256.Sum256(a.issuer.root.Raw) {
+	if token.Digest != sha256.Sum256(a.ca().root.Raw) {
 		t.Error("the digest is not the root's")
 	}
 	secret := text[strings.LastIndex(text, ".")+1:]
@@ -202,7 +202,7 @@ func TestAReservedIDIsGivenToWhoeverHasItsToken(t *testing.T) {
 func TestEachBadRedemptionHasItsOwnError(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		a, other := open(t, testConfig(t)), open(t, testConfig(t))
-		never := newToken(a.issuer.root)
+		never := newToken(a.ca().root)
 		old := invite(t, a, Invitation{TTL: time.Minute})
 		used, revoked := invite(t, a, Invitation{}), invite(t, a, Invitation{})
 		strange := invite(t, other, Invitation{})
@@ -327,7 +327,7 @@ func TestWithoutTheLedgerThereAreNoTokens(t *testing.T) {
 func TestATokenOfANewerVersionIsLeftAlone(t *testing.T) {
 	c := testConfig(t)
 	a := open(t, c)
-	token := newToken(a.issuer.root)
+	token := newToken(a.ca().root)
 	if _, err := c.Ledger.Commit(t.Context(), []Op{{Bucket: tokensBucket, Key: []byte(token.ID()), Value: []byte(`{"format":2}`)}}); err != nil {
 		t.Fatal(err)
 	}

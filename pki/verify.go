@@ -102,7 +102,7 @@ func presented(c tls.ConnectionState) (*x509.Certificate, error) {
 func (a *Authority) verify(leaf *x509.Certificate, usages ...x509.ExtKeyUsage) error {
 	now := time.Now()
 	_, err := leaf.Verify(x509.VerifyOptions{
-		Roots:       a.issuer.anchor,
+		Roots:       a.ca().anchor,
 		CurrentTime: clamp(now, leaf.NotBefore, leaf.NotAfter),
 		KeyUsages:   []x509.ExtKeyUsage{x509.ExtKeyUsageAny},
 	})

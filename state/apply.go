@@ -65,6 +65,7 @@ func (m *Machine) Apply(entries []Entry) [][]byte {
 			return nil
 		}
 	}
+	m.ledger.tell(a.buckets)
 	for _, c := range a.compactions {
 		m.trackPhysical(c.revision, c.done)
 	}
@@ -77,8 +78,9 @@ type applier struct {
 	batch       *kv.Batch
 	index       uint64 // of the entry being applied
 	compactions []compaction
-	rows        bool   // those that are kept in memory have changed
-	format      uint32 // the cluster's
+	rows        bool            // those that are kept in memory have changed
+	buckets     map[string]bool // of the ledger, that have changed
+	format      uint32          // the cluster's
 	alarmed     alarmed
 	caller      auth.Caller
 	rules       *auth.Rules // after the commands so far

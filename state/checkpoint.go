@@ -94,5 +94,6 @@ func (p *Prepared) Install() error {
 	if err != nil {
 		return m.failLocked(fmt.Errorf("install a checkpoint at entry %d: %w", p.Index(), err))
 	}
+	m.ledger.tellAll()
 	return nil
 }

@@ -40,7 +40,7 @@ func TestAMachineBecomesWhatAnotherIs(t *testing.T) {
 	to := openMachine(t, fs, func(err error) { t.Errorf("fatal: %v", err) })
 	mustApply(t, to, 1, FormCommand(7), put("b", "1"), LeaseGrantCommand(Identity{Root: true}, &pb.LeaseGrantRequest{ID: 6, TTL: 60}),
 		MemberSetCommand(Identity{Root: true}, Member{ID: 4, Name: "four"}))
-	changed := to.MembersChanged()
+	changed, ledger := to.MembersChanged(), to.LedgerChanged("any")
 	p, err := to.Prepare(bytes.NewReader(stream))
 	if err != nil {
 		t.Fatal(err)
@@ -69,6 +69,7 @@ func TestAMachineBecomesWhatAnotherIs(t *testing.T) {
 	}
 	check(to)
 	<-changed
+	<-ledger
 	check(openMachine(t, fs.CrashClone(vfs.CrashCloneCfg{}), func(err error) { t.Errorf("fatal: %v", err) }))
 	mustApply(t, to, 5, put("c", "1"))
 	mustApply(t, from, 5, put("c", "1"))

@@ -222,6 +222,7 @@ func (a *applier) ledgerCheck(now int64, op Op) error {
 }
 
 func (a *applier) ledgerSet(op Op) error {
+	a.touch(op.Bucket)
 	item := ledgerKey(op.Bucket, op.Key)
 	raw, err := a.batch.Get(tableLedger, item)
 	if err != nil {
@@ -270,6 +271,7 @@ func (a *applier) ledgerExpire(body []byte) (Reply, error) {
 	for _, key := range due {
 		a.batch.Delete(tableExpiry, key)
 		a.batch.Delete(tableLedger, key[8:])
+		a.touch(bucketOf(key[8:]))
 	}
 	return Reply{Revision: a.revision()}, nil
 }

@@ -62,6 +62,8 @@ type Machine struct {
 	roll  atomic.Pointer[roll]  // written under mu; never nil after New
 	rules atomic.Pointer[rules] // written under mu; never nil after New
 
+	ledger changes // who waits for its buckets
+
 	// physical holds the background deletions that have not ended, by
 	// compact revision; guarded by physicalMu because readers ask too.
 	physicalMu sync.Mutex
