@@ -298,6 +298,141 @@ func (x *InviteResponse) GetInfo() *Token {
 	return nil
 }
 
+type CreateTokenRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// client is the user that the certificate will be of.
+	Client string `protobuf:"bytes,1,opt,name=client,proto3" json:"client,omitempty"`
+	// ttl_seconds is how long the token can be used; 0 is an hour.
+	TtlSeconds int64 `protobuf:"varint,2,opt,name=ttl_seconds,json=ttlSeconds,proto3" json:"ttl_seconds,omitempty"`
+	// uses is how many certificates are given for the token; 0 is one.
+	Uses int32 `protobuf:"varint,3,opt,name=uses,proto3" json:"uses,omitempty"`
+	// cert_ttl_seconds is how long a certificate lives; 0 is the cluster's life.
+	CertTtlSeconds int64 `protobuf:"varint,4,opt,name=cert_ttl_seconds,json=certTtlSeconds,proto3" json:"cert_ttl_seconds,omitempty"`
+	unknownFields  protoimpl.UnknownFields
+	sizeCache      protoimpl.SizeCache
+}
+
+func (x *CreateTokenRequest) Reset() {
+	*x = CreateTokenRequest{}
+	mi := &file_admin_proto_msgTypes[4]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *CreateTokenRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*CreateTokenRequest) ProtoMessage() {}
+
+func (x *CreateTokenRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_admin_proto_msgTypes[4]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use CreateTokenRequest.ProtoReflect.Descriptor instead.
+func (*CreateTokenRequest) Descriptor() ([]byte, []int) {
+	return file_admin_proto_rawDescGZIP(), []int{4}
+}
+
+func (x *CreateTokenRequest) GetClient() string {
+	if x != nil {
+		return x.Client
+	}
+	return ""
+}
+
+func (x *CreateTokenRequest) GetTtlSeconds() int64 {
+	if x != nil {
+		return x.TtlSeconds
+	}
+	return 0
+}
+
+func (x *CreateTokenRequest) GetUses() int32 {
+	if x != nil {
+		return x.Uses
+	}
+	return 0
+}
+
+func (x *CreateTokenRequest) GetCertTtlSeconds() int64 {
+	if x != nil {
+		return x.CertTtlSeconds
+	}
+	return 0
+}
+
+type CreateTokenResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// token is shown once: the cluster keeps only a hash of its secret.
+	Token string `protobuf:"bytes,1,opt,name=token,proto3" json:"token,omitempty"`
+	// address is where the client is to ask: this member's ca door; empty if it
+	// has none.
+	Address       string `protobuf:"bytes,2,opt,name=address,proto3" json:"address,omitempty"`
+	Info          *Token `protobuf:"bytes,3,opt,name=info,proto3" json:"info,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *CreateTokenResponse) Reset() {
+	*x = CreateTokenResponse{}
+	mi := &file_admin_proto_msgTypes[5]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *CreateTokenResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*CreateTokenResponse) ProtoMessage() {}
+
+func (x *CreateTokenResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_admin_proto_msgTypes[5]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use CreateTokenResponse.ProtoReflect.Descriptor instead.
+func (*CreateTokenResponse) Descriptor() ([]byte, []int) {
+	return file_admin_proto_rawDescGZIP(), []int{5}
+}
+
+func (x *CreateTokenResponse) GetToken() string {
+	if x != nil {
+		return x.Token
+	}
+	return ""
+}
+
+func (x *CreateTokenResponse) GetAddress() string {
+	if x != nil {
+		return x.Address
+	}
+	return ""
+}
+
+func (x *CreateTokenResponse) GetInfo() *Token {
+	if x != nil {
+		return x.Info
+	}
+	return nil
+}
+
 // Token is what the cluster knows of a token.
 type Token struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -313,14 +448,17 @@ type Token struct {
 	// uses_left is how many more machines can join.
 	UsesLeft int32 `protobuf:"varint,8,opt,name=uses_left,json=usesLeft,proto3" json:"uses_left,omitempty"`
 	// joined are the members that it let in.
-	Joined        []uint64 `protobuf:"fixed64,9,rep,packed,name=joined,proto3" json:"joined,omitempty"`
+	Joined []uint64 `protobuf:"fixed64,9,rep,packed,name=joined,proto3" json:"joined,omitempty"`
+	// client is the user whose certificate is given for it; empty if a machine
+	// joins with it.
+	Client        string `protobuf:"bytes,10,opt,name=client,proto3" json:"client,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Token) Reset() {
 	*x = Token{}
-	mi := &file_admin_proto_msgTypes[4]
+	mi := &file_admin_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -332,7 +470,7 @@ func (x *Token) String() string {
 func (*Token) ProtoMessage() {}
 
 func (x *Token) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_proto_msgTypes[4]
+	mi := &file_admin_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -345,7 +483,7 @@ func (x *Token) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Token.ProtoReflect.Descriptor instead.
 func (*Token) Descriptor() ([]byte, []int) {
-	return file_admin_proto_rawDescGZIP(), []int{4}
+	return file_admin_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *Token) GetId() string {
@@ -411,6 +549,13 @@ func (x *Token) GetJoined() []uint64 {
 	return nil
 }
 
+func (x *Token) GetClient() string {
+	if x != nil {
+		return x.Client
+	}
+	return ""
+}
+
 type ListTokensRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	unknownFields protoimpl.UnknownFields
@@ -419,7 +564,7 @@ type ListTokensRequest struct {
 
 func (x *ListTokensRequest) Reset() {
 	*x = ListTokensRequest{}
-	mi := &file_admin_proto_msgTypes[5]
+	mi := &file_admin_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -431,7 +576,7 @@ func (x *ListTokensRequest) String() string {
 func (*ListTokensRequest) ProtoMessage() {}
 
 func (x *ListTokensRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_proto_msgTypes[5]
+	mi := &file_admin_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -444,7 +589,7 @@ func (x *ListTokensRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListTokensRequest.ProtoReflect.Descriptor instead.
 func (*ListTokensRequest) Descriptor() ([]byte, []int) {
-	return file_admin_proto_rawDescGZIP(), []int{5}
+	return file_admin_proto_rawDescGZIP(), []int{7}
 }
 
 type ListTokensResponse struct {
@@ -457,7 +602,7 @@ type ListTokensResponse struct {
 
 func (x *ListTokensResponse) Reset() {
 	*x = ListTokensResponse{}
-	mi := &file_admin_proto_msgTypes[6]
+	mi := &file_admin_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -469,7 +614,7 @@ func (x *ListTokensResponse) String() string {
 func (*ListTokensResponse) ProtoMessage() {}
 
 func (x *ListTokensResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_proto_msgTypes[6]
+	mi := &file_admin_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -482,7 +627,7 @@ func (x *ListTokensResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListTokensResponse.ProtoReflect.Descriptor instead.
 func (*ListTokensResponse) Descriptor() ([]byte, []int) {
-	return file_admin_proto_rawDescGZIP(), []int{6}
+	return file_admin_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *ListTokensResponse) GetTokens() []*Token {
@@ -502,7 +647,7 @@ type RevokeTokenRequest struct {
 
 func (x *RevokeTokenRequest) Reset() {
 	*x = RevokeTokenRequest{}
-	mi := &file_admin_proto_msgTypes[7]
+	mi := &file_admin_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -514,7 +659,7 @@ func (x *RevokeTokenRequest) String() string {
 func (*RevokeTokenRequest) ProtoMessage() {}
 
 func (x *RevokeTokenRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_proto_msgTypes[7]
+	mi := &file_admin_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -527,7 +672,7 @@ func (x *RevokeTokenRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RevokeTokenRequest.ProtoReflect.Descriptor instead.
 func (*RevokeTokenRequest) Descriptor() ([]byte, []int) {
-	return file_admin_proto_rawDescGZIP(), []int{7}
+	return file_admin_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *RevokeTokenRequest) GetToken() string {
@@ -546,7 +691,7 @@ type RevokeTokenResponse struct {
 
 func (x *RevokeTokenResponse) Reset() {
 	*x = RevokeTokenResponse{}
-	mi := &file_admin_proto_msgTypes[8]
+	mi := &file_admin_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -558,7 +703,7 @@ func (x *RevokeTokenResponse) String() string {
 func (*RevokeTokenResponse) ProtoMessage() {}
 
 func (x *RevokeTokenResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_proto_msgTypes[8]
+	mi := &file_admin_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -571,7 +716,7 @@ func (x *RevokeTokenResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RevokeTokenResponse.ProtoReflect.Descriptor instead.
 func (*RevokeTokenResponse) Descriptor() ([]byte, []int) {
-	return file_admin_proto_rawDescGZIP(), []int{8}
+	return file_admin_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *RevokeTokenResponse) GetToken() *Token {
@@ -597,7 +742,7 @@ type JoinRequest struct {
 
 func (x *JoinRequest) Reset() {
 	*x = JoinRequest{}
-	mi := &file_admin_proto_msgTypes[9]
+	mi := &file_admin_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -609,7 +754,7 @@ func (x *JoinRequest) String() string {
 func (*JoinRequest) ProtoMessage() {}
 
 func (x *JoinRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_proto_msgTypes[9]
+	mi := &file_admin_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -622,7 +767,7 @@ func (x *JoinRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use JoinRequest.ProtoReflect.Descriptor instead.
 func (*JoinRequest) Descriptor() ([]byte, []int) {
-	return file_admin_proto_rawDescGZIP(), []int{9}
+	return file_admin_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *JoinRequest) GetToken() string {
@@ -664,7 +809,7 @@ type JoinResponse struct {
 
 func (x *JoinResponse) Reset() {
 	*x = JoinResponse{}
-	mi := &file_admin_proto_msgTypes[10]
+	mi := &file_admin_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -676,7 +821,7 @@ func (x *JoinResponse) String() string {
 func (*JoinResponse) ProtoMessage() {}
 
 func (x *JoinResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_proto_msgTypes[10]
+	mi := &file_admin_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -689,7 +834,7 @@ func (x *JoinResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use JoinResponse.ProtoReflect.Descriptor instead.
 func (*JoinResponse) Descriptor() ([]byte, []int) {
-	return file_admin_proto_rawDescGZIP(), []int{10}
+	return file_admin_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *JoinResponse) GetClusterId() uint64 {
@@ -724,7 +869,7 @@ type RecoverRequest struct {
 
 func (x *RecoverRequest) Reset() {
 	*x = RecoverRequest{}
-	mi := &file_admin_proto_msgTypes[11]
+	mi := &file_admin_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -736,7 +881,7 @@ func (x *RecoverRequest) String() string {
 func (*RecoverRequest) ProtoMessage() {}
 
 func (x *RecoverRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_proto_msgTypes[11]
+	mi := &file_admin_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -749,7 +894,7 @@ func (x *RecoverRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RecoverRequest.ProtoReflect.Descriptor instead.
 func (*RecoverRequest) Descriptor() ([]byte, []int) {
-	return file_admin_proto_rawDescGZIP(), []int{11}
+	return file_admin_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *RecoverRequest) GetForceNewCluster() bool {
@@ -771,7 +916,7 @@ type RecoverResponse struct {
 
 func (x *RecoverResponse) Reset() {
 	*x = RecoverResponse{}
-	mi := &file_admin_proto_msgTypes[12]
+	mi := &file_admin_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -783,7 +928,7 @@ func (x *RecoverResponse) String() string {
 func (*RecoverResponse) ProtoMessage() {}
 
 func (x *RecoverResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_proto_msgTypes[12]
+	mi := &file_admin_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -796,7 +941,7 @@ func (x *RecoverResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RecoverResponse.ProtoReflect.Descriptor instead.
 func (*RecoverResponse) Descriptor() ([]byte, []int) {
-	return file_admin_proto_rawDescGZIP(), []int{12}
+	return file_admin_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *RecoverResponse) GetMemberId() uint64 {
@@ -835,7 +980,7 @@ type ReloadRequest struct {
 
 func (x *ReloadRequest) Reset() {
 	*x = ReloadRequest{}
-	mi := &file_admin_proto_msgTypes[13]
+	mi := &file_admin_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -847,7 +992,7 @@ func (x *ReloadRequest) String() string {
 func (*ReloadRequest) ProtoMessage() {}
 
 func (x *ReloadRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_proto_msgTypes[13]
+	mi := &file_admin_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -860,7 +1005,7 @@ func (x *ReloadRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReloadRequest.ProtoReflect.Descriptor instead.
 func (*ReloadRequest) Descriptor() ([]byte, []int) {
-	return file_admin_proto_rawDescGZIP(), []int{13}
+	return file_admin_proto_rawDescGZIP(), []int{15}
 }
 
 type ReloadResponse struct {
@@ -874,7 +1019,7 @@ type ReloadResponse struct {
 
 func (x *ReloadResponse) Reset() {
 	*x = ReloadResponse{}
-	mi := &file_admin_proto_msgTypes[14]
+	mi := &file_admin_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -886,7 +1031,7 @@ func (x *ReloadResponse) String() string {
 func (*ReloadResponse) ProtoMessage() {}
 
 func (x *ReloadResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_proto_msgTypes[14]
+	mi := &file_admin_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -899,7 +1044,7 @@ func (x *ReloadResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReloadResponse.ProtoReflect.Descriptor instead.
 func (*ReloadResponse) Descriptor() ([]byte, []int) {
-	return file_admin_proto_rawDescGZIP(), []int{14}
+	return file_admin_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *ReloadResponse) GetChanged() []*Setting {
@@ -928,7 +1073,7 @@ type Setting struct {
 
 func (x *Setting) Reset() {
 	*x = Setting{}
-	mi := &file_admin_proto_msgTypes[15]
+	mi := &file_admin_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -940,7 +1085,7 @@ func (x *Setting) String() string {
 func (*Setting) ProtoMessage() {}
 
 func (x *Setting) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_proto_msgTypes[15]
+	mi := &file_admin_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -953,7 +1098,7 @@ func (x *Setting) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Setting.ProtoReflect.Descriptor instead.
 func (*Setting) Descriptor() ([]byte, []int) {
-	return file_admin_proto_rawDescGZIP(), []int{15}
+	return file_admin_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *Setting) GetName() string {
@@ -995,7 +1140,7 @@ type AdmitRequest struct {
 
 func (x *AdmitRequest) Reset() {
 	*x = AdmitRequest{}
-	mi := &file_admin_proto_msgTypes[16]
+	mi := &file_admin_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1007,7 +1152,7 @@ func (x *AdmitRequest) String() string {
 func (*AdmitRequest) ProtoMessage() {}
 
 func (x *AdmitRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_proto_msgTypes[16]
+	mi := &file_admin_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1020,7 +1165,7 @@ func (x *AdmitRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AdmitRequest.ProtoReflect.Descriptor instead.
 func (*AdmitRequest) Descriptor() ([]byte, []int) {
-	return file_admin_proto_rawDescGZIP(), []int{16}
+	return file_admin_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *AdmitRequest) GetToken() string {
@@ -1082,7 +1227,7 @@ type AdmitResponse struct {
 
 func (x *AdmitResponse) Reset() {
 	*x = AdmitResponse{}
-	mi := &file_admin_proto_msgTypes[17]
+	mi := &file_admin_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1094,7 +1239,7 @@ func (x *AdmitResponse) String() string {
 func (*AdmitResponse) ProtoMessage() {}
 
 func (x *AdmitResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_proto_msgTypes[17]
+	mi := &file_admin_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1107,7 +1252,7 @@ func (x *AdmitResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AdmitResponse.ProtoReflect.Descriptor instead.
 func (*AdmitResponse) Descriptor() ([]byte, []int) {
-	return file_admin_proto_rawDescGZIP(), []int{17}
+	return file_admin_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *AdmitResponse) GetClusterId() uint64 {
@@ -1165,7 +1310,7 @@ type ArriveRequest struct {
 
 func (x *ArriveRequest) Reset() {
 	*x = ArriveRequest{}
-	mi := &file_admin_proto_msgTypes[18]
+	mi := &file_admin_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1177,7 +1322,7 @@ func (x *ArriveRequest) String() string {
 func (*ArriveRequest) ProtoMessage() {}
 
 func (x *ArriveRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_proto_msgTypes[18]
+	mi := &file_admin_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1190,7 +1335,7 @@ func (x *ArriveRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ArriveRequest.ProtoReflect.Descriptor instead.
 func (*ArriveRequest) Descriptor() ([]byte, []int) {
-	return file_admin_proto_rawDescGZIP(), []int{18}
+	return file_admin_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *ArriveRequest) GetName() string {
@@ -1238,7 +1383,7 @@ type ArriveResponse struct {
 
 func (x *ArriveResponse) Reset() {
 	*x = ArriveResponse{}
-	mi := &file_admin_proto_msgTypes[19]
+	mi := &file_admin_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1250,7 +1395,7 @@ func (x *ArriveResponse) String() string {
 func (*ArriveResponse) ProtoMessage() {}
 
 func (x *ArriveResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_proto_msgTypes[19]
+	mi := &file_admin_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1263,7 +1408,7 @@ func (x *ArriveResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ArriveResponse.ProtoReflect.Descriptor instead.
 func (*ArriveResponse) Descriptor() ([]byte, []int) {
-	return file_admin_proto_rawDescGZIP(), []int{19}
+	return file_admin_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *ArriveResponse) GetMembers() []*Member {
@@ -1281,7 +1426,7 @@ type DismissRequest struct {
 
 func (x *DismissRequest) Reset() {
 	*x = DismissRequest{}
-	mi := &file_admin_proto_msgTypes[20]
+	mi := &file_admin_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1293,7 +1438,7 @@ func (x *DismissRequest) String() string {
 func (*DismissRequest) ProtoMessage() {}
 
 func (x *DismissRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_proto_msgTypes[20]
+	mi := &file_admin_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1306,7 +1451,7 @@ func (x *DismissRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DismissRequest.ProtoReflect.Descriptor instead.
 func (*DismissRequest) Descriptor() ([]byte, []int) {
-	return file_admin_proto_rawDescGZIP(), []int{20}
+	return file_admin_proto_rawDescGZIP(), []int{22}
 }
 
 type DismissResponse struct {
@@ -1317,7 +1462,7 @@ type DismissResponse struct {
 
 func (x *DismissResponse) Reset() {
 	*x = DismissResponse{}
-	mi := &file_admin_proto_msgTypes[21]
+	mi := &file_admin_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1329,7 +1474,7 @@ func (x *DismissResponse) String() string {
 func (*DismissResponse) ProtoMessage() {}
 
 func (x *DismissResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_proto_msgTypes[21]
+	mi := &file_admin_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1342,7 +1487,7 @@ func (x *DismissResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DismissResponse.ProtoReflect.Descriptor instead.
 func (*DismissResponse) Descriptor() ([]byte, []int) {
-	return file_admin_proto_rawDescGZIP(), []int{21}
+	return file_admin_proto_rawDescGZIP(), []int{23}
 }
 
 type Member struct {
@@ -1358,7 +1503,7 @@ type Member struct {
 
 func (x *Member) Reset() {
 	*x = Member{}
-	mi := &file_admin_proto_msgTypes[22]
+	mi := &file_admin_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1370,7 +1515,7 @@ func (x *Member) String() string {
 func (*Member) ProtoMessage() {}
 
 func (x *Member) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_proto_msgTypes[22]
+	mi := &file_admin_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1383,7 +1528,7 @@ func (x *Member) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Member.ProtoReflect.Descriptor instead.
 func (*Member) Descriptor() ([]byte, []int) {
-	return file_admin_proto_rawDescGZIP(), []int{22}
+	return file_admin_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *Member) GetId() uint64 {
@@ -1434,7 +1579,7 @@ type StatusRequest struct {
 
 func (x *StatusRequest) Reset() {
 	*x = StatusRequest{}
-	mi := &file_admin_proto_msgTypes[23]
+	mi := &file_admin_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1446,7 +1591,7 @@ func (x *StatusRequest) String() string {
 func (*StatusRequest) ProtoMessage() {}
 
 func (x *StatusRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_proto_msgTypes[23]
+	mi := &file_admin_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1459,7 +1604,7 @@ func (x *StatusRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StatusRequest.ProtoReflect.Descriptor instead.
 func (*StatusRequest) Descriptor() ([]byte, []int) {
-	return file_admin_proto_rawDescGZIP(), []int{23}
+	return file_admin_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *StatusRequest) GetMembers() bool {
@@ -1507,7 +1652,7 @@ type StatusResponse struct {
 
 func (x *StatusResponse) Reset() {
 	*x = StatusResponse{}
-	mi := &file_admin_proto_msgTypes[24]
+	mi := &file_admin_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1519,7 +1664,7 @@ func (x *StatusResponse) String() string {
 func (*StatusResponse) ProtoMessage() {}
 
 func (x *StatusResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_proto_msgTypes[24]
+	mi := &file_admin_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1532,7 +1677,7 @@ func (x *StatusResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StatusResponse.ProtoReflect.Descriptor instead.
 func (*StatusResponse) Descriptor() ([]byte, []int) {
-	return file_admin_proto_rawDescGZIP(), []int{24}
+	return file_admin_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *StatusResponse) GetVersion() string {
@@ -1657,7 +1802,7 @@ type Process struct {
 
 func (x *Process) Reset() {
 	*x = Process{}
-	mi := &file_admin_proto_msgTypes[25]
+	mi := &file_admin_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1669,7 +1814,7 @@ func (x *Process) String() string {
 func (*Process) ProtoMessage() {}
 
 func (x *Process) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_proto_msgTypes[25]
+	mi := &file_admin_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1682,7 +1827,7 @@ func (x *Process) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Process.ProtoReflect.Descriptor instead.
 func (*Process) Descriptor() ([]byte, []int) {
-	return file_admin_proto_rawDescGZIP(), []int{25}
+	return file_admin_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *Process) GetPid() int64 {
@@ -1721,7 +1866,7 @@ type MemberStatus struct {
 
 func (x *MemberStatus) Reset() {
 	*x = MemberStatus{}
-	mi := &file_admin_proto_msgTypes[26]
+	mi := &file_admin_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1733,7 +1878,7 @@ func (x *MemberStatus) String() string {
 func (*MemberStatus) ProtoMessage() {}
 
 func (x *MemberStatus) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_proto_msgTypes[26]
+	mi := &file_admin_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1746,7 +1891,7 @@ func (x *MemberStatus) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use MemberStatus.ProtoReflect.Descriptor instead.
 func (*MemberStatus) Descriptor() ([]byte, []int) {
-	return file_admin_proto_rawDescGZIP(), []int{26}
+	return file_admin_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *MemberStatus) GetId() uint64 {
@@ -1822,7 +1967,7 @@ type Alarm struct {
 
 func (x *Alarm) Reset() {
 	*x = Alarm{}
-	mi := &file_admin_proto_msgTypes[27]
+	mi := &file_admin_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1834,7 +1979,7 @@ func (x *Alarm) String() string {
 func (*Alarm) ProtoMessage() {}
 
 func (x *Alarm) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_proto_msgTypes[27]
+	mi := &file_admin_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1847,7 +1992,7 @@ func (x *Alarm) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Alarm.ProtoReflect.Descriptor instead.
 func (*Alarm) Descriptor() ([]byte, []int) {
-	return file_admin_proto_rawDescGZIP(), []int{27}
+	return file_admin_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *Alarm) GetType() string {
@@ -1878,7 +2023,7 @@ type Doors struct {
 
 func (x *Doors) Reset() {
 	*x = Doors{}
-	mi := &file_admin_proto_msgTypes[28]
+	mi := &file_admin_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1890,7 +2035,7 @@ func (x *Doors) String() string {
 func (*Doors) ProtoMessage() {}
 
 func (x *Doors) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_proto_msgTypes[28]
+	mi := &file_admin_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1903,7 +2048,7 @@ func (x *Doors) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Doors.ProtoReflect.Descriptor instead.
 func (*Doors) Descriptor() ([]byte, []int) {
-	return file_admin_proto_rawDescGZIP(), []int{28}
+	return file_admin_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *Doors) GetClient() string {
@@ -1947,7 +2092,7 @@ type Certificate struct {
 
 func (x *Certificate) Reset() {
 	*x = Certificate{}
-	mi := &file_admin_proto_msgTypes[29]
+	mi := &file_admin_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1959,7 +2104,7 @@ func (x *Certificate) String() string {
 func (*Certificate) ProtoMessage() {}
 
 func (x *Certificate) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_proto_msgTypes[29]
+	mi := &file_admin_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1972,7 +2117,7 @@ func (x *Certificate) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Certificate.ProtoReflect.Descriptor instead.
 func (*Certificate) Descriptor() ([]byte, []int) {
-	return file_admin_proto_rawDescGZIP(), []int{29}
+	return file_admin_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *Certificate) GetKind() string {
@@ -2017,7 +2162,7 @@ type Raft struct {
 
 func (x *Raft) Reset() {
 	*x = Raft{}
-	mi := &file_admin_proto_msgTypes[30]
+	mi := &file_admin_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2029,7 +2174,7 @@ func (x *Raft) String() string {
 func (*Raft) ProtoMessage() {}
 
 func (x *Raft) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_proto_msgTypes[30]
+	mi := &file_admin_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2042,7 +2187,7 @@ func (x *Raft) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Raft.ProtoReflect.Descriptor instead.
 func (*Raft) Descriptor() ([]byte, []int) {
-	return file_admin_proto_rawDescGZIP(), []int{30}
+	return file_admin_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *Raft) GetLeader() uint64 {
@@ -2093,7 +2238,7 @@ type Database struct {
 
 func (x *Database) Reset() {
 	*x = Database{}
-	mi := &file_admin_proto_msgTypes[31]
+	mi := &file_admin_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2105,7 +2250,7 @@ func (x *Database) String() string {
 func (*Database) ProtoMessage() {}
 
 func (x *Database) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_proto_msgTypes[31]
+	mi := &file_admin_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2118,7 +2263,7 @@ func (x *Database) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Database.ProtoReflect.Descriptor instead.
 func (*Database) Descriptor() ([]byte, []int) {
-	return file_admin_proto_rawDescGZIP(), []int{31}
+	return file_admin_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *Database) GetSize() int64 {
@@ -2169,7 +2314,7 @@ type Space struct {
 
 func (x *Space) Reset() {
 	*x = Space{}
-	mi := &file_admin_proto_msgTypes[32]
+	mi := &file_admin_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2181,7 +2326,7 @@ func (x *Space) String() string {
 func (*Space) ProtoMessage() {}
 
 func (x *Space) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_proto_msgTypes[32]
+	mi := &file_admin_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2194,7 +2339,7 @@ func (x *Space) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Space.ProtoReflect.Descriptor instead.
 func (*Space) Descriptor() ([]byte, []int) {
-	return file_admin_proto_rawDescGZIP(), []int{32}
+	return file_admin_proto_rawDescGZIP(), []int{34}
 }
 
 func (x *Space) GetOk() bool {
@@ -2243,7 +2388,7 @@ type ClusterKey struct {
 
 func (x *ClusterKey) Reset() {
 	*x = ClusterKey{}
-	mi := &file_admin_proto_msgTypes[33]
+	mi := &file_admin_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2255,7 +2400,7 @@ func (x *ClusterKey) String() string {
 func (*ClusterKey) ProtoMessage() {}
 
 func (x *ClusterKey) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_proto_msgTypes[33]
+	mi := &file_admin_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2268,7 +2413,7 @@ func (x *ClusterKey) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ClusterKey.ProtoReflect.Descriptor instead.
 func (*ClusterKey) Descriptor() ([]byte, []int) {
-	return file_admin_proto_rawDescGZIP(), []int{33}
+	return file_admin_proto_rawDescGZIP(), []int{35}
 }
 
 func (x *ClusterKey) GetId() string {
@@ -2345,7 +2490,7 @@ type LockCARequest struct {
 
 func (x *LockCARequest) Reset() {
 	*x = LockCARequest{}
-	mi := &file_admin_proto_msgTypes[34]
+	mi := &file_admin_proto_msgTypes[36]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2357,7 +2502,7 @@ func (x *LockCARequest) String() string {
 func (*LockCARequest) ProtoMessage() {}
 
 func (x *LockCARequest) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_proto_msgTypes[34]
+	mi := &file_admin_proto_msgTypes[36]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2370,7 +2515,7 @@ func (x *LockCARequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LockCARequest.ProtoReflect.Descriptor instead.
 func (*LockCARequest) Descriptor() ([]byte, []int) {
-	return file_admin_proto_rawDescGZIP(), []int{34}
+	return file_admin_proto_rawDescGZIP(), []int{36}
 }
 
 func (x *LockCARequest) GetRemoveFile() bool {
@@ -2388,7 +2533,7 @@ type LockCAResponse struct {
 
 func (x *LockCAResponse) Reset() {
 	*x = LockCAResponse{}
-	mi := &file_admin_proto_msgTypes[35]
+	mi := &file_admin_proto_msgTypes[37]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2400,7 +2545,7 @@ func (x *LockCAResponse) String() string {
 func (*LockCAResponse) ProtoMessage() {}
 
 func (x *LockCAResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_proto_msgTypes[35]
+	mi := &file_admin_proto_msgTypes[37]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2413,7 +2558,7 @@ func (x *LockCAResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LockCAResponse.ProtoReflect.Descriptor instead.
 func (*LockCAResponse) Descriptor() ([]byte, []int) {
-	return file_admin_proto_rawDescGZIP(), []int{35}
+	return file_admin_proto_rawDescGZIP(), []int{37}
 }
 
 type UnlockCARequest struct {
@@ -2427,7 +2572,7 @@ type UnlockCARequest struct {
 
 func (x *UnlockCARequest) Reset() {
 	*x = UnlockCARequest{}
-	mi := &file_admin_proto_msgTypes[36]
+	mi := &file_admin_proto_msgTypes[38]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2439,7 +2584,7 @@ func (x *UnlockCARequest) String() string {
 func (*UnlockCARequest) ProtoMessage() {}
 
 func (x *UnlockCARequest) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_proto_msgTypes[36]
+	mi := &file_admin_proto_msgTypes[38]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2452,7 +2597,7 @@ func (x *UnlockCARequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UnlockCARequest.ProtoReflect.Descriptor instead.
 func (*UnlockCARequest) Descriptor() ([]byte, []int) {
-	return file_admin_proto_rawDescGZIP(), []int{36}
+	return file_admin_proto_rawDescGZIP(), []int{38}
 }
 
 func (x *UnlockCARequest) GetKeys() []byte {
@@ -2471,7 +2616,7 @@ type UnlockCAResponse struct {
 
 func (x *UnlockCAResponse) Reset() {
 	*x = UnlockCAResponse{}
-	mi := &file_admin_proto_msgTypes[37]
+	mi := &file_admin_proto_msgTypes[39]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2483,7 +2628,7 @@ func (x *UnlockCAResponse) String() string {
 func (*UnlockCAResponse) ProtoMessage() {}
 
 func (x *UnlockCAResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_proto_msgTypes[37]
+	mi := &file_admin_proto_msgTypes[39]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2496,7 +2641,7 @@ func (x *UnlockCAResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UnlockCAResponse.ProtoReflect.Descriptor instead.
 func (*UnlockCAResponse) Descriptor() ([]byte, []int) {
-	return file_admin_proto_rawDescGZIP(), []int{37}
+	return file_admin_proto_rawDescGZIP(), []int{39}
 }
 
 func (x *UnlockCAResponse) GetId() string {
@@ -2517,7 +2662,7 @@ type RotateClusterKeyRequest struct {
 
 func (x *RotateClusterKeyRequest) Reset() {
 	*x = RotateClusterKeyRequest{}
-	mi := &file_admin_proto_msgTypes[38]
+	mi := &file_admin_proto_msgTypes[40]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2529,7 +2674,7 @@ func (x *RotateClusterKeyRequest) String() string {
 func (*RotateClusterKeyRequest) ProtoMessage() {}
 
 func (x *RotateClusterKeyRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_proto_msgTypes[38]
+	mi := &file_admin_proto_msgTypes[40]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2542,7 +2687,7 @@ func (x *RotateClusterKeyRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RotateClusterKeyRequest.ProtoReflect.Descriptor instead.
 func (*RotateClusterKeyRequest) Descriptor() ([]byte, []int) {
-	return file_admin_proto_rawDescGZIP(), []int{38}
+	return file_admin_proto_rawDescGZIP(), []int{40}
 }
 
 func (x *RotateClusterKeyRequest) GetPatienceSeconds() int64 {
@@ -2564,7 +2709,7 @@ type RotateClusterKeyResponse struct {
 
 func (x *RotateClusterKeyResponse) Reset() {
 	*x = RotateClusterKeyResponse{}
-	mi := &file_admin_proto_msgTypes[39]
+	mi := &file_admin_proto_msgTypes[41]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2576,7 +2721,7 @@ func (x *RotateClusterKeyResponse) String() string {
 func (*RotateClusterKeyResponse) ProtoMessage() {}
 
 func (x *RotateClusterKeyResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_proto_msgTypes[39]
+	mi := &file_admin_proto_msgTypes[41]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2589,7 +2734,7 @@ func (x *RotateClusterKeyResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RotateClusterKeyResponse.ProtoReflect.Descriptor instead.
 func (*RotateClusterKeyResponse) Descriptor() ([]byte, []int) {
-	return file_admin_proto_rawDescGZIP(), []int{39}
+	return file_admin_proto_rawDescGZIP(), []int{41}
 }
 
 func (x *RotateClusterKeyResponse) GetOld() string {
@@ -2621,7 +2766,7 @@ type ExportClusterKeyRequest struct {
 
 func (x *ExportClusterKeyRequest) Reset() {
 	*x = ExportClusterKeyRequest{}
-	mi := &file_admin_proto_msgTypes[40]
+	mi := &file_admin_proto_msgTypes[42]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2633,7 +2778,7 @@ func (x *ExportClusterKeyRequest) String() string {
 func (*ExportClusterKeyRequest) ProtoMessage() {}
 
 func (x *ExportClusterKeyRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_proto_msgTypes[40]
+	mi := &file_admin_proto_msgTypes[42]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2646,7 +2791,7 @@ func (x *ExportClusterKeyRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ExportClusterKeyRequest.ProtoReflect.Descriptor instead.
 func (*ExportClusterKeyRequest) Descriptor() ([]byte, []int) {
-	return file_admin_proto_rawDescGZIP(), []int{40}
+	return file_admin_proto_rawDescGZIP(), []int{42}
 }
 
 type ExportClusterKeyResponse struct {
@@ -2660,7 +2805,7 @@ type ExportClusterKeyResponse struct {
 
 func (x *ExportClusterKeyResponse) Reset() {
 	*x = ExportClusterKeyResponse{}
-	mi := &file_admin_proto_msgTypes[41]
+	mi := &file_admin_proto_msgTypes[43]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2672,7 +2817,7 @@ func (x *ExportClusterKeyResponse) String() string {
 func (*ExportClusterKeyResponse) ProtoMessage() {}
 
 func (x *ExportClusterKeyResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_proto_msgTypes[41]
+	mi := &file_admin_proto_msgTypes[43]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2685,7 +2830,7 @@ func (x *ExportClusterKeyResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ExportClusterKeyResponse.ProtoReflect.Descriptor instead.
 func (*ExportClusterKeyResponse) Descriptor() ([]byte, []int) {
-	return file_admin_proto_rawDescGZIP(), []int{41}
+	return file_admin_proto_rawDescGZIP(), []int{43}
 }
 
 func (x *ExportClusterKeyResponse) GetKeys() []byte {
@@ -2711,7 +2856,7 @@ type ConfirmExportRequest struct {
 
 func (x *ConfirmExportRequest) Reset() {
 	*x = ConfirmExportRequest{}
-	mi := &file_admin_proto_msgTypes[42]
+	mi := &file_admin_proto_msgTypes[44]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2723,7 +2868,7 @@ func (x *ConfirmExportRequest) String() string {
 func (*ConfirmExportRequest) ProtoMessage() {}
 
 func (x *ConfirmExportRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_proto_msgTypes[42]
+	mi := &file_admin_proto_msgTypes[44]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2736,7 +2881,7 @@ func (x *ConfirmExportRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ConfirmExportRequest.ProtoReflect.Descriptor instead.
 func (*ConfirmExportRequest) Descriptor() ([]byte, []int) {
-	return file_admin_proto_rawDescGZIP(), []int{42}
+	return file_admin_proto_rawDescGZIP(), []int{44}
 }
 
 func (x *ConfirmExportRequest) GetId() string {
@@ -2754,7 +2899,7 @@ type ConfirmExportResponse struct {
 
 func (x *ConfirmExportResponse) Reset() {
 	*x = ConfirmExportResponse{}
-	mi := &file_admin_proto_msgTypes[43]
+	mi := &file_admin_proto_msgTypes[45]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2766,7 +2911,7 @@ func (x *ConfirmExportResponse) String() string {
 func (*ConfirmExportResponse) ProtoMessage() {}
 
 func (x *ConfirmExportResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_proto_msgTypes[43]
+	mi := &file_admin_proto_msgTypes[45]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2779,7 +2924,7 @@ func (x *ConfirmExportResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ConfirmExportResponse.ProtoReflect.Descriptor instead.
 func (*ConfirmExportResponse) Descriptor() ([]byte, []int) {
-	return file_admin_proto_rawDescGZIP(), []int{43}
+	return file_admin_proto_rawDescGZIP(), []int{45}
 }
 
 type ClusterKeyRequest struct {
@@ -2793,7 +2938,7 @@ type ClusterKeyRequest struct {
 
 func (x *ClusterKeyRequest) Reset() {
 	*x = ClusterKeyRequest{}
-	mi := &file_admin_proto_msgTypes[44]
+	mi := &file_admin_proto_msgTypes[46]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2805,7 +2950,7 @@ func (x *ClusterKeyRequest) String() string {
 func (*ClusterKeyRequest) ProtoMessage() {}
 
 func (x *ClusterKeyRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_proto_msgTypes[44]
+	mi := &file_admin_proto_msgTypes[46]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2818,7 +2963,7 @@ func (x *ClusterKeyRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ClusterKeyRequest.ProtoReflect.Descriptor instead.
 func (*ClusterKeyRequest) Descriptor() ([]byte, []int) {
-	return file_admin_proto_rawDescGZIP(), []int{44}
+	return file_admin_proto_rawDescGZIP(), []int{46}
 }
 
 func (x *ClusterKeyRequest) GetWant() string {
@@ -2844,7 +2989,7 @@ type ClusterKeyResponse struct {
 
 func (x *ClusterKeyResponse) Reset() {
 	*x = ClusterKeyResponse{}
-	mi := &file_admin_proto_msgTypes[45]
+	mi := &file_admin_proto_msgTypes[47]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2856,7 +3001,7 @@ func (x *ClusterKeyResponse) String() string {
 func (*ClusterKeyResponse) ProtoMessage() {}
 
 func (x *ClusterKeyResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_proto_msgTypes[45]
+	mi := &file_admin_proto_msgTypes[47]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2869,7 +3014,7 @@ func (x *ClusterKeyResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ClusterKeyResponse.ProtoReflect.Descriptor instead.
 func (*ClusterKeyResponse) Descriptor() ([]byte, []int) {
-	return file_admin_proto_rawDescGZIP(), []int{45}
+	return file_admin_proto_rawDescGZIP(), []int{47}
 }
 
 func (x *ClusterKeyResponse) GetSealed() []byte {
@@ -2904,7 +3049,17 @@ const file_admin_proto_rawDesc = "" +
 	"\x0eInviteResponse\x12\x14\n" +
 	"\x05token\x18\x01 \x01(\tR\x05token\x12\x18\n" +
 	"\aaddress\x18\x02 \x01(\tR\aaddress\x12)\n" +
-	"\x04info\x18\x03 \x01(\v2\x15.cleat.admin.v1.TokenR\x04info\"\xbf\x02\n" +
+	"\x04info\x18\x03 \x01(\v2\x15.cleat.admin.v1.TokenR\x04info\"\x8b\x01\n" +
+	"\x12CreateTokenRequest\x12\x16\n" +
+	"\x06client\x18\x01 \x01(\tR\x06client\x12\x1f\n" +
+	"\vttl_seconds\x18\x02 \x01(\x03R\n" +
+	"ttlSeconds\x12\x12\n" +
+	"\x04uses\x18\x03 \x01(\x05R\x04uses\x12(\n" +
+	"\x10cert_ttl_seconds\x18\x04 \x01(\x03R\x0ecertTtlSeconds\"p\n" +
+	"\x13CreateTokenResponse\x12\x14\n" +
+	"\x05token\x18\x01 \x01(\tR\x05token\x12\x18\n" +
+	"\aaddress\x18\x02 \x01(\tR\aaddress\x12)\n" +
+	"\x04info\x18\x03 \x01(\v2\x15.cleat.admin.v1.TokenR\x04info\"\xd7\x02\n" +
 	"\x05Token\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x18\n" +
 	"\alearner\x18\x02 \x01(\bR\alearner\x12\x16\n" +
@@ -2915,7 +3070,9 @@ const file_admin_proto_rawDesc = "" +
 	"\aexpires\x18\x06 \x01(\v2\x1a.google.protobuf.TimestampR\aexpires\x124\n" +
 	"\arevoked\x18\a \x01(\v2\x1a.google.protobuf.TimestampR\arevoked\x12\x1b\n" +
 	"\tuses_left\x18\b \x01(\x05R\busesLeft\x12\x16\n" +
-	"\x06joined\x18\t \x03(\x06R\x06joined\"\x13\n" +
+	"\x06joined\x18\t \x03(\x06R\x06joined\x12\x16\n" +
+	"\x06client\x18\n" +
+	" \x01(\tR\x06client\"\x13\n" +
 	"\x11ListTokensRequest\"C\n" +
 	"\x12ListTokensResponse\x12-\n" +
 	"\x06tokens\x18\x01 \x03(\v2\x15.cleat.admin.v1.TokenR\x06tokens\"*\n" +
@@ -3087,11 +3244,12 @@ const file_admin_proto_rawDesc = "" +
 	"\x04want\x18\x01 \x01(\tR\x04want\x12\x12\n" +
 	"\x04have\x18\x02 \x03(\tR\x04have\",\n" +
 	"\x12ClusterKeyResponse\x12\x16\n" +
-	"\x06sealed\x18\x01 \x01(\fR\x06sealed2\xc9\b\n" +
+	"\x06sealed\x18\x01 \x01(\fR\x06sealed2\xa1\t\n" +
 	"\x05Admin\x12e\n" +
 	"\x10IssueCertificate\x12'.cleat.admin.v1.IssueCertificateRequest\x1a(.cleat.admin.v1.IssueCertificateResponse\x12G\n" +
 	"\x06Status\x12\x1d.cleat.admin.v1.StatusRequest\x1a\x1e.cleat.admin.v1.StatusResponse\x12G\n" +
-	"\x06Invite\x12\x1d.cleat.admin.v1.InviteRequest\x1a\x1e.cleat.admin.v1.InviteResponse\x12S\n" +
+	"\x06Invite\x12\x1d.cleat.admin.v1.InviteRequest\x1a\x1e.cleat.admin.v1.InviteResponse\x12V\n" +
+	"\vCreateToken\x12\".cleat.admin.v1.CreateTokenRequest\x1a#.cleat.admin.v1.CreateTokenResponse\x12S\n" +
 	"\n" +
 	"ListTokens\x12!.cleat.admin.v1.ListTokensRequest\x1a\".cleat.admin.v1.ListTokensResponse\x12V\n" +
 	"\vRevokeToken\x12\".cleat.admin.v1.RevokeTokenRequest\x1a#.cleat.admin.v1.RevokeTokenResponse\x12A\n" +
@@ -3124,127 +3282,132 @@ func file_admin_proto_rawDescGZIP() []byte {
 	return file_admin_proto_rawDescData
 }
 
-var file_admin_proto_msgTypes = make([]protoimpl.MessageInfo, 46)
+var file_admin_proto_msgTypes = make([]protoimpl.MessageInfo, 48)
 var file_admin_proto_goTypes = []any{
 	(*IssueCertificateRequest)(nil),  // 0: cleat.admin.v1.IssueCertificateRequest
 	(*IssueCertificateResponse)(nil), // 1: cleat.admin.v1.IssueCertificateResponse
 	(*InviteRequest)(nil),            // 2: cleat.admin.v1.InviteRequest
 	(*InviteResponse)(nil),           // 3: cleat.admin.v1.InviteResponse
-	(*Token)(nil),                    // 4: cleat.admin.v1.Token
-	(*ListTokensRequest)(nil),        // 5: cleat.admin.v1.ListTokensRequest
-	(*ListTokensResponse)(nil),       // 6: cleat.admin.v1.ListTokensResponse
-	(*RevokeTokenRequest)(nil),       // 7: cleat.admin.v1.RevokeTokenRequest
-	(*RevokeTokenResponse)(nil),      // 8: cleat.admin.v1.RevokeTokenResponse
-	(*JoinRequest)(nil),              // 9: cleat.admin.v1.JoinRequest
-	(*JoinResponse)(nil),             // 10: cleat.admin.v1.JoinResponse
-	(*RecoverRequest)(nil),           // 11: cleat.admin.v1.RecoverRequest
-	(*RecoverResponse)(nil),          // 12: cleat.admin.v1.RecoverResponse
-	(*ReloadRequest)(nil),            // 13: cleat.admin.v1.ReloadRequest
-	(*ReloadResponse)(nil),           // 14: cleat.admin.v1.ReloadResponse
-	(*Setting)(nil),                  // 15: cleat.admin.v1.Setting
-	(*AdmitRequest)(nil),             // 16: cleat.admin.v1.AdmitRequest
-	(*AdmitResponse)(nil),            // 17: cleat.admin.v1.AdmitResponse
-	(*ArriveRequest)(nil),            // 18: cleat.admin.v1.ArriveRequest
-	(*ArriveResponse)(nil),           // 19: cleat.admin.v1.ArriveResponse
-	(*DismissRequest)(nil),           // 20: cleat.admin.v1.DismissRequest
-	(*DismissResponse)(nil),          // 21: cleat.admin.v1.DismissResponse
-	(*Member)(nil),                   // 22: cleat.admin.v1.Member
-	(*StatusRequest)(nil),            // 23: cleat.admin.v1.StatusRequest
-	(*StatusResponse)(nil),           // 24: cleat.admin.v1.StatusResponse
-	(*Process)(nil),                  // 25: cleat.admin.v1.Process
-	(*MemberStatus)(nil),             // 26: cleat.admin.v1.MemberStatus
-	(*Alarm)(nil),                    // 27: cleat.admin.v1.Alarm
-	(*Doors)(nil),                    // 28: cleat.admin.v1.Doors
-	(*Certificate)(nil),              // 29: cleat.admin.v1.Certificate
-	(*Raft)(nil),                     // 30: cleat.admin.v1.Raft
-	(*Database)(nil),                 // 31: cleat.admin.v1.Database
-	(*Space)(nil),                    // 32: cleat.admin.v1.Space
-	(*ClusterKey)(nil),               // 33: cleat.admin.v1.ClusterKey
-	(*LockCARequest)(nil),            // 34: cleat.admin.v1.LockCARequest
-	(*LockCAResponse)(nil),           // 35: cleat.admin.v1.LockCAResponse
-	(*UnlockCARequest)(nil),          // 36: cleat.admin.v1.UnlockCARequest
-	(*UnlockCAResponse)(nil),         // 37: cleat.admin.v1.UnlockCAResponse
-	(*RotateClusterKeyRequest)(nil),  // 38: cleat.admin.v1.RotateClusterKeyRequest
-	(*RotateClusterKeyResponse)(nil), // 39: cleat.admin.v1.RotateClusterKeyResponse
-	(*ExportClusterKeyRequest)(nil),  // 40: cleat.admin.v1.ExportClusterKeyRequest
-	(*ExportClusterKeyResponse)(nil), // 41: cleat.admin.v1.ExportClusterKeyResponse
-	(*ConfirmExportRequest)(nil),     // 42: cleat.admin.v1.ConfirmExportRequest
-	(*ConfirmExportResponse)(nil),    // 43: cleat.admin.v1.ConfirmExportResponse
-	(*ClusterKeyRequest)(nil),        // 44: cleat.admin.v1.ClusterKeyRequest
-	(*ClusterKeyResponse)(nil),       // 45: cleat.admin.v1.ClusterKeyResponse
-	(*timestamppb.Timestamp)(nil),    // 46: google.protobuf.Timestamp
-	(*durationpb.Duration)(nil),      // 47: google.protobuf.Duration
+	(*CreateTokenRequest)(nil),       // 4: cleat.admin.v1.CreateTokenRequest
+	(*CreateTokenResponse)(nil),      // 5: cleat.admin.v1.CreateTokenResponse
+	(*Token)(nil),                    // 6: cleat.admin.v1.Token
+	(*ListTokensRequest)(nil),        // 7: cleat.admin.v1.ListTokensRequest
+	(*ListTokensResponse)(nil),       // 8: cleat.admin.v1.ListTokensResponse
+	(*RevokeTokenRequest)(nil),       // 9: cleat.admin.v1.RevokeTokenRequest
+	(*RevokeTokenResponse)(nil),      // 10: cleat.admin.v1.RevokeTokenResponse
+	(*JoinRequest)(nil),              // 11: cleat.admin.v1.JoinRequest
+	(*JoinResponse)(nil),             // 12: cleat.admin.v1.JoinResponse
+	(*RecoverRequest)(nil),           // 13: cleat.admin.v1.RecoverRequest
+	(*RecoverResponse)(nil),          // 14: cleat.admin.v1.RecoverResponse
+	(*ReloadRequest)(nil),            // 15: cleat.admin.v1.ReloadRequest
+	(*ReloadResponse)(nil),           // 16: cleat.admin.v1.ReloadResponse
+	(*Setting)(nil),                  // 17: cleat.admin.v1.Setting
+	(*AdmitRequest)(nil),             // 18: cleat.admin.v1.AdmitRequest
+	(*AdmitResponse)(nil),            // 19: cleat.admin.v1.AdmitResponse
+	(*ArriveRequest)(nil),            // 20: cleat.admin.v1.ArriveRequest
+	(*ArriveResponse)(nil),           // 21: cleat.admin.v1.ArriveResponse
+	(*DismissRequest)(nil),           // 22: cleat.admin.v1.DismissRequest
+	(*DismissResponse)(nil),          // 23: cleat.admin.v1.DismissResponse
+	(*Member)(nil),                   // 24: cleat.admin.v1.Member
+	(*StatusRequest)(nil),            // 25: cleat.admin.v1.StatusRequest
+	(*StatusResponse)(nil),           // 26: cleat.admin.v1.StatusResponse
+	(*Process)(nil),                  // 27: cleat.admin.v1.Process
+	(*MemberStatus)(nil),             // 28: cleat.admin.v1.MemberStatus
+	(*Alarm)(nil),                    // 29: cleat.admin.v1.Alarm
+	(*Doors)(nil),                    // 30: cleat.admin.v1.Doors
+	(*Certificate)(nil),              // 31: cleat.admin.v1.Certificate
+	(*Raft)(nil),                     // 32: cleat.admin.v1.Raft
+	(*Database)(nil),                 // 33: cleat.admin.v1.Database
+	(*Space)(nil),                    // 34: cleat.admin.v1.Space
+	(*ClusterKey)(nil),               // 35: cleat.admin.v1.ClusterKey
+	(*LockCARequest)(nil),            // 36: cleat.admin.v1.LockCARequest
+	(*LockCAResponse)(nil),           // 37: cleat.admin.v1.LockCAResponse
+	(*UnlockCARequest)(nil),          // 38: cleat.admin.v1.UnlockCARequest
+	(*UnlockCAResponse)(nil),         // 39: cleat.admin.v1.UnlockCAResponse
+	(*RotateClusterKeyRequest)(nil),  // 40: cleat.admin.v1.RotateClusterKeyRequest
+	(*RotateClusterKeyResponse)(nil), // 41: cleat.admin.v1.RotateClusterKeyResponse
+	(*ExportClusterKeyRequest)(nil),  // 42: cleat.admin.v1.ExportClusterKeyRequest
+	(*ExportClusterKeyResponse)(nil), // 43: cleat.admin.v1.ExportClusterKeyResponse
+	(*ConfirmExportRequest)(nil),     // 44: cleat.admin.v1.ConfirmExportRequest
+	(*ConfirmExportResponse)(nil),    // 45: cleat.admin.v1.ConfirmExportResponse
+	(*ClusterKeyRequest)(nil),        // 46: cleat.admin.v1.ClusterKeyRequest
+	(*ClusterKeyResponse)(nil),       // 47: cleat.admin.v1.ClusterKeyResponse
+	(*timestamppb.Timestamp)(nil),    // 48: google.protobuf.Timestamp
+	(*durationpb.Duration)(nil),      // 49: google.protobuf.Duration
 }
 var file_admin_proto_depIdxs = []int32{
-	46, // 0: cleat.admin.v1.IssueCertificateResponse.not_after:type_name -> google.protobuf.Timestamp
-	4,  // 1: cleat.admin.v1.InviteResponse.info:type_name -> cleat.admin.v1.Token
-	46, // 2: cleat.admin.v1.Token.created:type_name -> google.protobuf.Timestamp
-	46, // 3: cleat.admin.v1.Token.expires:type_name -> google.protobuf.Timestamp
-	46, // 4: cleat.admin.v1.Token.revoked:type_name -> google.protobuf.Timestamp
-	4,  // 5: cleat.admin.v1.ListTokensResponse.tokens:type_name -> cleat.admin.v1.Token
-	4,  // 6: cleat.admin.v1.RevokeTokenResponse.token:type_name -> cleat.admin.v1.Token
-	22, // 7: cleat.admin.v1.RecoverResponse.removed:type_name -> cleat.admin.v1.Member
-	15, // 8: cleat.admin.v1.ReloadResponse.changed:type_name -> cleat.admin.v1.Setting
-	15, // 9: cleat.admin.v1.ReloadResponse.waiting:type_name -> cleat.admin.v1.Setting
-	46, // 10: cleat.admin.v1.AdmitRequest.time:type_name -> google.protobuf.Timestamp
-	22, // 11: cleat.admin.v1.ArriveResponse.members:type_name -> cleat.admin.v1.Member
-	28, // 12: cleat.admin.v1.StatusResponse.doors:type_name -> cleat.admin.v1.Doors
-	29, // 13: cleat.admin.v1.StatusResponse.certificates:type_name -> cleat.admin.v1.Certificate
-	30, // 14: cleat.admin.v1.StatusResponse.raft:type_name -> cleat.admin.v1.Raft
-	31, // 15: cleat.admin.v1.StatusResponse.database:type_name -> cleat.admin.v1.Database
-	32, // 16: cleat.admin.v1.StatusResponse.space:type_name -> cleat.admin.v1.Space
-	46, // 17: cleat.admin.v1.StatusResponse.started:type_name -> google.protobuf.Timestamp
-	46, // 18: cleat.admin.v1.StatusResponse.time:type_name -> google.protobuf.Timestamp
-	27, // 19: cleat.admin.v1.StatusResponse.alarms:type_name -> cleat.admin.v1.Alarm
-	26, // 20: cleat.admin.v1.StatusResponse.members:type_name -> cleat.admin.v1.MemberStatus
-	25, // 21: cleat.admin.v1.StatusResponse.process:type_name -> cleat.admin.v1.Process
-	33, // 22: cleat.admin.v1.StatusResponse.cluster_key:type_name -> cleat.admin.v1.ClusterKey
-	24, // 23: cleat.admin.v1.MemberStatus.status:type_name -> cleat.admin.v1.StatusResponse
-	47, // 24: cleat.admin.v1.MemberStatus.ahead:type_name -> google.protobuf.Duration
-	47, // 25: cleat.admin.v1.MemberStatus.round_trip:type_name -> google.protobuf.Duration
-	46, // 26: cleat.admin.v1.Certificate.not_after:type_name -> google.protobuf.Timestamp
-	46, // 27: cleat.admin.v1.Certificate.not_before:type_name -> google.protobuf.Timestamp
-	0,  // 28: cleat.admin.v1.Admin.IssueCertificate:input_type -> cleat.admin.v1.IssueCertificateRequest
-	23, // 29: cleat.admin.v1.Admin.Status:input_type -> cleat.admin.v1.StatusRequest
-	2,  // 30: cleat.admin.v1.Admin.Invite:input_type -> cleat.admin.v1.InviteRequest
-	5,  // 31: cleat.admin.v1.Admin.ListTokens:input_type -> cleat.admin.v1.ListTokensRequest
-	7,  // 32: cleat.admin.v1.Admin.RevokeToken:input_type -> cleat.admin.v1.RevokeTokenRequest
-	9,  // 33: cleat.admin.v1.Admin.Join:input_type -> cleat.admin.v1.JoinRequest
-	11, // 34: cleat.admin.v1.Admin.Recover:input_type -> cleat.admin.v1.RecoverRequest
-	13, // 35: cleat.admin.v1.Admin.Reload:input_type -> cleat.admin.v1.ReloadRequest
-	34, // 36: cleat.admin.v1.Admin.LockCA:input_type -> cleat.admin.v1.LockCARequest
-	36, // 37: cleat.admin.v1.Admin.UnlockCA:input_type -> cleat.admin.v1.UnlockCARequest
-	38, // 38: cleat.admin.v1.Admin.RotateClusterKey:input_type -> cleat.admin.v1.RotateClusterKeyRequest
-	40, // 39: cleat.admin.v1.Admin.ExportClusterKey:input_type -> cleat.admin.v1.ExportClusterKeyRequest
-	42, // 40: cleat.admin.v1.Admin.ConfirmExport:input_type -> cleat.admin.v1.ConfirmExportRequest
-	16, // 41: cleat.admin.v1.Entry.Admit:input_type -> cleat.admin.v1.AdmitRequest
-	18, // 42: cleat.admin.v1.Peer.Arrive:input_type -> cleat.admin.v1.ArriveRequest
-	20, // 43: cleat.admin.v1.Peer.Dismiss:input_type -> cleat.admin.v1.DismissRequest
-	23, // 44: cleat.admin.v1.Peer.Status:input_type -> cleat.admin.v1.StatusRequest
-	44, // 45: cleat.admin.v1.Peer.ClusterKey:input_type -> cleat.admin.v1.ClusterKeyRequest
-	1,  // 46: cleat.admin.v1.Admin.IssueCertificate:output_type -> cleat.admin.v1.IssueCertificateResponse
-	24, // 47: cleat.admin.v1.Admin.Status:output_type -> cleat.admin.v1.StatusResponse
-	3,  // 48: cleat.admin.v1.Admin.Invite:output_type -> cleat.admin.v1.InviteResponse
-	6,  // 49: cleat.admin.v1.Admin.ListTokens:output_type -> cleat.admin.v1.ListTokensResponse
-	8,  // 50: cleat.admin.v1.Admin.RevokeToken:output_type -> cleat.admin.v1.RevokeTokenResponse
-	10, // 51: cleat.admin.v1.Admin.Join:output_type -> cleat.admin.v1.JoinResponse
-	12, // 52: cleat.admin.v1.Admin.Recover:output_type -> cleat.admin.v1.RecoverResponse
-	14, // 53: cleat.admin.v1.Admin.Reload:output_type -> cleat.admin.v1.ReloadResponse
-	35, // 54: cleat.admin.v1.Admin.LockCA:output_type -> cleat.admin.v1.LockCAResponse
-	37, // 55: cleat.admin.v1.Admin.UnlockCA:output_type -> cleat.admin.v1.UnlockCAResponse
-	39, // 56: cleat.admin.v1.Admin.RotateClusterKey:output_type -> cleat.admin.v1.RotateClusterKeyResponse
-	41, // 57: cleat.admin.v1.Admin.ExportClusterKey:output_type -> cleat.admin.v1.ExportClusterKeyResponse
-	43, // 58: cleat.admin.v1.Admin.ConfirmExport:output_type -> cleat.admin.v1.ConfirmExportResponse
-	17, // 59: cleat.admin.v1.Entry.Admit:output_type -> cleat.admin.v1.AdmitResponse
-	19, // 60: cleat.admin.v1.Peer.Arrive:output_type -> cleat.admin.v1.ArriveResponse
-	21, // 61: cleat.admin.v1.Peer.Dismiss:output_type -> cleat.admin.v1.DismissResponse
-	24, // 62: cleat.admin.v1.Peer.Status:output_type -> cleat.admin.v1.StatusResponse
-	45, // 63: cleat.admin.v1.Peer.ClusterKey:output_type -> cleat.admin.v1.ClusterKeyResponse
-	46, // [46:64] is the sub-list for method output_type
-	28, // [28:46] is the sub-list for method input_type
-	28, // [28:28] is the sub-list for extension type_name
-	28, // [28:28] is the sub-list for extension extendee
-	0,  // [0:28] is the sub-list for field type_name
+	48, // 0: cleat.admin.v1.IssueCertificateResponse.not_after:type_name -> google.protobuf.Timestamp
+	6,  // 1: cleat.admin.v1.InviteResponse.info:type_name -> cleat.admin.v1.Token
+	6,  // 2: cleat.admin.v1.CreateTokenResponse.info:type_name -> cleat.admin.v1.Token
+	48, // 3: cleat.admin.v1.Token.created:type_name -> google.protobuf.Timestamp
+	48, // 4: cleat.admin.v1.Token.expires:type_name -> google.protobuf.Timestamp
+	48, // 5: cleat.admin.v1.Token.revoked:type_name -> google.protobuf.Timestamp
+	6,  // 6: cleat.admin.v1.ListTokensResponse.tokens:type_name -> cleat.admin.v1.Token
+	6,  // 7: cleat.admin.v1.RevokeTokenResponse.token:type_name -> cleat.admin.v1.Token
+	24, // 8: cleat.admin.v1.RecoverResponse.removed:type_name -> cleat.admin.v1.Member
+	17, // 9: cleat.admin.v1.ReloadResponse.changed:type_name -> cleat.admin.v1.Setting
+	17, // 10: cleat.admin.v1.ReloadResponse.waiting:type_name -> cleat.admin.v1.Setting
+	48, // 11: cleat.admin.v1.AdmitRequest.time:type_name -> google.protobuf.Timestamp
+	24, // 12: cleat.admin.v1.ArriveResponse.members:type_name -> cleat.admin.v1.Member
+	30, // 13: cleat.admin.v1.StatusResponse.doors:type_name -> cleat.admin.v1.Doors
+	31, // 14: cleat.admin.v1.StatusResponse.certificates:type_name -> cleat.admin.v1.Certificate
+	32, // 15: cleat.admin.v1.StatusResponse.raft:type_name -> cleat.admin.v1.Raft
+	33, // 16: cleat.admin.v1.StatusResponse.database:type_name -> cleat.admin.v1.Database
+	34, // 17: cleat.admin.v1.StatusResponse.space:type_name -> cleat.admin.v1.Space
+	48, // 18: cleat.admin.v1.StatusResponse.started:type_name -> google.protobuf.Timestamp
+	48, // 19: cleat.admin.v1.StatusResponse.time:type_name -> google.protobuf.Timestamp
+	29, // 20: cleat.admin.v1.StatusResponse.alarms:type_name -> cleat.admin.v1.Alarm
+	28, // 21: cleat.admin.v1.StatusResponse.members:type_name -> cleat.admin.v1.MemberStatus
+	27, // 22: cleat.admin.v1.StatusResponse.process:type_name -> cleat.admin.v1.Process
+	35, // 23: cleat.admin.v1.StatusResponse.cluster_key:type_name -> cleat.admin.v1.ClusterKey
+	26, // 24: cleat.admin.v1.MemberStatus.status:type_name -> cleat.admin.v1.StatusResponse
+	49, // 25: cleat.admin.v1.MemberStatus.ahead:type_name -> google.protobuf.Duration
+	49, // 26: cleat.admin.v1.MemberStatus.round_trip:type_name -> google.protobuf.Duration
+	48, // 27: cleat.admin.v1.Certificate.not_after:type_name -> google.protobuf.Timestamp
+	48, // 28: cleat.admin.v1.Certificate.not_before:type_name -> google.protobuf.Timestamp
+	0,  // 29: cleat.admin.v1.Admin.IssueCertificate:input_type -> cleat.admin.v1.IssueCertificateRequest
+	25, // 30: cleat.admin.v1.Admin.Status:input_type -> cleat.admin.v1.StatusRequest
+	2,  // 31: cleat.admin.v1.Admin.Invite:input_type -> cleat.admin.v1.InviteRequest
+	4,  // 32: cleat.admin.v1.Admin.CreateToken:input_type -> cleat.admin.v1.CreateTokenRequest
+	7,  // 33: cleat.admin.v1.Admin.ListTokens:input_type -> cleat.admin.v1.ListTokensRequest
+	9,  // 34: cleat.admin.v1.Admin.RevokeToken:input_type -> cleat.admin.v1.RevokeTokenRequest
+	11, // 35: cleat.admin.v1.Admin.Join:input_type -> cleat.admin.v1.JoinRequest
+	13, // 36: cleat.admin.v1.Admin.Recover:input_type -> cleat.admin.v1.RecoverRequest
+	15, // 37: cleat.admin.v1.Admin.Reload:input_type -> cleat.admin.v1.ReloadRequest
+	36, // 38: cleat.admin.v1.Admin.LockCA:input_type -> cleat.admin.v1.LockCARequest
+	38, // 39: cleat.admin.v1.Admin.UnlockCA:input_type -> cleat.admin.v1.UnlockCARequest
+	40, // 40: cleat.admin.v1.Admin.RotateClusterKey:input_type -> cleat.admin.v1.RotateClusterKeyRequest
+	42, // 41: cleat.admin.v1.Admin.ExportClusterKey:input_type -> cleat.admin.v1.ExportClusterKeyRequest
+	44, // 42: cleat.admin.v1.Admin.ConfirmExport:input_type -> cleat.admin.v1.ConfirmExportRequest
+	18, // 43: cleat.admin.v1.Entry.Admit:input_type -> cleat.admin.v1.AdmitRequest
+	20, // 44: cleat.admin.v1.Peer.Arrive:input_type -> cleat.admin.v1.ArriveRequest
+	22, // 45: cleat.admin.v1.Peer.Dismiss:input_type -> cleat.admin.v1.DismissRequest
+	25, // 46: cleat.admin.v1.Peer.Status:input_type -> cleat.admin.v1.StatusRequest
+	46, // 47: cleat.admin.v1.Peer.ClusterKey:input_type -> cleat.admin.v1.ClusterKeyRequest
+	1,  // 48: cleat.admin.v1.Admin.IssueCertificate:output_type -> cleat.admin.v1.IssueCertificateResponse
+	26, // 49: cleat.admin.v1.Admin.Status:output_type -> cleat.admin.v1.StatusResponse
+	3,  // 50: cleat.admin.v1.Admin.Invite:output_type -> cleat.admin.v1.InviteResponse
+	5,  // 51: cleat.admin.v1.Admin.CreateToken:output_type -> cleat.admin.v1.CreateTokenResponse
+	8,  // 52: cleat.admin.v1.Admin.ListTokens:output_type -> cleat.admin.v1.ListTokensResponse
+	10, // 53: cleat.admin.v1.Admin.RevokeToken:output_type -> cleat.admin.v1.RevokeTokenResponse
+	12, // 54: cleat.admin.v1.Admin.Join:output_type -> cleat.admin.v1.JoinResponse
+	14, // 55: cleat.admin.v1.Admin.Recover:output_type -> cleat.admin.v1.RecoverResponse
+	16, // 56: cleat.admin.v1.Admin.Reload:output_type -> cleat.admin.v1.ReloadResponse
+	37, // 57: cleat.admin.v1.Admin.LockCA:output_type -> cleat.admin.v1.LockCAResponse
+	39, // 58: cleat.admin.v1.Admin.UnlockCA:output_type -> cleat.admin.v1.UnlockCAResponse
+	41, // 59: cleat.admin.v1.Admin.RotateClusterKey:output_type -> cleat.admin.v1.RotateClusterKeyResponse
+	43, // 60: cleat.admin.v1.Admin.ExportClusterKey:output_type -> cleat.admin.v1.ExportClusterKeyResponse
+	45, // 61: cleat.admin.v1.Admin.ConfirmExport:output_type -> cleat.admin.v1.ConfirmExportResponse
+	19, // 62: cleat.admin.v1.Entry.Admit:output_type -> cleat.admin.v1.AdmitResponse
+	21, // 63: cleat.admin.v1.Peer.Arrive:output_type -> cleat.admin.v1.ArriveResponse
+	23, // 64: cleat.admin.v1.Peer.Dismiss:output_type -> cleat.admin.v1.DismissResponse
+	26, // 65: cleat.admin.v1.Peer.Status:output_type -> cleat.admin.v1.StatusResponse
+	47, // 66: cleat.admin.v1.Peer.ClusterKey:output_type -> cleat.admin.v1.ClusterKeyResponse
+	48, // [48:67] is the sub-list for method output_type
+	29, // [29:48] is the sub-list for method input_type
+	29, // [29:29] is the sub-list for extension type_name
+	29, // [29:29] is the sub-list for extension extendee
+	0,  // [0:29] is the sub-list for field type_name
 }
 
 func init() { file_admin_proto_init() }
@@ -3258,7 +3421,7 @@ func file_admin_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_admin_proto_rawDesc), len(file_admin_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   46,
+			NumMessages:   48,
 			NumExtensions: 0,
 			NumServices:   3,
 		},

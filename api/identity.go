@@ -70,7 +70,7 @@ func httpCallerOf(ctx context.Context) (*caller, error) {
 type conn struct {
 	net.Conn
 	caller *caller
-	met    func() // tells that grpc has it, or that it is closed; may be called again; nil: nobody asks
+	met    func() // tells that a server has it, or that it is closed; may be called again; nil: nobody asks
 }
 
 // Write lets others have the processor after each write while large answers go

@@ -56,6 +56,7 @@ type desk struct {
 
 	mu       sync.Mutex
 	leaving  bool           // nobody is given to it any more; under mu
+	closed   bool           // nor to another one; under mu
 	arriving sync.WaitGroup // connections that were given and that grpc does not know yet; added to under mu until leaving
 }
 
@@ -114,6 +115,14 @@ func (d *desk) leave() {
 	d.GracefulStop()
 }
 
+// close is leave when there is no other desk to go to.
+func (d *desk) close() {
+	d.mu.Lock()
+	d.closed = true
+	d.mu.Unlock()
+	d.leave()
+}
+
 func (d *desk) left() bool {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -124,8 +133,12 @@ func (d *desk) left() bool {
 func (d *desk) give(c *conn) bool {
 	d.mu.Lock()
 	if d.leaving {
+		closed := d.closed
 		d.mu.Unlock()
-		return false
+		if closed {
+			_ = c.Close() // the gateway's own, behind everybody else
+		}
+		return closed
 	}
 	d.arriving.Add(1)
 	d.mu.Unlock()

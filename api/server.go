@@ -11,7 +11,6 @@ import (
 	"net"
 	"net/http"
 	"runtime"
-	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -106,10 +105,13 @@ type Server struct {
 	web            *http.Server
 	webIn          *handoff
 	gateway        *gateway
-	base           context.Context // ends when Stop begins
-	endBase        context.CancelFunc
 	startOnce      sync.Once
 	group          sync.WaitGroup // doors, servers and whatever requests leave running
+	hall           hall
+	talks          talks
+
+	base    context.Context // ends when Stop has waited long enough
+	endBase context.CancelFunc
 
 	limits   atomic.Pointer[Limits] // written by New and SetLimits
 	changing sync.Mutex             // held by SetLimits
@@ -127,6 +129,7 @@ func New(c Config) (*Server, error) {
 	}
 	s := &Server{config: c, log: c.Logger, metrics: newMetrics(c.Registerer), tokens: c.Machine.Tokens(), healthy: health.NewServer()}
 	s.base, s.endBase = context.WithCancel(context.Background())
+	s.hall.open(s.base)
 	s.patience = &patience{base: s.base, limit: c.RequestTimeout}
 	s.header = newHeader(c.ClusterID, c.MemberID, newTerm(func() uint64 { return c.Node.Status().Term }).current)
 	s.fair = newFairness(cmp.Or(c.MemoryBytes, defaultMemory), runtime.GOMAXPROCS(0), s.metrics, c.Logger)
@@ -202,63 +205,7 @@ func (s *Server) listen(l net.Listener) bool {
 	if s.stopped {
 		return false
 	}
+	s.hall.doors.Add(1)
 	s.listeners = append(s.listeners, l)
 	return true
-}
-
-// stopLimit is how long Stop waits for requests under way, if its context
-// allows that long.
-const stopLimit = 2 * time.Second
-
-// Stop closes the doors, tells health checks, ends streams with Unavailable
-// and sends GOAWAY, waits for the requests under way up to two seconds or the
-// end of ctx, and breaks off what is left. It returns when nothing of the
-// server runs any more.
-func (s *Server) Stop(ctx context.Context) {
-	ctx, cancel := context.WithTimeout(ctx, stopLimit)
-	defer cancel()
-	s.healthy.Shutdown()
-	s.mu.Lock()
-	s.stopped = true
-	for _, l := range s.listeners {
-		_ = l.Close() // an inherited listener may be closed already
-	}
-	desks := append(slices.Clone(s.retired), s.network.Load(), s.local.Load())
-	s.mu.Unlock()
-	s.streams.stop()
-
-	var ending sync.WaitGroup
-	ending.Go(func() {
-		if err := s.web.Shutdown(ctx); err != nil {
-			_ = s.web.Close() // what is left has had its time
-		}
-		s.gateway.close(ctx)
-	})
-	for _, d := range desks {
-		ending.Go(func() { s.stopGRPC(ctx, d.Server) })
-	}
-	ending.Wait()
-	s.endBase()
-	for _, d := range desks {
-		_ = d.in.Close() // never fails
-	}
-	_ = s.webIn.Close() // likewise
-	s.group.Wait()
-}
-
-// stopGRPC lets requests finish, then breaks off those that do not.
-func (s *Server) stopGRPC(ctx context.Context, g *grpc.Server) {
-	done := make(chan struct{})
-	go func() {
-		g.GracefulStop()
-		close(done)
-	}()
-	select {
-	case <-done:
-		return
-	case <-ctx.Done():
-	}
-	s.endBase() // wakes handlers that wait for agreement
-	g.Stop()
-	<-done
 }

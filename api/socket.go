@@ -27,6 +27,7 @@ func (s *Server) serve(l net.Listener, admit func(net.Conn)) error {
 		return nil
 	}
 	s.start()
+	defer s.hall.doors.Done()
 	defer l.Close()
 	slots := make(chan struct{}, maxAdmissions)
 	for {
@@ -43,8 +44,9 @@ func (s *Server) serve(l net.Listener, admit func(net.Conn)) error {
 			continue
 		}
 		slots <- struct{}{}
+		s.hall.there.Add(1)
 		s.group.Go(func() {
-			defer func() { <-slots }()
+			defer func() { s.hall.there.Done(); <-slots }()
 			admit(c)
 		})
 	}
@@ -96,7 +98,7 @@ func (s *Server) admitSocket(c net.Conn) {
 		s.log.Warn("socket: caller refused", "err", who.refusal)
 	}
 	_ = c.SetReadDeadline(time.Now().Add(handshakeLimit)) // a closed connection fails at the read
-	unhook := context.AfterFunc(s.base, func() { _ = c.Close() })
+	unhook := context.AfterFunc(s.hall.word, func() { _ = c.Close() })
 	http2, c2, err := sniff(c)
 	unhook()
 	if err != nil {
@@ -108,7 +110,7 @@ func (s *Server) admitSocket(c net.Conn) {
 		s.local.give(&conn{Conn: c2, caller: who})
 		return
 	}
-	s.webIn.give(&conn{Conn: c2, caller: who})
+	s.toWeb(&conn{Conn: c2, caller: who})
 }
 
 func (s *Server) socketCaller(c net.Conn) (*caller, error) {

@@ -59,8 +59,8 @@ func TestStopEndsEverythingInTime(t *testing.T) {
 
 	began := time.Now()
 	s.Stop(context.Background())
-	if took := time.Since(began); took > time.Second {
-		t.Errorf("stopping took %v", took)
+	if took := time.Since(began); took >= stopLimit {
+		t.Errorf("stopping took %v, so something was broken off", took)
 	}
 	if _, err := watch.Recv(); err == nil || err.Error() != rpctypes.ErrGRPCStopped.Error() {
 		t.Errorf("watch ended with %v", err)

@@ -12,6 +12,7 @@ import (
 	"os"
 	"strings"
 	"sync/atomic"
+	"time"
 
 	"github.com/cleatd/cleat/state"
 )
@@ -61,10 +62,13 @@ func withProtocols(config *tls.Config) *tls.Config {
 }
 
 func (s *Server) admitTLS(raw net.Conn, config *tls.Config) {
-	ctx, cancel := context.WithTimeout(s.base, handshakeLimit)
+	ctx, cancel := context.WithTimeout(s.hall.shut, handshakeLimit)
 	defer cancel()
-	c := tls.Server(raw, config)
-	err := c.HandshakeContext(ctx)
+	heard, err := s.firstWord(raw)
+	c := tls.Server(heard, config)
+	if err == nil {
+		err = c.HandshakeContext(ctx)
+	}
 	connection := c.ConnectionState()
 	if err == nil && len(connection.PeerCertificates) == 0 {
 		err = errNoCertificate
@@ -81,7 +85,20 @@ func (s *Server) admitTLS(raw net.Conn, config *tls.Config) {
 		s.network.give(&conn{Conn: c, caller: who})
 		return
 	}
-	s.webIn.give(&conn{Conn: c, caller: who})
+	s.toWeb(&conn{Conn: c, caller: who})
+}
+
+// firstWord waits until a client has said something, which a stop does not wait
+// for as long as for a handshake that goes on. What it returns gives the bytes
+// read once more.
+func (s *Server) firstWord(c net.Conn) (net.Conn, error) {
+	_ = c.SetReadDeadline(time.Now().Add(handshakeLimit)) // a closed connection fails at the read
+	unhook := context.AfterFunc(s.hall.word, func() { _ = c.Close() })
+	var head [5]byte // a record's header, by which TLS begins to read
+	n, err := c.Read(head[:])
+	unhook()
+	_ = c.SetReadDeadline(time.Time{}) // likewise
+	return &replay{c, head[:n]}, err
 }
 
 // refuseTLS counts and logs a handshake that failed, once. In TLS 1.3 a client
@@ -89,8 +106,8 @@ func (s *Server) admitTLS(raw net.Conn, config *tls.Config) {
 // of the refusal only when it reads, so this line is where to look.
 func (s *Server) refuseTLS(raw net.Conn, err error) {
 	defer raw.Close()
-	if s.base.Err() != nil {
-		return
+	if s.hall.shut.Err() != nil || s.hall.word.Err() != nil && errors.Is(err, net.ErrClosed) {
+		return // it was sent away
 	}
 	reason := reasonOf(err)
 	s.metrics.tlsRefused.WithLabelValues(reason).Inc()

@@ -38,6 +38,7 @@ func (s *Server) newWeb() *http.Server {
 	return &http.Server{
 		Handler:           refuseStrangers(ownSite.Handler(mux)),
 		ConnContext:       withCaller,
+		ConnState:         s.talks.follow,
 		ReadHeaderTimeout: handshakeLimit,
 		IdleTimeout:       2 * time.Minute,
 		ErrorLog:          slog.NewLogLogger(s.log.Handler(), slog.LevelDebug), // faults of clients

@@ -9,6 +9,16 @@
 // new certificate. A file that is being replaced, or is gone for a moment,
 // does no harm: the last good ones serve until it is whole again.
 //
+// A person who has logged in with "cleatctl login" has a bundle, with the
+// endpoints in it, which [Load] opens by the name of its context:
+//
+//	bundle, err := client.Load("prod")
+//	...
+//	etcd, err := clientv3.New(clientv3.Config{Endpoints: bundle.Endpoints(), TLS: bundle.TLS()})
+//
+// A program that renews its certificate itself runs [Bundle.Keep] beside that.
+// Whoever has three files, of "cleatctl cert issue", names them:
+//
 //	files := client.Config{CACert: "ca.crt", Cert: "alice.crt", Key: "alice.key"}
 //	creds, err := files.Credentials()
 //	...

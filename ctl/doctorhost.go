@@ -140,15 +140,6 @@ func (p *patient) disk() {
 	}
 }
 
-// rough is a time span in three digits.
-func rough(d time.Duration) time.Duration {
-	unit := time.Duration(1)
-	for d/unit >= 1000 {
-		unit *= 10
-	}
-	return d.Round(unit)
-}
-
 // fsyncs are the times of some writes, each made safe, in their order.
 func fsyncs(dir string) (took []time.Duration, err error) {
 	f, err := os.CreateTemp(dir, ".doctor")

@@ -29,15 +29,20 @@ type door struct {
 	files     client.Config
 	trust     trust
 	who       *login // nil: whom the flags name
+	context   string // whose files and endpoints those are; empty: the line's
 	attempts  uint   // at a call that fails in time; 0: as etcd's client does
 }
 
 // chooseDoor takes the way that is named most strongly: on the line, then in
-// CLEATCTL_*, then in ETCDCTL_*; and the socket when nothing is named.
+// CLEATCTL_*, then in ETCDCTL_*. When nothing is named it is the current context,
+// and the socket if there is none.
 func chooseDoor(c *cli.Context) (door, error) {
-	socket, network := sourceOf(c, "socket"), max(sourceOf(c, "endpoints"), sourceOf(c, "discovery-srv"))
-	if socket == network && socket != fromDefault {
+	socket, network, named := sourceOf(c, "socket"), max(sourceOf(c, "endpoints"), sourceOf(c, "discovery-srv")), sourceOf(c, "context")
+	if socket != fromDefault && socket == network {
 		return door{}, misuse("--socket and --endpoints exclude each other: give one of them")
+	}
+	if socket != fromDefault && socket == named {
+		return door{}, misuse("--socket and --context exclude each other: give one of them")
 	}
 	if c.String("user") == "" && sourceOf(c, "password") == fromLine {
 		return door{}, misuse("--password needs --user NAME")
@@ -46,8 +51,16 @@ func chooseDoor(c *cli.Context) (door, error) {
 	if err != nil {
 		return door{}, err
 	}
-	if network > socket {
+	switch asked := max(network, named); {
+	case socket > asked:
+		return socketDoor(c, files, "")
+	case named != fromDefault:
+		return contextDoor(c, c.String("context"), files)
+	case network != fromDefault:
 		return networkDoor(c, files)
+	}
+	if current, err := client.CurrentContext(); err != nil || current != "" {
+		return currentDoor(c, current, files, err)
 	}
 	return socketDoor(c, files, "")
 }
@@ -57,6 +70,9 @@ func chooseDoor(c *cli.Context) (door, error) {
 func chooseSocket(c *cli.Context) (door, error) {
 	if sourceOf(c, "endpoints") == fromLine {
 		return door{}, misuse("%s speaks to the socket only: run it on a member, without --endpoints", called(c))
+	}
+	if sourceOf(c, "context") == fromLine {
+		return door{}, misuse("%s speaks to the socket only: run it on a member, without --context", called(c))
 	}
 	way, err := socketDoor(c, client.Config{}, called(c))
 	way.attempts = 1 // an answer that time ran out elsewhere is an answer

@@ -65,7 +65,7 @@ func withoutCode(text string) string {
 
 // plainly leaves out the names of a member's packages, which its log is for.
 func plainly(text string) string {
-	return strings.ReplaceAll(strings.ReplaceAll(text, "pki: ", ""), "raft: ", "")
+	return strings.NewReplacer("pki: ", "", "raft: ", "", "client: ", "").Replace(text)
 }
 
 // unjoin is the failures that errors.Join put together, at any depth.

@@ -102,13 +102,13 @@ func (d door) probe(c *cli.Context, endpoint string, otherwise error) error {
 	config.NextProtos = []string{"h2"}
 	secure := tls.Client(conn, config)
 	if err := secure.HandshakeContext(ctx); err != nil {
-		return explainTLS(err)
+		return d.explainTLS(err)
 	}
 	// With TLS 1.3 the member's verdict on our certificate comes after the
 	// handshake; grpc servers speak first.
 	_ = secure.SetReadDeadline(time.Now().Add(c.Duration("dial-timeout")))
 	if _, err := secure.Read(make([]byte, 1)); err != nil {
-		return explainTLS(err)
+		return d.explainTLS(err)
 	}
 	return otherwise
 }
@@ -122,6 +122,19 @@ func whereTo(endpoint string) (network, address string) {
 		return "tcp", parsed.Host
 	}
 	return "tcp", endpoint
+}
+
+func (d door) explainTLS(err error) error {
+	var alert *net.OpError
+	switch refused := errors.As(err, &alert) && alert.Op == "remote error"; {
+	case d.context == "":
+		return explainTLS(err)
+	case refused:
+		return fmt.Errorf("the member refuses the certificate of context %s (%w): log in again: %s", d.context, err, loginLine)
+	case errors.As(err, new(x509.UnknownAuthorityError)):
+		return fmt.Errorf("%w: context %s is not of this member's cluster, or of before its root was replaced: log in again: %s", err, d.context, loginLine)
+	}
+	return explainTLS(err)
 }
 
 func explainTLS(err error) error {

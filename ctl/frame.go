@@ -174,3 +174,12 @@ func atMost(seconds float64) string {
 	}
 	return rough(time.Duration(seconds * float64(time.Second))).String()
 }
+
+// rough is a time span in three digits.
+func rough(d time.Duration) time.Duration {
+	unit := time.Duration(1)
+	for d/unit >= 1000 {
+		unit *= 10
+	}
+	return d.Round(unit)
+}

@@ -29,6 +29,7 @@ func globalFlags() []cli.Flag {
 	return []cli.Flag{
 		&cli.StringFlag{Name: "socket", Usage: "reach the member by this Unix socket `PATH`", DefaultText: socketPaths()[0]},
 		&cli.StringSliceFlag{Name: "endpoints", Usage: "reach members over the network at `HOST:PORT`, several with commas"},
+		&cli.StringFlag{Name: "context", Usage: "go as cleatctl login has left it: the context `NAME`, or the directory of a bundle"},
 		&cli.StringFlag{Name: "cacert", Usage: "check the member's certificate against this CA bundle `FILE`"},
 		&cli.StringFlag{Name: "cert", Usage: "show the member this certificate `FILE`"},
 		&cli.StringFlag{Name: "key", Usage: "the certificate's key `FILE`"},

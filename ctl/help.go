@@ -26,7 +26,8 @@ Usage:
 Commands:
 {{range .VisibleCommands}}  {{.Name}}{{"\t"}}{{.Usage}}
 {{end}}
-Without --endpoints the member on this machine is asked, through its socket.
+Without --endpoints and --context the current context counts (cleatctl login); if
+there is none, the member on this machine is asked, through its socket.
 
 Examples:
   cleatctl put foo bar

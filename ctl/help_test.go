@@ -10,7 +10,7 @@ import (
 )
 
 func TestHelpIsOneScreenWithAnExample(t *testing.T) {
-	pages := []string{"", "lease", "endpoint", "cert", "member", "token", "auth", "user", "role", "snapshot", "alarm", "downgrade", "check"}
+	pages := []string{"", "lease", "endpoint", "cert", "context", "member", "token", "auth", "user", "role", "snapshot", "alarm", "downgrade", "check"}
 	for name := range leaves(newApp(nil, io.Discard, io.Discard).Commands) {
 		pages = append(pages, name)
 	}

@@ -98,17 +98,19 @@ func TestTokensAreShownAndRevoked(t *testing.T) {
 		{Id: "1", CreatedBy: "two", Expires: then, UsesLeft: 1, Learner: true, Member: 0xc, Revoked: past},
 		{Id: "2", Expires: then},
 		{Id: "3", Expires: past, UsesLeft: 1},
+		{Id: "4", CreatedBy: "one", Expires: then, UsesLeft: 1, Client: "alice"},
 	}}
 	socket := g.serve(t, g)
 	want := `0123456789ab, good, voter, 2, 2100-01-02T03:04:05Z, one, , a b
 1, revoked, learner, 1, 2100-01-02T03:04:05Z, two, c, 
 2, used up, voter, 0, 2100-01-02T03:04:05Z, , , 
 3, expired, voter, 1, 1970-01-01T00:00:00Z, , , 
+4, good, client, 1, 2100-01-02T03:04:05Z, one, alice, 
 `
 	if _, stdout, stderr := cleatctl(t, "token", "list", "--socket", socket); stdout != want {
 		t.Errorf("got\n%s%s\nwant\n%s", stdout, stderr, want)
 	}
-	if _, stdout, _ := cleatctl(t, "token", "list", "-w", "table", "--socket", socket); strings.Count(stdout, "\n") != 8 || !strings.Contains(stdout, "│ 0123456789ab │") {
+	if _, stdout, _ := cleatctl(t, "token", "list", "-w", "table", "--socket", socket); strings.Count(stdout, "\n") != 9 || !strings.Contains(stdout, "│ 0123456789ab │") {
 		t.Errorf("table:\n%s", stdout)
 	}
 	if _, stdout, stderr := cleatctl(t, "token", "revoke", "0123", "--socket", socket); stdout != "token 0123456789ab revoked\n" {

@@ -124,7 +124,7 @@ func joinRequest(c *cli.Context) (*admin.JoinRequest, error) {
 	if c.NArg() != 1 {
 		return nil, misuse("join needs HOST, the member that invited: type the line that cleatctl invite printed there")
 	}
-	address, err := peerAddress(c.Args().First())
+	address, err := memberAddress(c.Args().First(), peerPort)
 	if err != nil {
 		return nil, err
 	}
@@ -132,14 +132,15 @@ func joinRequest(c *cli.Context) (*admin.JoinRequest, error) {
 	if err != nil {
 		return nil, err
 	}
-	token, err := joinToken(c)
+	token, err := askedToken(c, "cleatctl invite")
 	if err != nil {
 		return nil, err
 	}
 	return &admin.JoinRequest{Token: token, Address: address, Advertise: advertise, Discard: c.Bool("discard")}, nil
 }
 
-func joinToken(c *cli.Context) (string, error) {
+// askedToken is the token on the line or in a file, which the command from makes.
+func askedToken(c *cli.Context, from string) (string, error) {
 	token, path := strings.TrimSpace(c.String("token")), c.String("token-file")
 	switch {
 	case token != "" && path != "":
@@ -147,7 +148,7 @@ func joinToken(c *cli.Context) (string, error) {
 	case token != "":
 		return token, nil
 	case path == "":
-		return "", misuse("join needs --token TOKEN or --token-file FILE, from cleatctl invite on a member")
+		return "", misuse("%s needs --token TOKEN or --token-file FILE, from %s on a member", called(c), from)
 	}
 	var text []byte
 	var err error
@@ -160,20 +161,20 @@ func joinToken(c *cli.Context) (string, error) {
 		return "", fmt.Errorf("read the token: %w", err)
 	}
 	if token = strings.TrimSpace(string(text)); token == "" {
-		return "", fmt.Errorf("there is no token in %s: cleatctl invite on a member prints one", path)
+		return "", fmt.Errorf("there is no token in %s: %s on a member prints one", path, from)
 	}
 	return token, nil
 }
 
-// peerAddress reads HOST or HOST:PORT, where HOST may be an IPv6 address with
-// or without brackets, or all of it a peer URL as member list shows it.
-func peerAddress(text string) (string, error) {
+// memberAddress reads HOST or HOST:PORT, where HOST may be an IPv6 address with
+// or without brackets, or all of it a URL as member list shows it.
+func memberAddress(text, otherwise string) (string, error) {
 	host, port, err := hostAndPort(strings.TrimSuffix(strings.TrimPrefix(text, "https://"), "/"))
 	if err != nil {
-		return "", misuse("%q is no address of a member: %v: give HOST or HOST:PORT, as 10.0.0.1:2380 or [fd00::1]:2380", text, err)
+		return "", misuse("%q is no address of a member: %v: give HOST or HOST:PORT, as 10.0.0.1:%s or [fd00::1]:%s", text, err, otherwise, otherwise)
 	}
 	if port == "" {
-		port = peerPort
+		port = otherwise
 	}
 	return net.JoinHostPort(host, port), nil
 }
@@ -218,6 +219,7 @@ func hostAndPort(text string) (host, port string, err error) {
 // sentinels stay in the member.
 var joinAdvices = []struct{ part, next string }{
 	{"not a join token", "type the whole line that cleatctl invite printed"},
+	{"the token is for something else", "cleatctl login is for a user's token; " + newToken},
 	{"the token is not for this cluster", "compare HOST with the line that cleatctl invite printed, or make a new one there"},
 	{"token unknown", newToken},
 	{"the token expired", newToken},

@@ -10,7 +10,8 @@ import (
 	"github.com/rogpeppe/go-internal/testscript"
 )
 
-// alone runs the tests without what the caller's environment tells clients.
+// alone runs the tests without what the caller's environment, and contexts, tell
+// clients.
 type alone struct{ *testing.M }
 
 func (a alone) Run() int {
@@ -20,6 +21,7 @@ func (a alone) Run() int {
 			_ = os.Unsetenv(name)
 		}
 	}
+	_ = os.Setenv("XDG_CONFIG_HOME", "/nonexistent")
 	return a.M.Run()
 }
 

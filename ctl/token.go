@@ -16,21 +16,22 @@ import (
 func tokenCommand() *cli.Command {
 	return &cli.Command{
 		Name:  "token",
-		Usage: "the tokens that cleatctl invite made",
+		Usage: "what lets a user log in or a machine join, once",
 		Description: `Example:
+  cleatctl token create --client alice
   cleatctl token list
   cleatctl token revoke 3f1c09a2b4d7`,
-		Subcommands: []*cli.Command{tokenListCommand(), tokenRevokeCommand()},
+		Subcommands: []*cli.Command{tokenCreateCommand(), tokenListCommand(), tokenRevokeCommand()},
 	}
 }
 
 func tokenListCommand() *cli.Command {
 	return &cli.Command{
 		Name:  "list",
-		Usage: "show the tokens and who joined with them; their secrets are known to nobody",
+		Usage: "show the tokens and who came with them; their secrets are known to nobody",
 		Description: `The simple form lists ID, state, role, uses left, expiry, the member that made
-it, the reserved member and the members that joined. Tokens that ended are shown
-for a day.
+it, the reserved member, or for role "client" the user, and the members that
+joined. Tokens that ended are shown for a day.
 
 Example:
   cleatctl token list -w table`,
@@ -60,7 +61,7 @@ func tokenList(c *cli.Context) error {
 				}
 			},
 			table: func() table {
-				rows := table{{"ID", "state", "role", "uses left", "expires", "made by", "for member", "joined"}}
+				rows := table{{"ID", "state", "role", "uses left", "expires", "made by", "for", "joined"}}
 				for _, token := range reply.GetTokens() {
 					rows = append(rows, tokenRow(token, now))
 				}
@@ -78,6 +79,9 @@ func tokenRow(t *admin.Token, now time.Time) []string {
 	reserved := ""
 	if t.GetMember() != 0 {
 		reserved = fmt.Sprintf("%x", t.GetMember())
+	}
+	if t.GetClient() != "" {
+		role, reserved = "client", t.GetClient()
 	}
 	var joined []string
 	for _, id := range t.GetJoined() {
@@ -110,7 +114,8 @@ func tokenRevokeCommand() *cli.Command {
 		Usage:     "end a token before its time",
 		ArgsUsage: "ID",
 		Description: `ID is the beginning of an ID that token list shows, or a whole token. Who has
-joined with it stays: cleatctl member remove is for that.
+joined with it stays: cleatctl member remove is for that. Who has logged in with
+it keeps the certificate.
 
 Example:
   cleatctl token revoke 3f1c09a2b4d7`,

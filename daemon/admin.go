@@ -25,8 +25,8 @@ func (d *Daemon) newOffice() *adminserver.Server {
 		Join:        d.join,
 		Recover:     d.recover,
 		Reload:      d.askReload,
-		PeerAddress: d.peerAddress,
-		ClusterID:   d.dir.clusterID(), MemberID: d.dir.memberID(),
+		PeerAddress: d.peerAddress, LoginAddress: d.loginAddress,
+		ClusterID: d.dir.clusterID(), MemberID: d.dir.memberID(),
 		Name: d.config().Name, Version: d.version, DataDir: d.dir.path, Logger: d.log,
 	})
 }
@@ -39,6 +39,9 @@ func (d *Daemon) doorAddresses() *admin.Doors {
 	}
 	for _, l := range d.doors.peer() {
 		open.Peer = l.Addr().String()
+	}
+	for _, l := range d.doors.ca() {
+		open.Ca = l.Addr().String()
 	}
 	return open
 }

@@ -41,7 +41,7 @@ func (d *Daemon) snapshot(ctx context.Context) (api.Snapshot, error) {
 	case err != nil:
 		return nil, err
 	}
-	return &restful{saved, rests}, nil
+	return &restful{Saved: saved, rests: rests}, nil
 }
 
 // A snapshot is made and sent in short stretches with rests between them, so
@@ -49,8 +49,11 @@ func (d *Daemon) snapshot(ctx context.Context) (api.Snapshot, error) {
 // than a stretch. Two cores spend all they have on a snapshot, its client and
 // the puts beside it; without rests it is the puts that wait.
 const (
-	stretch = time.Millisecond
-	rest    = time.Millisecond
+	stretch = 500 * time.Microsecond
+	rest    = 750 * time.Microsecond
+	// sent is what is sent in a stretch: others encrypt it, send it and take it,
+	// and spend longer on that than who hands it to them.
+	sent = 128 << 10
 )
 
 // rests are those of one snapshot.
@@ -64,6 +67,11 @@ func (r *rests) pause() error {
 	if time.Since(r.worked) < stretch {
 		return nil
 	}
+	return r.now()
+}
+
+// now rests. It returns ctx's error.
+func (r *rests) now() error {
 	over := time.NewTimer(rest)
 	defer over.Stop()
 	select {
@@ -79,11 +87,15 @@ func (r *rests) pause() error {
 type restful struct {
 	*backup.Saved
 	rests *rests
+	taken int // since the last rest
 }
 
 func (r *restful) ReadAt(b []byte, at int64) (int, error) {
-	if err := r.rests.pause(); err != nil {
-		return 0, err
+	if r.taken += len(b); r.taken > sent {
+		r.taken = 0
+		if err := r.rests.now(); err != nil {
+			return 0, err
+		}
 	}
 	return r.Saved.ReadAt(b, at)
 }

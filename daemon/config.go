@@ -10,6 +10,7 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -30,6 +31,7 @@ type Config struct {
 	Socket       string
 	ListenClient string // host:port; empty: the advertised host or loopback, port 2379
 	ListenPeer   string // host:port; empty: the advertised host, port 2380
+	ListenCA     string // host:port; empty: the advertised host, port 2381
 	Advertise    string // the host that others reach this member by
 	Join         string // host:port of a member to join at the first start
 	TokenFile    string // the token for that; empty: the credential join-token
@@ -51,6 +53,9 @@ type Config struct {
 	TracingAddress        string // host:port or URL of an OTLP collector; empty: none
 	TracingRate           int64  // requests in a million that are traced if their caller is not
 	CompactionMode        string // periodic or revision
+	ACMENames             []string
+	ACMEAllow             []string
+	ACMEDeny              []string
 	CompactionRetention   string // a time span, hours or revisions; "0": all history; "": 24 hours or a million revisions
 }
 
@@ -116,12 +121,12 @@ func (c *Config) faults() (found Faults) {
 	if _, _, err := retention(c.CompactionMode, c.CompactionRetention); err != nil {
 		refuse(c.CompactionMode == periodic || c.CompactionMode == byRevision, "auto-compaction-retention", "%v", err)
 	}
-	return append(found, c.addressFaults()...)
+	return slices.Concat(found, c.addressFaults(), c.acmeFaults())
 }
 
 func (c *Config) addressFaults() (found Faults) {
 	if !isHost(c.Advertise) {
-		return Faults{{Setting: "advertise", What: fmt.Sprintf("%q is not a host name or address alone; ports are those of listen-peer and listen-client", c.Advertise)}}
+		return Faults{{Setting: "advertise", What: fmt.Sprintf("%q is not a host name or address alone; ports are those of listen-peer, listen-client and listen-ca", c.Advertise)}}
 	}
 	if c.Advertise != "" {
 		if err := pki.CheckHosts("localhost", trimBrackets(c.Advertise)); err != nil {
@@ -131,7 +136,7 @@ func (c *Config) addressFaults() (found Faults) {
 	if a := c.TracingAddress; a != "" && !isWebURL(a) && (strings.Contains(a, "://") || !isHostPort(a)) {
 		found = append(found, Fault{Setting: "distributed-tracing-address", What: fmt.Sprintf("%q is neither HOST:PORT nor an http:// or https:// URL", a)})
 	}
-	for _, a := range [][2]string{{"listen-client", c.clientAddress(c.Advertise)}, {"listen-peer", c.peerAddress(c.Advertise)}, {"join", c.Join}} {
+	for _, a := range [][2]string{{"listen-client", c.clientAddress(c.Advertise)}, {"listen-peer", c.peerAddress(c.Advertise)}, {"listen-ca", c.caAddress(c.Advertise)}, {"join", c.Join}} {
 		if _, _, err := net.SplitHostPort(a[1]); a[1] != "" && err != nil {
 			found = append(found, Fault{Setting: a[0], What: fmt.Sprintf("%v; want HOST:PORT", err)})
 		}

@@ -32,6 +32,7 @@ import (
 	"github.com/cleatd/cleat/lease"
 	"github.com/cleatd/cleat/peer"
 	"github.com/cleatd/cleat/pki"
+	"github.com/cleatd/cleat/pki/ca"
 	"github.com/cleatd/cleat/raft"
 	"github.com/cleatd/cleat/state"
 	"github.com/cleatd/cleat/watch"
@@ -94,6 +95,7 @@ type Daemon struct {
 	comparison *comparison
 	office     *adminserver.Server // tells how this member is; made by openPeers
 	server     *api.Server
+	ca         *ca.Door
 	passwords  *auth.Passwords
 	spans      *sdktrace.TracerProvider // nil: nothing is traced
 	sampler    sampler
@@ -109,7 +111,7 @@ type Daemon struct {
 
 	hangup  chan os.Signal         // SIGHUP, from Open on
 	reloads chan chan<- outcome    // who asks for a reload, and is told of it
-	moved   chan *lasting          // client doors that a reload has opened
+	moved   chan moved             // doors that a reload has opened
 	refused atomic.Pointer[string] // why the last reload was refused; nil: it was not
 
 	stop context.CancelFunc // ends everything in work
@@ -146,7 +148,7 @@ func newDaemon(o Options) *Daemon {
 		newest: cmp.Or(o.newest, state.Format), limit: cmp.Or(o.limit, stopLimit), faults: o.faults,
 		stop:  func() {},
 		fatal: make(chan error, 1), anew: make(chan rebirth, 1), saving: make(chan struct{}, 1),
-		hangup: make(chan os.Signal, 1), reloads: make(chan chan<- outcome), moved: make(chan *lasting),
+		hangup: make(chan os.Signal, 1), reloads: make(chan chan<- outcome), moved: make(chan moved),
 		goLimit: debug.SetMemoryLimit(-1),
 	}
 	d.current.Store(&configured{Config: o.Config, replaced: make(chan struct{})})
@@ -222,7 +224,7 @@ func (d *Daemon) openDoors() (err error) {
 }
 
 func (d *Daemon) placeDoors() error {
-	return d.doors.place(d.config().clientAddress(d.advertised()), d.config().peerAddress(d.advertised()))
+	return d.doors.place(d.config().places(d.advertised()))
 }
 
 // advertised is the host by which others reach this member, "" if they do not.
@@ -242,7 +244,7 @@ func (d *Daemon) openState() error {
 	}
 	var err error
 	if d.store, err = kv.Open(o); err != nil {
-		return err
+		return d.unfit(err)
 	}
 	d.quota = newQuota(d.config().QuotaBytes, func() int64 { total, _ := d.store.Size(); return total }, d.log)
 	leases, err := lease.Load(state.LeaseReader(d.store), d.registry)
@@ -299,11 +301,8 @@ func (d *Daemon) openRaft() error {
 	}
 	var err error
 	d.node, err = raft.Open(c, machine{d.machine})
-	if errors.Is(err, raft.ErrMember) {
-		return fmt.Errorf("%w: data directory %s: member.json names another member than the log: %w", ErrConfig, d.dir.path, err)
-	}
 	if err != nil {
-		return err
+		return d.unfit(err)
 	}
 	// The log fsyncs what is in its files. That the files exist must last as
 	// well, before anything is acknowledged.
@@ -439,7 +438,7 @@ func (d *Daemon) openPKI(ctx context.Context, offline bool) error {
 		ClusterID: d.dir.clusterID(),
 		MemberID:  d.dir.memberID(),
 		Name:      d.config().Name,
-		Hosts:     d.config().hosts(d.advertised()),
+		Hosts:     d.config().hosts(d.told(d.config())),
 		MemberTTL: d.config().CertTTL,
 		Offline:   offline,
 		Removed:   d.machine.Removed,

@@ -127,6 +127,9 @@ func TestADamagedFileIsNamed(t *testing.T) {
 				t.Fatalf("a member started on a damaged %s", filepath.Base(file))
 			}
 			t.Log(err)
+			if !errors.Is(err, ErrConfig) {
+				t.Errorf("systemd would try again and again: %v", err)
+			}
 			for _, want := range []string{o.Config.DataDir, filepath.Base(file), c.says} {
 				if !strings.Contains(err.Error(), want) {
 					t.Errorf("%v does not say %q", err, want)

@@ -83,6 +83,6 @@ func (d *Daemon) end(ctx context.Context) error {
 	if d.store != nil {
 		errs = append(errs, d.store.Close()) // after the log: nothing applies any more
 	}
-	d.server, d.node, d.store, d.pki, d.peers = nil, nil, nil, nil, nil
+	d.server, d.ca, d.node, d.store, d.pki, d.peers = nil, nil, nil, nil, nil, nil
 	return errors.Join(errs...)
 }

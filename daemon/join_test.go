@@ -27,7 +27,7 @@ import (
 func advertised(t *testing.T, name string) Options {
 	t.Helper()
 	o := options(t, shortDir(t))
-	o.Config.Name, o.Config.Advertise, o.Config.ListenPeer = name, "127.0.0.1", "127.0.0.1:0"
+	o.Config.Name, o.Config.Advertise, o.Config.ListenPeer, o.Config.ListenCA = name, "127.0.0.1", "127.0.0.1:0", "127.0.0.1:0"
 	o.Config.ElectionTimeout = 750 * time.Millisecond
 	return o
 }

@@ -3,49 +3,23 @@
 package daemon
 
 import (
+	"errors"
 	"net"
 	"sync"
 	"sync/atomic"
+	"time"
 )
 
 // lasting is a listener that outlives those who serve it: a member that joins
 // a cluster is closed and opened again, while whoever comes waits at its door.
+// They wait in the kernel's queue, which is the next process's, too, when
+// systemd holds the door.
 type lasting struct {
 	net.Listener
-	arrived chan arrival
-	closed  chan struct{}
-	once    sync.Once
 	retired atomic.Bool // closed because it has moved; whoever came is served
 }
 
-type arrival struct {
-	conn net.Conn
-	err  error
-}
-
-func last(l net.Listener) *lasting {
-	k := &lasting{Listener: l, arrived: make(chan arrival), closed: make(chan struct{})}
-	go k.accept()
-	return k
-}
-
-func (k *lasting) accept() {
-	for {
-		c, err := k.Listener.Accept()
-		if err != nil && k.retired.Load() {
-			_ = k.Close() // whoever came was served
-			return
-		}
-		select {
-		case k.arrived <- arrival{c, err}:
-		case <-k.closed:
-			if c != nil {
-				_ = c.Close() // nobody is left to serve it
-			}
-			return
-		}
-	}
-}
+func last(l net.Listener) *lasting { return &lasting{Listener: l} }
 
 // retire lets nobody in any more. Who has come in stays, and is served.
 func (k *lasting) retire() {
@@ -53,14 +27,20 @@ func (k *lasting) retire() {
 	_ = k.Listener.Close() // nothing is lost with a listener
 }
 
-// Close closes the listener for good.
-func (k *lasting) Close() error {
-	k.once.Do(func() { close(k.closed) })
-	return k.Listener.Close()
+// lend returns the listener for one who serves it: closing it ends only that.
+// It is lent to one at a time.
+func (k *lasting) lend() net.Listener {
+	k.wait(time.Time{})
+	return &lent{lasting: k, returned: make(chan struct{})}
 }
 
-// lend returns the listener for one who serves it: closing it ends only that.
-func (k *lasting) lend() net.Listener { return &lent{lasting: k, returned: make(chan struct{})} }
+// wait bounds how long Accept waits; it is without end for the zero time. What
+// has no such bound is a test's.
+func (k *lasting) wait(until time.Time) {
+	if l, ok := k.Listener.(interface{ SetDeadline(time.Time) error }); ok {
+		_ = l.SetDeadline(until) // fails on one that is closed, where nobody waits
+	}
+}
 
 type lent struct {
 	*lasting
@@ -68,22 +48,34 @@ type lent struct {
 	once     sync.Once
 }
 
+// Accept may return one more connection beside Close: it has been taken out of
+// the kernel's queue, so whoever serves must serve it.
 func (l *lent) Accept() (net.Conn, error) {
 	select {
 	case <-l.returned: // first: one who has returned it gets nobody any more
 		return nil, net.ErrClosed
 	default:
 	}
-	select {
-	case a := <-l.arrived:
-		return a.conn, a.err
-	case <-l.returned:
-	case <-l.closed:
+	c, err := l.lasting.Accept()
+	if err == nil {
+		return c, nil
 	}
-	return nil, net.ErrClosed
+	select {
+	case <-l.returned: // which is why it did not wait any longer
+		return nil, net.ErrClosed
+	default:
+	}
+	if errors.Is(err, net.ErrClosed) {
+		return nil, net.ErrClosed
+	}
+	return nil, err
 }
 
+// Close gives the listener back. Whoever comes from then on waits.
 func (l *lent) Close() error {
-	l.once.Do(func() { close(l.returned) })
+	l.once.Do(func() {
+		close(l.returned)
+		l.wait(time.Unix(1, 0))
+	})
 	return nil
 }

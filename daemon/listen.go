@@ -24,10 +24,11 @@ const (
 	doorSocket = "socket"
 	doorClient = "client"
 	doorPeer   = "peer"
+	doorCA     = "ca"
 
 	// doorsNet is what one unit calls the doors to the network, for it can give
 	// all of its sockets but one name: the first is the client door, the second
-	// the peer door.
+	// the peer door, the third the ca door.
 	doorsNet = "net"
 )
 
@@ -46,6 +47,7 @@ type doors struct {
 
 func (d *doors) client() []*lasting { return d.of(doorClient) }
 func (d *doors) peer() []*lasting   { return d.of(doorPeer) }
+func (d *doors) ca() []*lasting     { return d.of(doorCA) }
 
 func (d *doors) of(name string) []*lasting {
 	d.mu.Lock()
@@ -64,10 +66,10 @@ func openDoors(c Config) (*doors, error) {
 		return nil, err
 	}
 	for name, listeners := range inherited {
-		if name != doorSocket && name != doorClient && name != doorPeer {
+		if !slices.Contains([]string{doorSocket, doorClient, doorPeer, doorCA}, name) {
 			d.Close()
-			return nil, fmt.Errorf("%w: inherited socket %q (%d of them): FileDescriptorName= must be %s, %s, %s or %s",
-				ErrConfig, name, len(listeners), doorSocket, doorClient, doorPeer, doorsNet)
+			return nil, fmt.Errorf("%w: inherited socket %q (%d of them): FileDescriptorName= must be %s, %s, %s, %s or %s",
+				ErrConfig, name, len(listeners), doorSocket, doorClient, doorPeer, doorCA, doorsNet)
 		}
 		for _, l := range listeners {
 			d.network[name] = append(d.network[name], last(l))
@@ -89,12 +91,12 @@ func openDoors(c Config) (*doors, error) {
 // splitNet gives the sockets of one unit the names of their doors.
 func splitNet(inherited map[string][]net.Listener) error {
 	listeners := inherited[doorsNet]
-	if len(listeners) > 2 {
-		return fmt.Errorf("%w: %d inherited sockets are called %q: want the client door and the peer door, in this order; "+
-			"give further ones a unit of their own with FileDescriptorName=%s or %s", ErrConfig, len(listeners), doorsNet, doorClient, doorPeer)
+	if len(listeners) > 3 {
+		return fmt.Errorf("%w: %d inherited sockets are called %q: want the client door, the peer door and the ca door, in this order; "+
+			"give further ones a unit of their own with FileDescriptorName=%s, %s or %s", ErrConfig, len(listeners), doorsNet, doorClient, doorPeer, doorCA)
 	}
 	delete(inherited, doorsNet)
-	for i, name := range []string{doorClient, doorPeer}[:len(listeners)] {
+	for i, name := range []string{doorClient, doorPeer, doorCA}[:len(listeners)] {
 		inherited[name] = append(inherited[name], listeners[i])
 	}
 	return nil
@@ -158,7 +160,7 @@ func socketGID(path string) (uint32, error) {
 
 // Close closes every listener.
 func (d *doors) Close() {
-	for _, l := range slices.Concat(d.socket, d.network[doorSocket], d.client(), d.peer()) {
+	for _, l := range slices.Concat(d.socket, d.network[doorSocket], d.client(), d.peer(), d.ca()) {
 		_ = l.Close() // nothing is lost with a listener
 	}
 }

@@ -89,6 +89,24 @@ func (l *loader) take(s Setting, value, place, name string) {
 	l.places[s.Name] = place
 }
 
+// takeList sets a setting that is a list of texts.
+func (l *loader) takeList(s Setting, values []any, place, name string) {
+	if _, is := s.field(&l.config).(*[]string); !is {
+		l.fault(place, name, "want text or a number, not a list")
+		return
+	}
+	var texts []string
+	for _, v := range values {
+		text, is := v.(string)
+		if !is || strings.ContainsAny(text, ", ") {
+			l.fault(place, name, "want a list of texts without commas and spaces, such as [\"a\", \"b\"]; %v is none", v)
+			return
+		}
+		texts = append(texts, text)
+	}
+	l.take(s, strings.Join(texts, ","), place, name)
+}
+
 func (l *loader) file(path string) {
 	raw, err := os.ReadFile(path)
 	if err != nil {
@@ -119,6 +137,8 @@ func (l *loader) file(path string) {
 		switch v := keys[name].(type) {
 		case string, int64:
 			l.take(s, fmt.Sprint(v), place, name)
+		case []any:
+			l.takeList(s, v, place, name)
 		default:
 			l.fault(place, name, "want text or a number, not %s", tomlKind(v))
 		}

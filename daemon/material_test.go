@@ -135,8 +135,8 @@ func secretsOf(t *testing.T, ca []byte, keys ...[]byte) []material {
 	return found
 }
 
-// places are where keys must not be, with all that lies there.
-func places(t *testing.T, l *life, backup string, said string) map[string][]byte {
+// whatLiesOpen is all that lies where keys must not be, by place.
+func whatLiesOpen(t *testing.T, l *life, backup string, said string) map[string][]byte {
 	t.Helper()
 	all := map[string][]byte{"the journal": []byte(said)}
 	for name, root := range map[string]string{
@@ -233,7 +233,7 @@ func exposed(t *testing.T) map[string][]string {
 		*life
 		backup string
 	}{{first, early}, {late, file}} {
-		for place, text := range places(t, l.life, l.backup, said.String()) {
+		for place, text := range whatLiesOpen(t, l.life, l.backup, said.String()) {
 			if len(text) == 0 {
 				t.Errorf("nothing lies in %s", place)
 			}

@@ -7,6 +7,9 @@ import (
 	"fmt"
 	"strings"
 	"syscall"
+
+	"github.com/cleatd/cleat/kv"
+	"github.com/cleatd/cleat/raft"
 )
 
 // withMend adds to an error of the running member's disk what to do about it. A
@@ -24,6 +27,22 @@ func (d *Daemon) withMend(err error) error {
 	default:
 		return err
 	}
+}
+
+// unfit tells of a data directory with which no start can succeed, so that systemd
+// tries no further; other errors stay as they are.
+func (d *Daemon) unfit(err error) error {
+	switch {
+	case errors.Is(err, raft.ErrMember):
+		return fmt.Errorf("%w: data directory %s: member.json names another member than the log: %w", ErrConfig, d.dir.path, err)
+	case errors.Is(err, kv.ErrFormat):
+		return fmt.Errorf("%w: data directory %s: %w: install a newer cleatd", ErrConfig, d.dir.path, err)
+	case errors.Is(err, kv.ErrDamaged), errors.Is(err, raft.ErrDamaged):
+		return fmt.Errorf("%w: data directory %s: %w; move the directory aside and begin with an empty one: "+
+			"where other members are, remove this one there and let the machine join again, else restore a snapshot (man cleatd-restore)",
+			ErrConfig, d.dir.path, err)
+	}
+	return err
 }
 
 // withRoom adds to an error of a full disk what to do about it; other errors of

@@ -16,6 +16,15 @@ import (
 // before the old one is closed, so nobody finds both closed, and the connections
 // that came in by the old one stay.
 
+// places are where the doors of the network are to be; "" is one that is closed.
+type places struct{ client, peer, ca string }
+
+// places are where the settings want the doors, if others reach this member by the
+// advertised host.
+func (c *Config) places(advertise string) places {
+	return places{client: c.clientAddress(advertise), peer: c.peerAddress(advertise), ca: c.caAddress(advertise)}
+}
+
 // move is a door on its way: open at its new place, and at the old one still.
 type move struct {
 	name, address string
@@ -25,7 +34,7 @@ type move struct {
 // open opens the network's doors that are to be elsewhere than they are. One that
 // systemd has handed over stays; an empty address is a door that is closed.
 // Errors wrap ErrConfig, and then nothing was opened.
-func (d *doors) open(client, peer string) (moves []move, err error) {
+func (d *doors) open(at places) (moves []move, err error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	defer func() {
@@ -33,7 +42,7 @@ func (d *doors) open(client, peer string) (moves []move, err error) {
 			closeMoves(moves)
 		}
 	}()
-	for _, m := range []move{{name: doorClient, address: client}, {name: doorPeer, address: peer}} {
+	for _, m := range []move{{name: doorClient, address: at.client}, {name: doorPeer, address: at.peer}, {name: doorCA, address: at.ca}} {
 		m.from = d.network[m.name]
 		was, here := d.at[m.name]
 		if here && was == m.address || !here && m.from != nil || !here && m.address == "" {
@@ -66,8 +75,8 @@ func (d *doors) settle(moves []move) {
 }
 
 // place opens or moves the doors before anybody serves them.
-func (d *doors) place(client, peer string) error {
-	moves, err := d.open(client, peer)
+func (d *doors) place(at places) error {
+	moves, err := d.open(at)
 	if err != nil {
 		return err
 	}

@@ -71,12 +71,12 @@ func (d *Daemon) reloadSettings() (o outcome) {
 		return o
 	}
 	advertised := d.advertisedBy(&next)
-	moves, err := d.doors.open(next.clientAddress(advertised), next.peerAddress(advertised))
+	moves, err := d.doors.open(next.places(advertised))
 	if err != nil {
 		o.err = err
 		return o
 	}
-	install, err := d.pki.Prepare(next.hosts(advertised), next.CertTTL)
+	install, err := d.pki.Prepare(next.hosts(d.told(&next)), next.CertTTL)
 	if err != nil {
 		closeMoves(moves)
 		o.err = fmt.Errorf("certificates: %w", err)
@@ -138,6 +138,7 @@ func (d *Daemon) takeOver(next Config, moves []move) {
 		d.memory = memory(next.MemoryBytes, d.goLimit, d.log)
 	}
 	d.server.SetLimits(d.limits())
+	d.ca.SetPolicy(next.acmePolicy())
 	for _, m := range moves {
 		for _, l := range m.to {
 			d.enter(m.name, l)
@@ -159,7 +160,7 @@ func (d *Daemon) enter(name string, l *lasting) {
 		d.peers.Listen(l.lend())
 		return
 	}
-	d.moved <- l
+	d.moved <- moved{name, l}
 }
 
 // askReload is applyReload for a caller at the socket.

@@ -11,6 +11,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"reflect"
 	"runtime/debug"
 	"strings"
 	"sync"
@@ -116,8 +117,14 @@ var effects = map[string]struct {
 	"auto-compaction-mode":      {"revision", func(r *reloading) error { return want(r.d.newHistory(r.d.config()).keep, 1000000) }},
 	"auto-compaction-retention": {"2h", func(r *reloading) error { return want(r.d.newHistory(r.d.config()).span, 2*time.Hour) }},
 	"listen-client":             {"127.0.0.1:0 ", func(r *reloading) error { return nil }}, // TestDoorsMoveToWhatOverlapsToo
-	"listen-peer":               {"", nil},                                                 // likewise
-	"advertise":                 {"", nil},                                                 // likewise
+	"acme-names": {"*.example.internal", func(r *reloading) error {
+		return want(len(r.d.config().ACMENames), 1) // and pki/ca: TestACMEIsOffWhileNoNamesAreAllowed
+	}},
+	"acme-allow":  {"127.0.0.0/8", func(r *reloading) error { return want(len(r.d.config().acmePolicy().Allow), 1) }},
+	"acme-deny":   {"10.0.0.0/8,10.1.2.3", func(r *reloading) error { return want(len(r.d.config().acmePolicy().Deny), 2) }},
+	"listen-ca":   {"", nil}, // TestTheCADoorComesMovesAndGoes
+	"listen-peer": {"", nil}, // likewise
+	"advertise":   {"", nil}, // likewise
 }
 
 func want[T comparable](got, wanted T) error {
@@ -267,7 +274,7 @@ func TestABadConfigurationIsRefusedAsAWhole(t *testing.T) {
 			if o.err == nil || !strings.Contains(o.err.Error(), c.want) {
 				t.Errorf("got %v, want %q", o.err, c.want)
 			}
-			if now := *r.d.config(); now != good || r.d.level.Level() != slog.LevelInfo || r.d.doors.client()[0] != door {
+			if now := *r.d.config(); !reflect.DeepEqual(now, good) || r.d.level.Level() != slog.LevelInfo || r.d.doors.client()[0] != door {
 				t.Errorf("something has changed: %+v", now)
 			}
 			if n := strings.Count(r.said.String(), "level=ERROR") - errorsBefore; n != 1 {

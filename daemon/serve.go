@@ -5,7 +5,6 @@ package daemon
 import (
 	"context"
 	"fmt"
-	"net"
 	"os"
 
 	"github.com/cleatd/cleat/api"
@@ -42,11 +41,19 @@ func (d *Daemon) serve(run context.Context) error {
 	for _, l := range d.doors.client() {
 		d.serveClients(run, l)
 	}
+	if err := d.openCA(); err != nil {
+		return err
+	}
+	for _, l := range d.doors.ca() {
+		d.serveCA(run, l)
+	}
 	d.keep(run, "doors that move", d.serveMoved)
 	d.keep(run, "certificates", d.pki.Run) // once there is a leader to tell
 	told := []any{"name", d.config().Name}
-	if door := d.doorAddresses().Peer; door != "" {
-		told = append(told, "peer", door)
+	for _, door := range []struct{ name, at string }{{"peer", d.doorAddresses().Peer}, {"ca", d.doorAddresses().Ca}} {
+		if door.at != "" {
+			told = append(told, door.name, door.at)
+		}
 	}
 	d.log.Info("ready", append(told, "socket", d.doors.socket[0].Addr(), "client", d.doors.client()[0].Addr())...)
 	return nil
@@ -71,50 +78,24 @@ func (d *Daemon) serveClients(run context.Context, l *lasting) {
 	})
 }
 
+// moved is a door that a reload has opened.
+type moved struct {
+	name string
+	to   *lasting
+}
+
 // serveMoved serves the doors that reloads open.
 func (d *Daemon) serveMoved(ctx context.Context) error {
 	for {
 		select {
 		case <-ctx.Done():
 			return nil
-		case l := <-d.moved:
-			d.serveClients(ctx, l)
+		case m := <-d.moved:
+			if m.name == doorCA {
+				d.serveCA(ctx, m.to)
+			} else {
+				d.serveClients(ctx, m.to)
+			}
 		}
 	}
-}
-
-// clientURLs are where clients reach this member, as a member list tells them.
-func (d *Daemon) clientURLs() []string { return d.urls(d.doors.client()) }
-
-// peerURLs are where other members reach this one.
-func (d *Daemon) peerURLs() []string { return d.urls(d.doors.peer()) }
-
-func (d *Daemon) urls(door []*lasting) []string {
-	var urls []string
-	for _, l := range door {
-		if address := d.reachable(l); address != "" {
-			urls = append(urls, "https://"+address)
-		}
-	}
-	return urls
-}
-
-// peerAddress is where other members reach this one, "" if they do not.
-func (d *Daemon) peerAddress() string {
-	for _, l := range d.doors.peer() {
-		return d.reachable(l)
-	}
-	return ""
-}
-
-// reachable is the host and port by which others come to a door.
-func (d *Daemon) reachable(l net.Listener) string {
-	host, port, err := net.SplitHostPort(l.Addr().String())
-	if err != nil {
-		return "" // not a TCP address: nobody could dial it
-	}
-	if a := d.advertised(); a != "" {
-		host = a
-	}
-	return net.JoinHostPort(trimBrackets(host), port)
 }

@@ -17,7 +17,7 @@ type Setting struct {
 	Name  string // the TOML key and the flag; CLEATD_NAME in the environment
 	Count Count  // from when on a change counts
 	Usage string
-	field func(*Config) any // points to a string, int64, time.Duration or slog.Level
+	field func(*Config) any // points to a string, int64, time.Duration, slog.Level or list of strings
 }
 
 // Count is from when on a change of a setting counts.
@@ -56,6 +56,12 @@ func (s Setting) TOML(c *Config) string {
 		return strconv.Quote(strings.ToLower(p.String()))
 	case *string:
 		return strconv.Quote(*p)
+	case *[]string:
+		quoted := make([]string, len(*p))
+		for i, one := range *p {
+			quoted[i] = strconv.Quote(one)
+		}
+		return "[" + strings.Join(quoted, ", ") + "]"
 	}
 	return ""
 }
@@ -66,9 +72,10 @@ func Settings() []Setting {
 		{"name", Restart, "this member's name (default: the host name)", func(c *Config) any { return &c.Name }},
 		{"data-dir", Restart, "where the member keeps everything (default: /var/lib/cleat)", func(c *Config) any { return &c.DataDir }},
 		{"socket", Restart, "the Unix socket for local clients (default: /run/cleat/cleat.sock)", func(c *Config) any { return &c.Socket }},
-		{"advertise", Live, "the host that others reach this member by; the client and peer doors then listen on it", func(c *Config) any { return &c.Advertise }},
+		{"advertise", Live, "the host that others reach this member by; the client and peer doors then listen on it, and so does the ca door", func(c *Config) any { return &c.Advertise }},
 		{"listen-client", Live, "HOST:PORT of the client door, port 0 for any (default: 127.0.0.1:2379)", func(c *Config) any { return &c.ListenClient }},
 		{"listen-peer", Live, "HOST:PORT of the door for other members, port 0 for any (default: the advertised host, port 2380)", func(c *Config) any { return &c.ListenPeer }},
+		{"listen-ca", Live, "HOST:PORT of the door for step and ACME clients, port 0 for any (default: the advertised host, port 2381)", func(c *Config) any { return &c.ListenCA }},
 		{"join", FirstStart, "HOST:PORT of a member whose cluster to join when the data directory is empty", func(c *Config) any { return &c.Join }},
 		{"token-file", FirstStart, "the file with the token for join (default: systemd's credential join-token)", func(c *Config) any { return &c.TokenFile }},
 		{"log-level", Live, "debug, info, warn or error (default: info)", func(c *Config) any { return &c.LogLevel }},
@@ -85,6 +92,9 @@ func Settings() []Setting {
 		{"reserve-bytes", Live, "free disk below which writes are refused; -1: 5 %, at least 256 MiB, at most 2 GiB (default: -1)", func(c *Config) any { return &c.ReserveBytes }},
 		{"quota-backend-bytes", Live, "what keys, leases and history may take on disk; 0: as much as there is beyond the reserve (default: 0)", func(c *Config) any { return &c.QuotaBytes }},
 		{"memory-bytes", Live, "the memory that this member may take, by which it decides how many and how large requests it answers at once; 0: GOMEMLIMIT, else 9/10 of the control group's, else half of the machine's (default: 0)", func(c *Config) any { return &c.MemoryBytes }},
+		{"acme-names", Live, "the names that ACME clients get certificates for: host names, *.DOMAIN for what is below one, addresses, networks (default: none, ACME is off)", func(c *Config) any { return &c.ACMENames }},
+		{"acme-allow", Live, "networks where ACME's names may lead although they are loopback or link-local (default: none)", func(c *Config) any { return &c.ACMEAllow }},
+		{"acme-deny", Live, "networks where ACME's names may not lead, beside loopback, link-local and multicast (default: none)", func(c *Config) any { return &c.ACMEDeny }},
 		{"distributed-tracing-address", Restart, "HOST:PORT, or http:// or https:// URL, of a collector that takes OpenTelemetry spans over OTLP/gRPC (default: none)", func(c *Config) any { return &c.TracingAddress }},
 		{"distributed-tracing-sampling-rate", Live, "requests in a million that are traced although their caller is not (default: 0)", func(c *Config) any { return &c.TracingRate }},
 		{"auto-compaction-mode", Live, "periodic or revision: what auto-compaction-retention counts (default: periodic)", func(c *Config) any { return &c.CompactionMode }},
@@ -98,6 +108,11 @@ func (s Setting) set(c *Config, v string) error {
 	switch p := s.field(c).(type) {
 	case *string:
 		*p = v
+	case *[]string:
+		*p = nil
+		if list := strings.FieldsFunc(v, func(r rune) bool { return r == ',' || r == ' ' }); len(list) != 0 {
+			*p = list
+		}
 	case *int64:
 		n, err := strconv.ParseInt(v, 10, 64)
 		if err != nil {
@@ -125,6 +140,8 @@ func (s Setting) Text(c *Config) string {
 		return *p
 	case *slog.Level:
 		return strings.ToLower(p.String())
+	case *[]string:
+		return strings.Join(*p, ",")
 	default:
 		return fmt.Sprint(reflect.ValueOf(p).Elem())
 	}

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -35,12 +36,13 @@ func TestFlagsBeatVariablesBeatTheFileBeatDefaults(t *testing.T) {
 func TestEachSettingCanBeSetFromEachPlace(t *testing.T) {
 	valid := map[string]string{
 		"name": "n", "data-dir": "/d", "socket": "/s", "advertise": "host", "listen-client": "[::1]:0",
-		"listen-peer": "[::1]:0", "join": "[::1]:2380", "token-file": "/t",
+		"listen-peer": "[::1]:0", "listen-ca": "[::1]:0", "join": "[::1]:2380", "token-file": "/t",
 		"log-level": "error", "max-request-bytes": "2048", "max-txn-ops": "9", "watch-progress-interval": "1s",
 		"election-timeout": "1s", "hash-interval": "0", "cert-ttl": "3s", "raft-log": "boltdb", "reserve-bytes": "0", "memory-bytes": "268435456",
 		"auth-token": "jwt,sign-method=HS256,priv-key=/k", "auth-token-ttl": "60", "bcrypt-cost": "4",
 		"distributed-tracing-address": "localhost:4317", "distributed-tracing-sampling-rate": "7",
 		"quota-backend-bytes": "1", "auto-compaction-mode": "revision", "auto-compaction-retention": "7",
+		"acme-names": "*.example.internal,10.0.0.0/8", "acme-allow": "127.0.0.0/8", "acme-deny": "10.1.2.3",
 	}
 	for _, s := range Settings() {
 		value, known := valid[s.Name]
@@ -80,6 +82,10 @@ func TestBadSettingsAreRefusedByName(t *testing.T) {
 		want    string
 	}{
 		"an unknown key":           {file: "nmae = \"x\"\n", want: `unknown key "nmae"`},
+		"a name of no ACME":        {flags: map[string]string{"acme-names": "*"}, want: `flag --acme-names: ca: not a name`},
+		"a list of numbers":        {file: "acme-names = [1]\n", want: "acme-names: want a list of texts"},
+		"a list for one":           {file: "name = [\"x\"]\n", want: "want text or a number, not a list"},
+		"a network that is none":   {flags: map[string]string{"acme-deny": "10.0.0.0/99"}, want: "no network"},
 		"a table":                  {file: "[name]\nx = 1\n", want: "name"},
 		"not TOML":                 {file: "name = \n", want: "cleatd.toml"},
 		"an unknown variable":      {environ: []string{"CLEATD_NMAE=x"}, want: "CLEATD_NMAE"},
@@ -137,6 +143,27 @@ func TestTheClientDoorFollowsTheAdvertisedHost(t *testing.T) {
 		config := Config{Advertise: c.advertise, ListenClient: c.listen}
 		if got := config.clientAddress(config.Advertise); got != c.want {
 			t.Errorf("advertise %q, listen-client %q: %q, want %q", c.advertise, c.listen, got, c.want)
+		}
+	}
+}
+
+func TestAListInTheFileIsAListOfTexts(t *testing.T) {
+	c, err := Load(writeConfig(t, "acme-names = [\"*.example.internal\", \"10.0.0.0/8\"]\n"), nil, nil)
+	if err != nil || !slices.Equal(c.ACMENames, []string{"*.example.internal", "10.0.0.0/8"}) {
+		t.Errorf("got %q, %v", c.ACMENames, err)
+	}
+}
+
+func TestTheCADoorFollowsTheAdvertisedHost(t *testing.T) {
+	for _, c := range []struct{ advertise, listen, want string }{
+		{"", "", ""},
+		{"", "127.0.0.1:0", "127.0.0.1:0"},
+		{"fd00::1", "", "[fd00::1]:2381"},
+		{"db1", "0.0.0.0:0", "0.0.0.0:0"},
+	} {
+		config := Config{Advertise: c.advertise, ListenCA: c.listen}
+		if got := config.caAddress(config.Advertise); got != c.want {
+			t.Errorf("advertise %q, listen-ca %q: %q, want %q", c.advertise, c.listen, got, c.want)
 		}
 	}
 }

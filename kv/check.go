@@ -11,6 +11,7 @@ import (
 	"io"
 	"io/fs"
 	"path"
+	"syscall"
 
 	"github.com/cockroachdb/pebble/v2"
 	"github.com/cockroachdb/pebble/v2/record"
@@ -108,4 +109,21 @@ func recordAfter(manifest []byte, from int) bool {
 		}
 	}
 	return false
+}
+
+// damage is an error whose text says what is damaged.
+type damage struct{ error }
+
+func (d damage) Unwrap() error { return d.error }
+
+func (damage) Is(target error) bool { return target == ErrDamaged }
+
+// damaged makes what reading the files has found an ErrDamaged, unless the disk
+// is behind it.
+func damaged(err error) error {
+	var errno syscall.Errno
+	if err == nil || errors.As(err, &errno) && errno != syscall.ENOENT {
+		return err
+	}
+	return damage{err}
 }

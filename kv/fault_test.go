@@ -130,8 +130,8 @@ func TestTablesWithoutAManifestAreRefused(t *testing.T) {
 	if err := fs.Remove(named(t, fs, "marker.manifest")); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := Open(Options{Dir: "db", FS: fs}); err == nil || !strings.Contains(err.Error(), "marker.manifest") {
-		t.Errorf("opened with %v, want the marker's name", err)
+	if _, err := Open(Options{Dir: "db", FS: fs}); !errors.Is(err, ErrDamaged) || !strings.Contains(err.Error(), "marker.manifest") {
+		t.Errorf("opened with %v, want ErrDamaged and the marker's name", err)
 	}
 }
 

@@ -118,7 +118,7 @@ func (s *Store) openPebble(o Options) (*pebble.DB, error) {
 	}()
 	select {
 	case r := <-opened:
-		return r.db, naming(o, r.err)
+		return r.db, damaged(naming(o, r.err))
 	case <-s.failed:
 		return nil, s.err()
 	}

@@ -24,6 +24,9 @@ var (
 	ErrClosed = errors.New("kv: closed")
 	// ErrFailed: the disk has failed; Options.Fatal was told the cause.
 	ErrFailed = errors.New("kv: failed")
+	// ErrDamaged: a file of the directory is lost, or does not hold what was
+	// written to it. The next open finds the same.
+	ErrDamaged = errors.New("kv: damaged")
 	// ErrFormat: the directory was written by a newer program.
 	ErrFormat = errors.New("kv: unknown format")
 )
@@ -109,7 +112,7 @@ func Open(o Options) (*Store, error) {
 		o.FS = vfs.Default
 	}
 	if err := checkFiles(o.FS, o.Dir); err != nil {
-		return nil, fmt.Errorf("open the store in %s: %w", o.Dir, err)
+		return nil, damaged(fmt.Errorf("open the store in %s: %w", o.Dir, err))
 	}
 	db, err := s.openPebble(o)
 	if err != nil {

@@ -19,7 +19,14 @@ for target in "$@"; do
 	os=${target%/*} arch=${target#*/}
 	name=cleatctl_${version}_${os}_${arch}
 	mkdir -p "$work/$name"
-	GOOS=$os GOARCH=$arch go build -ldflags "$ldflags" -o "$work/$name/" ./cmd/cleatctl
+	export GOOS="$os" GOARCH="$arch"
+	go list -deps -f '{{if and .Module .Module.Main}}{{$in := .Dir}}{{range .GoFiles}}{{$in}}/{{.}} {{end}}{{end}}' ./cmd/cleatctl |
+		while read -r files; do
+			# shellcheck disable=SC2086 # a list of words; tests are of the systems that they run on
+			[ -z "$files" ] || go vet $files || exit 1
+		done
+	go build -ldflags "$ldflags" -o "$work/$name/" ./cmd/cleatctl
+	unset GOOS GOARCH
 	install -m 644 LICENSE README.md "$work/$name/" # whatever their modes in the checkout
 	find "$work/$name" -exec touch -d "@$epoch" {} +
 	if [ "$os" = windows ]; then

@@ -60,6 +60,9 @@ for arch in "$@"; do
 	for unit in cleatd.service cleatd.socket cleatd-net.socket; do
 		place packaging/systemd/$unit usr/lib/systemd/system/$unit
 	done
+	for unit in cleatctl-renew.service cleatctl-renew.timer; do
+		place packaging/systemd/$unit usr/lib/systemd/user/$unit
+	done
 	place packaging/systemd/cleat.preset usr/lib/systemd/system-preset/50-cleat.preset
 	place packaging/systemd/cleat.sysusers usr/lib/sysusers.d/cleat.conf
 	place packaging/systemd/cleat.tmpfiles usr/lib/tmpfiles.d/cleat.conf

@@ -29,6 +29,9 @@
 // given the rest ([Authority.Admit]) over TLS that only the cluster's root can
 // vouch for; all of it becomes Dir by one rename ([Joining.Accept]).
 //
+// A client elsewhere comes by a token, too ([Authority.Login]), which is good for
+// its name alone, and afterwards by its certificate ([Authority.RenewClient]).
+//
 // A certificate is signed by smallstep's authority, under one of three profiles:
 // peer, client and server. No profile's certificate does another's work: what a
 // door accepts is decided by its extended key usage and by the member's URI

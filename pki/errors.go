@@ -52,9 +52,12 @@ var (
 	ErrTokenUnknown = errors.New("pki: token unknown")
 	// ErrTokenAmbiguous means that the beginning of an id fits several tokens.
 	ErrTokenAmbiguous = errors.New("pki: several tokens fit")
+	// ErrTokenKind means that a client's token was shown to join with, or a
+	// machine's to log in.
+	ErrTokenKind = errors.New("pki: the token is for something else")
 	// ErrTokenExpired means that the token's time is over.
 	ErrTokenExpired = errors.New("pki: the token expired")
-	// ErrTokenUsed means that as many machines as may have joined with the token.
+	// ErrTokenUsed means that as many as may have come with the token.
 	ErrTokenUsed = errors.New("pki: the token is used up")
 	// ErrTokenRevoked means that an administrator ended the token.
 	ErrTokenRevoked = errors.New("pki: the token was revoked")

@@ -15,6 +15,10 @@ const (
 	tokensBucket = bucketPrefix + "tokens" // by the hash of the secret, in hex
 	tokenFormat  = 1
 
+	// loginTokenFormat is that of a client's token: a version that knows only
+	// machines' must not take one for such.
+	loginTokenFormat = 2
+
 	// DefaultTokenTTL is how long a token can be used when nobody says otherwise.
 	DefaultTokenTTL = time.Hour
 	maxTokenTTL     = 30 * 24 * time.Hour
@@ -41,25 +45,35 @@ type Invitation struct {
 	Uses   int           // 0: 1
 	Member uint64        // the id that was reserved for the machine; 0: any
 	By     string        // who invites, for the list
+
+	// Client is the user for whom the token is: it is redeemed by Login for a
+	// certificate of that name, which lives for CertTTL (0: Config.ClientTTL), and
+	// no machine joins with it. Empty: a machine joins.
+	Client  string
+	CertTTL time.Duration
 }
 
 // TokenInfo is what the cluster knows of a token.
 type TokenInfo struct {
 	ID      string // hash of the secret, in hex
-	Role    Role
+	Role    Role   // of a machine; "" if the token is a client's
+	Client  string // "": a machine joins
 	Member  uint64 // 0: any
 	By      string
 	Created time.Time
 	Expires time.Time
-	Revoked time.Time // zero: not
-	Left    int       // uses
-	Joined  []uint64  // the members that it let in
+	Revoked time.Time     // zero: not
+	Left    int           // uses
+	Joined  []uint64      // the members that it let in
+	CertTTL time.Duration // of the client's certificate; 0: Config.ClientTTL
 }
 
 // tokenRecord is a token as it lies in the ledger, in JSON.
 type tokenRecord struct {
 	Format  int       `json:"format"`
-	Role    Role      `json:"role"`
+	Role    Role      `json:"role,omitempty"`
+	Client  string    `json:"client,omitempty"`
+	Life    int64     `json:"life,omitempty"` // of the client's certificate, in seconds
 	Member  uint64    `json:"member,omitempty"`
 	By      string    `json:"by,omitempty"`
 	Created time.Time `json:"created"`
@@ -94,12 +108,12 @@ func (a *Authority) Invite(ctx context.Context, i Invitation) (Token, TokenInfo,
 	if !done {
 		return Token{}, TokenInfo{}, fmt.Errorf("record the token: %w", errChanged) // two equal secrets of 256 bits
 	}
-	a.log.Info("token made", "token", t.ID()[:16], "role", string(record.Role), "uses", record.Left, "expires", record.Expires, "by", record.By)
+	a.log.Info("token made", "token", t.ID()[:16], "for", record.purpose(), "uses", record.Left, "expires", record.Expires, "by", record.By)
 	return t, record.info(t.ID()), nil
 }
 
 func newTokenRecord(i Invitation, now time.Time) (tokenRecord, error) {
-	if i.Role == "" {
+	if i.Role == "" && i.Client == "" {
 		i.Role = RoleMember
 	}
 	if i.TTL == 0 {
@@ -108,8 +122,18 @@ func newTokenRecord(i Invitation, now time.Time) (tokenRecord, error) {
 	if i.Uses == 0 {
 		i.Uses = 1
 	}
+	r := tokenRecord{
+		Format: tokenFormat, Role: i.Role, Member: i.Member, By: i.By,
+		Created: now.UTC(), Expires: now.Add(i.TTL).UTC(), Left: i.Uses,
+	}
+	if i.Client != "" || i.CertTTL != 0 {
+		r.Format, r.Client, r.Life = loginTokenFormat, i.Client, int64(i.CertTTL/time.Second)
+		if err := checkClient(i); err != nil {
+			return tokenRecord{}, err
+		}
+	}
 	switch {
-	case i.Role != RoleMember && i.Role != RoleLearner:
+	case i.Client == "" && i.Role != RoleMember && i.Role != RoleLearner:
 		return tokenRecord{}, fmt.Errorf("%w: role %q is none of member, learner", ErrInvitation, i.Role)
 	case i.TTL < time.Second || i.TTL > maxTokenTTL:
 		return tokenRecord{}, fmt.Errorf("%w: a life of %v is not between %v and %v", ErrInvitation, i.TTL, time.Second, maxTokenTTL)
@@ -118,10 +142,7 @@ func newTokenRecord(i Invitation, now time.Time) (tokenRecord, error) {
 	case i.Member != 0 && i.Uses != 1:
 		return tokenRecord{}, fmt.Errorf("%w: one member id cannot be used by %d machines", ErrInvitation, i.Uses)
 	}
-	return tokenRecord{
-		Format: tokenFormat, Role: i.Role, Member: i.Member, By: i.By,
-		Created: now.UTC(), Expires: now.Add(i.TTL).UTC(), Left: i.Uses,
-	}, nil
+	return r, nil
 }
 
 // op replaces old by the record; there must be none if old is nil.
@@ -151,16 +172,20 @@ func decodeToken(raw []byte) (tokenRecord, error) {
 	if err := json.Unmarshal(raw, &r); err != nil {
 		return r, fmt.Errorf("decode a token's record: %w", err)
 	}
-	if r.Format != tokenFormat {
-		return r, fmt.Errorf("%w: a token's record has format %d, this version reads %d", ErrFormat, r.Format, tokenFormat)
+	if r.Format != tokenFormat && (r.Format != loginTokenFormat || r.Client == "") {
+		return r, fmt.Errorf("%w: a token's record has format %d, this version reads %d and %d", ErrFormat, r.Format, tokenFormat, loginTokenFormat)
 	}
 	return r, nil
 }
 
 func (r tokenRecord) info(id string) TokenInfo {
 	i := TokenInfo{
-		ID: id, Role: r.Role, Member: r.Member, By: r.By,
+		ID: id, Role: r.Role, Client: r.Client, Member: r.Member, By: r.By,
 		Created: r.Created, Expires: r.Expires, Revoked: r.Revoked, Left: r.Left,
+		CertTTL: time.Duration(r.Life) * time.Second,
+	}
+	if r.Client != "" {
+		return i
 	}
 	for _, u := range r.Used {
 		i.Joined = append(i.Joined, u.Member)

@@ -17,6 +17,8 @@ type Redemption struct {
 	Key    []byte    // the machine's public key, by which it is known again
 	Time   time.Time // the machine's clock when it asked
 	Member uint64    // the id that the machine gets if the token names none
+
+	login bool // it is a client, not a machine
 }
 
 // Check says whether Redeem would let the machine in now, and as what, and
@@ -37,8 +39,8 @@ func (a *Authority) Check(ctx context.Context, r Redemption) (TokenInfo, error) 
 // Redeem counts the token down and returns it, and the id of the member that
 // the machine is to be. A machine that comes again with the same key, since the
 // first answer did not reach it, gets the same id and is counted once. The
-// error is ErrTokenDigest, ErrClock, ErrTokenUnknown, ErrTokenRevoked,
-// ErrTokenExpired or ErrTokenUsed; after any other, the ledger's, the use may
+// error is ErrTokenDigest, ErrClock, ErrTokenUnknown, ErrTokenKind,
+// ErrTokenRevoked, ErrTokenExpired or ErrTokenUsed; after any other, the ledger's, the use may
 // or may not have been counted, and the machine may come again.
 func (a *Authority) Redeem(ctx context.Context, r Redemption) (info TokenInfo, member uint64, err error) {
 	if err := a.checkRedemption(r, time.Now()); err != nil {
@@ -56,11 +58,14 @@ func (a *Authority) Redeem(ctx context.Context, r Redemption) (info TokenInfo, m
 
 // checkRedemption checks what needs no ledger.
 func (a *Authority) checkRedemption(r Redemption, now time.Time) error {
+	if err := a.Locked(); err != nil {
+		return err // it must not cost a use
+	}
 	if !a.ca().hasRoot(r.Token) {
 		return fmt.Errorf("%w: it was made for another cluster, or before the root was replaced", ErrTokenDigest)
 	}
 	if difference := r.Time.Sub(now); difference.Abs() > maxClockDifference {
-		return fmt.Errorf("%w: on the joining machine it is %s, here it is %s; set the clocks, then join again",
+		return fmt.Errorf("%w: on the machine that asks it is %s, here it is %s; set the clocks, then ask again",
 			ErrClock, stamp(r.Time), stamp(now))
 	}
 	return nil
@@ -70,6 +75,9 @@ func stamp(t time.Time) string { return t.UTC().Format(time.RFC3339) }
 
 // redeem counts one use.
 func (r *tokenRecord) redeem(by Redemption, now time.Time) (member uint64, err error) {
+	if by.login != (r.Client != "") {
+		return 0, fmt.Errorf("%w: it is for %s", ErrTokenKind, r.purpose())
+	}
 	if !r.Revoked.IsZero() {
 		return 0, fmt.Errorf("%w at %s", ErrTokenRevoked, stamp(r.Revoked))
 	}
@@ -81,7 +89,7 @@ func (r *tokenRecord) redeem(by Redemption, now time.Time) (member uint64, err e
 		return r.Used[at].Member, nil
 	}
 	if r.Left <= 0 {
-		return 0, fmt.Errorf("%w: %d joined with it", ErrTokenUsed, len(r.Used))
+		return 0, fmt.Errorf("%w: %d came with it", ErrTokenUsed, len(r.Used))
 	}
 	member = by.Member
 	if r.Member != 0 {

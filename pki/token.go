@@ -20,9 +20,9 @@ const (
 // base64url is strict, so that a token has one spelling only.
 var base64url = base64.RawURLEncoding.Strict()
 
-// Token is what a machine joins with. It says whom to trust, by the digest of
-// the cluster's root, and proves that the machine was invited, by a secret of
-// which the cluster keeps only a hash. As text it is
+// Token is what a machine joins with, or a client logs in. It says whom to trust,
+// by the digest of the cluster's root, and proves that its holder was invited, by
+// a secret of which the cluster keeps only a hash. As text it is
 //
 //	cleat1.<digest>.<secret>
 //

@@ -4,6 +4,7 @@ package raft
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -49,6 +50,9 @@ func refused(t *testing.T, dir, kind string, words ...string) {
 		if !strings.Contains(err.Error(), w) {
 			t.Errorf("error %q does not say %q", err, w)
 		}
+	}
+	if setting := strings.Contains(err.Error(), "the setting is"); errors.Is(err, ErrDamaged) == setting {
+		t.Errorf("error %q is ErrDamaged: %v", err, !setting)
 	}
 	if len(m.fatal) > 0 {
 		t.Error("Fatal was told what Open returned")

@@ -5,8 +5,10 @@ package raft
 import (
 	"errors"
 	"fmt"
+	"syscall"
 
 	hraft "github.com/hashicorp/raft"
+	bbolterrors "go.etcd.io/bbolt/errors"
 )
 
 var (
@@ -23,6 +25,9 @@ var (
 	// ErrMember: the directory is another member's, or the member that a
 	// request names is not in the cluster, or is there already.
 	ErrMember = errors.New("raft: wrong member")
+	// ErrDamaged: a file of the directory is lost, or does not hold what was
+	// written to it. The next open finds the same.
+	ErrDamaged = errors.New("raft: damaged directory")
 	// ErrNotReady: the learner lacks too much of the log to get a vote.
 	ErrNotReady = errors.New("raft: learner not ready")
 	// ErrLastQuorum: too few members that answer would be left to agree on
@@ -46,4 +51,22 @@ func outcomeOf(err error) error {
 	default:
 		return fmt.Errorf("%w: %w", ErrUnknown, err)
 	}
+}
+
+// damage is an error whose text says what is damaged.
+type damage struct{ error }
+
+func (d damage) Unwrap() error { return d.error }
+
+func (damage) Is(target error) bool { return target == ErrDamaged }
+
+// damaged makes what opening the directory has found an ErrDamaged, unless a
+// disk, another process or the wrong member is behind it.
+func damaged(err error) error {
+	var errno syscall.Errno
+	disk := errors.As(err, &errno) && errno != syscall.ENOENT
+	if err == nil || disk || errors.Is(err, bbolterrors.ErrTimeout) || errors.Is(err, ErrMember) {
+		return err
+	}
+	return damage{err}
 }

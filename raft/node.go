@@ -135,16 +135,16 @@ func (n *Node) openFiles() (*votes, error) {
 	}
 	held := n.machine.AppliedIndex()
 	if err := refuseMissing(c, held); err != nil {
-		return nil, err
+		return nil, damaged(err)
 	}
 	stable, err := openStable(c)
 	if err != nil {
-		return nil, err
+		return nil, damaged(err)
 	}
 	n.closers = append(n.closers, stable)
 	log, err := openLog(c)
 	if err != nil {
-		return nil, err
+		return nil, damaged(err)
 	}
 	n.closers = append(n.closers, log)
 	if n.labels, err = openLabels(labelsPath(c), n.fail); err != nil {
@@ -177,9 +177,9 @@ func (n *Node) openFiles() (*votes, error) {
 		return err
 	}
 	if err := n.installation.settle(n.disk, n.labels, held); err != nil {
-		return nil, fmt.Errorf("raft: %w", err)
+		return nil, damaged(fmt.Errorf("raft: %w", err))
 	}
-	return v, checkTogether(c, n.disk, v, n.labels, held)
+	return v, damaged(checkTogether(c, n.disk, v, n.labels, held))
 }
 
 func (n *Node) openRaft(stable *votes) error {

@@ -37,6 +37,7 @@ var faults = []struct {
 	{pki.ErrTokenFormat, codes.InvalidArgument},
 	{pki.ErrTokenAmbiguous, codes.InvalidArgument},
 	{pki.ErrTokenUnknown, codes.NotFound},
+	{pki.ErrTokenKind, codes.PermissionDenied},
 	{pki.ErrTokenExpired, codes.PermissionDenied},
 	{pki.ErrTokenUsed, codes.PermissionDenied},
 	{pki.ErrTokenRevoked, codes.PermissionDenied},

@@ -33,8 +33,9 @@ type Store interface {
 	Compacted() int64
 }
 
-// Config is what a Server is given; all of it is required but PeerAddress, Join,
-// Recover, Reload, Alarms, Members, Metrics, Quota, DataDir and Logger.
+// Config is what a Server is given; all of it is required but PeerAddress,
+// LoginAddress, Join, Recover, Reload, Alarms, Members, Metrics, Quota, DataDir
+// and Logger.
 type Config struct {
 	Authority *pki.Authority
 	Node      Node
@@ -53,6 +54,10 @@ type Config struct {
 	// PeerAddress is the host and port at which others reach the peer door, ""
 	// if they cannot. Nil: they cannot.
 	PeerAddress func() string
+
+	// LoginAddress is the host and port at which clients log in, "" if they
+	// cannot at this member. Nil: they cannot.
+	LoginAddress func() string
 
 	// Join has this member join another cluster; its errors are statuses, or
 	// else faults of this machine. Nil: it cannot.

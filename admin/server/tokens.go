@@ -48,6 +48,38 @@ func (s *Server) invite(ctx context.Context, r *admin.InviteRequest) (*admin.Inv
 	return &admin.InviteResponse{Token: t.Text(), Address: address, Info: token(info)}, nil
 }
 
+// CreateToken makes a client's token.
+func (s *Server) CreateToken(ctx context.Context, r *admin.CreateTokenRequest) (*admin.CreateTokenResponse, error) {
+	reply, err := s.createToken(ctx, r)
+	if err != nil {
+		return nil, fault(s.log, "CreateToken", err)
+	}
+	return reply, nil
+}
+
+func (s *Server) createToken(ctx context.Context, r *admin.CreateTokenRequest) (*admin.CreateTokenResponse, error) {
+	if r.Client == "" {
+		return nil, fmt.Errorf("%w: it is for no client", pki.ErrInvitation)
+	}
+	for _, seconds := range []int64{r.TtlSeconds, r.CertTtlSeconds} {
+		if seconds > math.MaxInt64/int64(time.Second) || seconds < 0 {
+			return nil, fmt.Errorf("%w: a life of %d seconds", pki.ErrInvitation, seconds)
+		}
+	}
+	t, info, err := s.config.Authority.Invite(ctx, pki.Invitation{
+		Client: r.Client, TTL: time.Duration(r.TtlSeconds) * time.Second, Uses: int(r.Uses), By: s.config.Name,
+		CertTTL: time.Duration(r.CertTtlSeconds) * time.Second,
+	})
+	if err != nil {
+		return nil, err
+	}
+	reply := &admin.CreateTokenResponse{Token: t.Text(), Info: token(info)}
+	if s.config.LoginAddress != nil {
+		reply.Address = s.config.LoginAddress()
+	}
+	return reply, nil
+}
+
 // ListTokens tells what is known of the tokens.
 func (s *Server) ListTokens(ctx context.Context, _ *admin.ListTokensRequest) (*admin.ListTokensResponse, error) {
 	found, err := s.config.Authority.Tokens(ctx)
@@ -74,7 +106,7 @@ func token(info pki.TokenInfo) *admin.Token {
 	t := &admin.Token{
 		Id: info.ID, Learner: info.Role == pki.RoleLearner, Member: info.Member, CreatedBy: info.By,
 		Created: timestamppb.New(info.Created), Expires: timestamppb.New(info.Expires),
-		UsesLeft: int32(info.Left), Joined: info.Joined,
+		UsesLeft: int32(info.Left), Joined: info.Joined, Client: info.Client,
 	}
 	if !info.Revoked.IsZero() {
 		t.Revoked = timestamppb.New(info.Revoked)

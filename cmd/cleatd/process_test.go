@@ -393,7 +393,7 @@ func TestInheritedSocketsAreServed(t *testing.T) {
 
 // One unit gives all of its sockets the same name, and the order tells them
 // apart. A member with a peer door from the start can take in others.
-func TestOneUnitMayHoldBothDoorsToTheNetwork(t *testing.T) {
+func TestOneUnitMayHoldAllDoorsToTheNetwork(t *testing.T) {
 	dir := t.TempDir()
 	client, peer := freeAddress(t), freeAddress(t)
 	p := activate(t, dir, "socket:net:net", filepath.Join(dir, "s.sock"), client, peer).ready()
@@ -401,9 +401,15 @@ func TestOneUnitMayHoldBothDoorsToTheNetwork(t *testing.T) {
 	if code := p.end(syscall.SIGTERM); code != 0 {
 		t.Errorf("exit code %d", code)
 	}
-	three := activate(t, dir, "socket:net:net:net", filepath.Join(dir, "t.sock"), freeAddress(t), freeAddress(t), freeAddress(t))
-	three.await(`3 inherited sockets are called "net": want the client door and the peer door`)
-	if code := three.code(); code != 2 {
+	ca := freeAddress(t)
+	three := activate(t, dir, "socket:net:net:net", filepath.Join(dir, "t.sock"), client, peer, ca).ready()
+	three.await(`peer=` + regexp.QuoteMeta(peer) + ` .*ca=` + regexp.QuoteMeta(ca) + ` .*client=` + regexp.QuoteMeta(client))
+	if code := three.end(syscall.SIGTERM); code != 0 {
+		t.Errorf("exit code %d", code)
+	}
+	four := activate(t, dir, "socket:net:net:net:net", filepath.Join(dir, "u.sock"), freeAddress(t), freeAddress(t), freeAddress(t), freeAddress(t))
+	four.await(`4 inherited sockets are called "net": want the client door, the peer door and the ca door`)
+	if code := four.code(); code != 2 {
 		t.Errorf("exit code %d, want 2", code)
 	}
 }

@@ -164,7 +164,7 @@ func TestCheckSaysAllThatIsWrongAndNothingElse(t *testing.T) {
 // does not end it, and SIGTERM is no failure.
 func TestAStartThatWaitsIsPatientAndStoppable(t *testing.T) {
 	dir := t.TempDir()
-	one := start(t, filepath.Join(dir, "one"), nil, "--advertise", "127.0.0.1", "--listen-peer", "127.0.0.1:0").ready()
+	one := start(t, filepath.Join(dir, "one"), nil, "--advertise", "127.0.0.1", "--listen-peer", "127.0.0.1:0", "--listen-ca", "127.0.0.1:0").ready()
 	conn, err := grpc.NewClient("unix://"+one.socket, grpc.WithTransportCredentials(insecure.NewCredentials()))
 	if err != nil {
 		t.Fatal(err)

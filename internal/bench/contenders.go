@@ -64,7 +64,7 @@ func cleatCommand(s settings) func(*member) (*exec.Cmd, error) {
 		args := []string{"--name", m.called(), "--data-dir", m.data(), "--socket", m.socket(),
 			"--listen-client", m.address, "--log-level", "warn"}
 		if len(m.fellows) > 1 {
-			args = append(args, "--listen-peer", m.peer, "--advertise", "127.0.0.1")
+			args = append(args, "--listen-peer", m.peer, "--listen-ca", "127.0.0.1:0", "--advertise", "127.0.0.1")
 		}
 		return exec.Command(s.cleatd, args...), nil
 	}

@@ -36,9 +36,9 @@ may write nowhere else. Where data-dir is another place, the unit must allow it:
   [Service]
   ReadWritePaths=/srv/cleat
 
-Bad configuration and whatever else only a person can mend ends it with code 2,
-and it is not started again. What fails five times in two minutes stays down
-until systemctl reset-failed cleatd.service cleatd.socket.
+Bad configuration, a data directory of which a part is lost or damaged, and
+whatever else only a person can mend ends it with code 2, and it is not started
+again. What fails five times in two minutes stays down until systemctl reset-failed cleatd.service cleatd.socket.
 
 A token to join a cluster with, unattended, goes into
 /etc/credstore/cleatd.join-token (mode 0600), beside join = "HOST:2380" in the
@@ -46,8 +46,8 @@ configuration file; a key for JSON Web Tokens into /etc/credstore/cleatd.jwt-key
 which the service reads as /run/credentials/cleatd.service/jwt-key.`
 
 	daemonExit = `0: stopped in order. 1: failed, and the log says why. 2: only a person can mend
-it: bad configuration, a data directory that does not fit, a member that was
-removed from its cluster.`
+it: bad configuration, a data directory that does not fit or is damaged, a
+member that was removed from its cluster.`
 )
 
 // daemonPages are cleatd(8) and a page for each of its commands.

@@ -12,11 +12,22 @@ its keys lie there. Under systemd the unit must allow another place: see cleatd(
 	"socket": `Under systemd cleatd.socket holds the socket and says where it is (systemctl edit cleatd.socket); this setting
 counts when cleatd opens it itself.`,
 	"advertise": `A name or address without a port. It is what makes a member of a cluster out of a machine that stands alone: others
-dial it, and certificates hold it. When it changes, the member's certificate is made anew.`,
+dial it, and certificates hold it. When it changes, the member's certificate is made anew. Without it, who listens at all
+addresses (cleatd-net.socket does) is told by the one with which the machine goes to others.`,
 	"listen-client": `Clients always show a certificate of the cluster's CA here. Programs on this machine need no certificate at the
 socket. With cleatd-net.socket systemd says where this door is.`,
 	"listen-peer": `Only members come in here, and machines with a token to join. A member that stands alone has no such door. With
 cleatd-net.socket systemd says where it is.`,
+	"listen-ca": `Whoever comes in here sees the member's certificate and shows none, or the one that he renews: step and ACME
+clients get theirs here. How many come and how often is bounded. A member that stands alone has no such door. With
+cleatd-net.socket systemd says where it is.`,
+	"acme-names": `A list, such as ["*.example.internal", "10.0.0.0/8"]; as a flag or a variable with commas between. Who can answer
+at port 80 of such a name gets a server certificate for it, which opens no door of the cluster. Alike on all members: what
+counts is what the one says that is asked.`,
+	"acme-allow": `A list of networks, such as ["127.0.0.0/8"]. To validate a name a member fetches a page from it; without this
+nobody could have it look at what answers only on the member itself.`,
+	"acme-deny": `A list of networks, such as ["10.9.0.0/16"], that a name from outside must not make a member look at. It counts more
+than acme-allow.`,
 	"join": `It counts at the first start only: once the machine belongs to a cluster it stays a member, whatever stands here. By
 hand, cleatctl join does the same.`,
 	"token-file": `The file holds what cleatctl invite printed behind --token, and is read at the first start only. It must be readable

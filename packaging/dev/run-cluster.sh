@@ -4,7 +4,7 @@
 # Starts three members below ./run/cluster, joins them to one cluster as an
 # administrator would, shows a put at one and a get at another, and leaves them
 # in the foreground. What is there from the last time starts again as it is.
-# Their ports are 23791 to 3 and 23801 to 3; PORTS=24 takes 24791 and so on.
+# Their ports are 23791 to 3, 23801 to 3 and 23811 to 3; PORTS=24 takes 24791 and so on.
 #
 # CHECK=1 begins with empty directories of its own, prints how long it took until
 # the cluster was healthy, and ends: with 1 if it was not after a minute.
@@ -102,7 +102,7 @@ new=
 [ -e "$top/1/data" ] || new=1
 for i in 1 2 3; do
 	setsid bin/cleatd --name member$i --data-dir "$top/$i/data" --socket "$(socket $i)" \
-		--listen-client "127.0.0.1:${ports}79$i" --listen-peer "127.0.0.1:${ports}80$i" --advertise 127.0.0.1 2>"$top/$i/log" &
+		--listen-client "127.0.0.1:${ports}79$i" --listen-peer "127.0.0.1:${ports}80$i" --listen-ca "127.0.0.1:${ports}81$i" --advertise 127.0.0.1 2>"$top/$i/log" &
 	members="$! $members"
 done
 

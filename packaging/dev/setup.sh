@@ -20,6 +20,11 @@ needs() {
 		systemd-socket-activate systemd
 		ip iproute2
 		nft nftables
+		nsenter util-linux
+		pod2usage perl
+		zsh zsh
+		fish fish
+		apparmor_parser apparmor
 		node nodejs
 		npm npm
 		rpm rpm

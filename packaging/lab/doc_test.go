@@ -21,7 +21,8 @@
 // and what a killed run has left at the beginning of the next. There is one
 // run at a time on a machine.
 //
-// It needs root and the files of control groups, and skips itself otherwise.
+// It needs root, and skips itself without; as root it installs what else it needs,
+// and a machine on which none can be booted fails it with the reason.
 package lab
 
 import (
@@ -30,6 +31,7 @@ import (
 	"flag"
 	"fmt"
 	"os"
+	"os/exec"
 	"os/signal"
 	"path/filepath"
 	"syscall"
@@ -57,8 +59,12 @@ func TestMain(m *testing.M) {
 // run removes what was left before and after, on every way out that leaves
 // time for it.
 func run(m *testing.M) int {
-	if why := lacking(); why != "" {
+	if os.Geteuid() != 0 {
 		return m.Run() // each story skips itself with the reason
+	}
+	if err := lacking(); err != nil {
+		fmt.Fprintln(os.Stderr, "lab:", err)
+		return 1
 	}
 	unlock, err := alone()
 	if err != nil {
@@ -85,19 +91,32 @@ func run(m *testing.M) int {
 	return code
 }
 
-// lacking says why no machine can be booted here, or nothing.
-func lacking() string {
-	if os.Geteuid() != 0 {
-		return "only root may boot machines: run the tests as root, too"
-	}
+// notRoot is why nothing is booted, and how it is.
+const notRoot = "only root may boot machines: sudo make lab"
+
+// lacking says why root can boot no machine here, or nothing.
+func lacking() error {
 	if _, err := hierarchies(); err != nil {
-		return err.Error()
+		return err
 	}
-	return ""
+	for program, from := range map[string]string{"ip": "iproute2", "nsenter": "util-linux", "nft": "nftables", "perl": "perl", "dpkg": "dpkg"} {
+		if _, err := exec.LookPath(program); err != nil {
+			return fmt.Errorf("machines need %s: apt-get install %s", program, from)
+		}
+	}
+	try := exec.Command("true")
+	try.SysProcAttr = &syscall.SysProcAttr{Unshareflags: syscall.CLONE_NEWNS | syscall.CLONE_NEWPID | syscall.CLONE_NEWNET | syscall.CLONE_NEWUTS | syscall.CLONE_NEWIPC}
+	if err := try.Run(); err != nil {
+		return fmt.Errorf("machines need namespaces, and this root may not make any (%w): run it on a machine of its own, or in a container with docker run --privileged", err)
+	}
+	return nil
 }
 
 // alone waits until no other run uses the names and the cache.
 func alone() (unlock func(), err error) {
+	if err := os.MkdirAll("/run/lock", 0o755); err != nil {
+		return nil, err
+	}
 	lock, err := os.OpenFile(filepath.Join("/run/lock", mark), os.O_CREATE|os.O_RDWR, 0o600)
 	if err != nil {
 		return nil, err

@@ -60,10 +60,10 @@ func hierarchies() ([]string, error) {
 		}
 	}
 	if len(unified) == 0 {
-		return nil, errors.New("machines need control groups of version 2, and none are mounted: mount -t cgroup2 none /sys/fs/cgroup/unified")
+		return nil, errors.New("machines need control groups of version 2, and none are mounted: mkdir -p /sys/fs/cgroup/unified && mount -t cgroup2 none /sys/fs/cgroup/unified")
 	}
 	if err := syscall.Access(unified[0], 2); err != nil {
-		return nil, fmt.Errorf("machines need control groups of their own below %s: %w", unified[0], err)
+		return nil, fmt.Errorf("machines need control groups of their own below %s (%w): mount -o remount,rw %[1]s", unified[0], err)
 	}
 	return append(unified[:1], named...), nil
 }

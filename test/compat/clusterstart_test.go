@@ -118,7 +118,7 @@ func growCleatd(c *cluster, learner bool) *member {
 	path := filepath.Join(dir, "sock")
 	args := append([]string{
 		fmt.Sprint("--name=m", len(c.members)), "--data-dir=" + filepath.Join(dir, "data"), "--socket=" + path,
-		"--listen-client=127.0.0.1:0", "--listen-peer=127.0.0.1:0", "--advertise=127.0.0.1",
+		"--listen-client=127.0.0.1:0", "--listen-peer=127.0.0.1:0", "--listen-ca=127.0.0.1:0", "--advertise=127.0.0.1",
 	}, inMemory(c.TB)...)
 	said := run(c.TB, program(c.TB, cleatd), append(args, c.flags...)...)
 	found := said.await(c.TB, readyLine)

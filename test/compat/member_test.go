@@ -16,7 +16,7 @@ func reachable() []door {
 	var doors []door
 	for _, d := range []door{socket, mutual} {
 		doors = append(doors, door{d.name, func(t testing.TB, flags ...string) server {
-			return d.start(t, append(flags, "--listen-peer=127.0.0.1:0", "--advertise=127.0.0.1")...)
+			return d.start(t, append(flags, "--listen-peer=127.0.0.1:0", "--listen-ca=127.0.0.1:0", "--advertise=127.0.0.1")...)
 		}})
 	}
 	return doors

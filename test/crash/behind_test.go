@@ -36,7 +36,7 @@ const batchKeys = 128
 // that the log no longer has, kills it now and then on its way, and lets the
 // cluster be written to all the while.
 func TestAMachineThatJoinsLateIsKilledWhileItCatchesUp(t *testing.T) {
-	reachable := []string{"--listen-peer=127.0.0.1:0", "--advertise=127.0.0.1"}
+	reachable := []string{"--listen-peer=127.0.0.1:0", "--listen-ca=127.0.0.1:0", "--advertise=127.0.0.1"}
 	chance := chance(t)
 	host, guest := newHome(t, reachable...), newHome(t, append(reachable, "--name=two")...)
 	one := host.start(t)

@@ -42,7 +42,7 @@ func startTrio(t *testing.T) *trio {
 	t.Helper()
 	c := &trio{t: t}
 	for i := range c.homes {
-		c.homes[i] = newHome(t, fmt.Sprint("--name=m", i+1), "--advertise=127.0.0.1", "--listen-peer=127.0.0.1:0", "--listen-client=127.0.0.1:0")
+		c.homes[i] = newHome(t, fmt.Sprint("--name=m", i+1), "--advertise=127.0.0.1", "--listen-peer=127.0.0.1:0", "--listen-client=127.0.0.1:0", "--listen-ca=127.0.0.1:0")
 		c.members[i] = c.homes[i].start(t)
 		c.clients[i] = c.members[i].client(t)
 		t.Cleanup(func() { _ = c.clients[i].Close() })

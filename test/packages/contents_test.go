@@ -21,6 +21,8 @@ var wanted = map[string]string{
 	"/usr/lib/systemd/system/cleatd.service":             "-rw-r--r--",
 	"/usr/lib/systemd/system/cleatd.socket":              "-rw-r--r--",
 	"/usr/lib/systemd/system/cleatd-net.socket":          "-rw-r--r--",
+	"/usr/lib/systemd/user/cleatctl-renew.service":       "-rw-r--r--",
+	"/usr/lib/systemd/user/cleatctl-renew.timer":         "-rw-r--r--",
 	"/usr/lib/systemd/system-preset/50-cleat.preset":     "-rw-r--r--",
 	"/usr/lib/sysusers.d/cleat.conf":                     "-rw-r--r--",
 	"/usr/lib/tmpfiles.d/cleat.conf":                     "-rw-r--r--",

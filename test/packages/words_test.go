@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 )
@@ -84,5 +85,40 @@ func TestCompletionsAreScriptsOfTheirShells(t *testing.T) {
 		echo "${COMPREPLY[@]}"`, "-", root)
 	if strings.TrimSpace(words) != "add" {
 		t.Errorf("bash makes %q of member a", words)
+	}
+}
+
+// zsh completes at a terminal only, so it gets one; the line is printed instead of
+// carried out.
+func TestZshCompletesAtATerminal(t *testing.T) {
+	need(t, "zsh", "zsh")
+	need(t, "script", "bsdutils")
+	root := unpacked(t)
+	c := exec.Command("script", "--quiet", "--return", "--flush", "--command", "zsh -f -i", "/dev/null")
+	c.Env = append(os.Environ(), "PATH="+root+"/usr/bin:"+os.Getenv("PATH"), "TERM=dumb", "HOME="+t.TempDir())
+	c.Stdin = strings.NewReader("fpath=(" + root + "/usr/share/zsh/vendor-completions $fpath); autoload -Uz compinit; compinit -u -D; bindkey -e\n" +
+		"cleatctl member upd\t\x01print -r -- GOT:\n" + // ^A goes to the line's beginning
+		"cleatctl member update --pe\t\x01print -r -- GOT:\n" +
+		"exit\n")
+	said, err := c.CombinedOutput()
+	if err != nil {
+		t.Fatalf("%v\n%s", err, said)
+	}
+	for _, want := range []string{"GOT: cleatctl member update", "GOT: cleatctl member update --peer-urls"} {
+		if !regexp.MustCompile(`(?m)^` + want + ` ?\r?$`).Match(said) {
+			t.Errorf("no %q in\n%s", want, said)
+		}
+	}
+}
+
+func TestFishCompletes(t *testing.T) {
+	need(t, "fish", "fish")
+	root := unpacked(t)
+	for typed, want := range map[string]string{"cleatctl member upd": "update", "cleatctl snapshot sa": "save", "cleatctl get --pref": "--prefix"} {
+		said, _ := said(t, "fish", "--no-config", "-c",
+			"source "+root+"/usr/share/fish/vendor_completions.d/cleatctl.fish; complete --do-complete '"+typed+"'")
+		if word, _, _ := strings.Cut(said, "\t"); strings.TrimSpace(word) != want {
+			t.Errorf("fish makes %q of %q, want %s", said, typed, want)
+		}
 	}
 }

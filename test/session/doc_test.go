@@ -21,6 +21,9 @@ import (
 // letter plays the scenes with lives of 10 and 60 seconds instead of 3.
 var letter = flag.Bool("letter", false, "use the long lease lives of the described session")
 
+// lives is for how many certificates a program goes on in the test of renewals.
+var lives = flag.Int("lives", 4, "certificates that a program goes through")
+
 // The programs, from the top of the checkout.
 const (
 	cleatd    = "bin/cleatd"
@@ -31,7 +34,8 @@ const (
 	debianCtl = "/usr/bin/etcdctl"
 )
 
-// The clients take nothing from the environment of whoever runs the tests.
+// The clients take nothing from the environment of whoever runs the tests, nor
+// from the contexts.
 func TestMain(m *testing.M) {
 	for _, variable := range os.Environ() {
 		if strings.HasPrefix(variable, "ETCDCTL_") || strings.HasPrefix(variable, "CLEATCTL_") {
@@ -39,6 +43,7 @@ func TestMain(m *testing.M) {
 			_ = os.Unsetenv(name)
 		}
 	}
+	_ = os.Setenv("XDG_CONFIG_HOME", "/nonexistent")
 	os.Exit(m.Run())
 }
 

@@ -11,7 +11,7 @@ import (
 )
 
 // reachable lets others in; the ports are whatever is free.
-var reachable = []string{"--listen-peer=127.0.0.1:0", "--advertise=127.0.0.1"}
+var reachable = []string{"--listen-peer=127.0.0.1:0", "--listen-ca=127.0.0.1:0", "--advertise=127.0.0.1"}
 
 // ctl runs cleatctl at a member's socket.
 func (m member) ctl(t testing.TB, line string) (stdout, stderr string, ok bool) {

@@ -83,6 +83,14 @@ var walk = []struct{ line, stdin, name, pattern string }{
 	{line: "token list"},
 	{line: "token revoke {token}"},
 	{line: "cert issue alice --out={dir}"},
+	{line: "status", name: "ca", pattern: `"ca":"([^"]+)"`},
+	{line: "token create --client alice", name: "login", pattern: `"token":"([^"]+)"`},
+	{line: "login {ca} --token={login}"},
+	{line: "context list"},
+	{line: "context use 127.0.0.1"},
+	{line: "context show"},
+	{line: "renew --force"},
+	{line: "logout"},
 	{line: "status"},
 	{line: "doctor"},
 	{line: "top --once --interval=100ms"},
@@ -94,10 +102,11 @@ var apart = map[string]bool{"join": true, "member promote": true, "recover": tru
 // calm are the flags of a member that leads on while the machine has little time:
 // what is looked at here is neither.
 func calm(name string) []string {
-	return append(slices.Clone(reachable), "--name="+name, "--election-timeout=5s")
+	return append(slices.Clone(reachable), "--listen-ca=127.0.0.1:0", "--name="+name, "--election-timeout=5s")
 }
 
 func TestEveryCommandAnswersInJSON(t *testing.T) {
+	t.Setenv("XDG_CONFIG_HOME", t.TempDir()) // of the contexts
 	one, two := startCleatd(t, calm("one")...), startCleatd(t, calm("two")...)
 	known := map[string]string{"dir": t.TempDir()}
 	line := strings.Fields(one.must(t, "invite"))
