@@ -42,6 +42,10 @@ peers: setup ## build the real etcd, etcdctl and etcdutl that tests compare with
 	cd test/peers && GOFLAGS='-buildvcs=false -trimpath' go build -o ../../.build/peers/ tool
 	ln -sf server .build/peers/etcd
 
+.PHONY: step
+step: setup ## build smallstep's step, which tests have ask for certificates
+	cd test/step && GOFLAGS='-buildvcs=false -trimpath' go build -ldflags '-s -w' -o ../../.build/step/ tool
+
 .PHONY: faulty
 faulty: setup ## build the programs of the fault tests: with a clock that jumps, and with a rule broken
 	sh packaging/dev/faulty.sh '$(TAGS)'
@@ -51,13 +55,14 @@ formatted: setup
 	@unformatted=$$(gofmt -l $$(git ls-files '*.go')); test -z "$$unformatted" || { echo "gofmt these: $$unformatted"; exit 1; }
 
 .PHONY: check
-check: formatted ## gofmt, vet and staticcheck
+check: formatted ## gofmt, vet and staticcheck; and cleatctl compiles elsewhere
 	go vet ./...
+	GOOS=windows GOARCH=amd64 go build -o /dev/null ./cmd/cleatctl
 	cd test/tools && GOFLAGS='-buildvcs=false -trimpath' go build -o ../../.build/tools/ tool
 	.build/tools/staticcheck -tags $(TAGS) ./...
 
 .PHONY: test
-test: build peers formatted packages $(FAULTY) ## everything that must pass, `make check` too
+test: build peers step formatted packages $(FAULTY) ## everything that must pass, `make check` too
 	@bash packaging/dev/test.sh
 
 .PHONY: lab
@@ -73,7 +78,7 @@ faults: build faulty ## break members, disks, clocks and network for longer than
 
 .PHONY: long
 long: build peers ## the scenes of a day with lives as long as described, and long comparisons
-	go test -timeout 60m -count 1 ./test/session -letter
+	go test -timeout 60m -count 1 ./test/session -letter -lives 100
 	go test -timeout 60m -count 1 ./test/compat -v -run Random -ops 1000000
 	go test -timeout 60m -count 1 -v ./api -run StopsReading -events 1000000
 	go test -timeout 60m -count 1 -v ./daemon -run ThousandsOfLeases -leases 100000

@@ -119,8 +119,12 @@ func (e *Embedded) Issued(leaf *x509.Certificate) {
 }
 
 func (a *Authority) tellIssued(what string, p Profile, leaf *x509.Certificate, more ...any) {
+	name := leaf.Subject.CommonName
+	if name == "" && len(leaf.DNSNames) != 0 {
+		name = leaf.DNSNames[0]
+	}
 	a.metrics.issued.WithLabelValues(string(p)).Inc()
-	a.log.Info(what, append([]any{"profile", string(p), "name", leaf.Subject.CommonName,
+	a.log.Info(what, append([]any{"profile", string(p), "name", name,
 		"serial", leaf.SerialNumber.String(), "not_after", leaf.NotAfter}, more...)...)
 }
 

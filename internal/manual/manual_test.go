@@ -5,6 +5,7 @@ package main
 import (
 	"os"
 	"path/filepath"
+	"reflect"
 	"regexp"
 	"slices"
 	"strings"
@@ -56,13 +57,13 @@ func TestTheConfigurationFileHoldsEveryDefault(t *testing.T) {
 	if err := os.WriteFile(path, []byte(inForce), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if got, err := daemon.Load(path, nil, nil); err != nil || got != want {
+	if got, err := daemon.Load(path, nil, nil); err != nil || !reflect.DeepEqual(got, want) {
 		t.Errorf("all lines in force: %v\n%+v\nwant\n%+v", err, got, want)
 	}
 	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if got, err := daemon.Load(path, nil, nil); err != nil || got != want {
+	if got, err := daemon.Load(path, nil, nil); err != nil || !reflect.DeepEqual(got, want) {
 		t.Errorf("as it is: %v\n%+v", err, got)
 	}
 }

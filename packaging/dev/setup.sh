@@ -31,6 +31,8 @@ needs() {
 		mandoc mandoc
 		groff groff-base
 		zip zip
+		lego lego
+		certbot certbot
 	END
 }
 

@@ -58,8 +58,10 @@ func TestTheServiceIsShutIn(t *testing.T) {
 func TestAppArmorReadsTheProfile(t *testing.T) {
 	need(t, "apparmor_parser", "apparmor")
 	profile := filepath.Join(unpacked(t), "etc/apparmor.d/usr.bin.cleatd")
-	stdout, stderr := said(t, "apparmor_parser", "--skip-kernel-load", "--skip-cache", "--skip-read-cache", "--Werror=all", profile)
-	if stdout+stderr != "" {
-		t.Errorf("apparmor_parser says\n%s%s", stdout, stderr)
+	stdout, stderr := said(t, "apparmor_parser", "--skip-kernel-load", "--skip-cache", "--skip-read-cache", profile)
+	for line := range strings.Lines(stdout + stderr) {
+		if !strings.Contains(line, "Kernel needs AppArmor") { // which is this machine's
+			t.Errorf("apparmor_parser says %s", line)
+		}
 	}
 }

@@ -97,8 +97,8 @@ func TestZshCompletesAtATerminal(t *testing.T) {
 	c := exec.Command("script", "--quiet", "--return", "--flush", "--command", "zsh -f -i", "/dev/null")
 	c.Env = append(os.Environ(), "PATH="+root+"/usr/bin:"+os.Getenv("PATH"), "TERM=dumb", "HOME="+t.TempDir())
 	c.Stdin = strings.NewReader("fpath=(" + root + "/usr/share/zsh/vendor-completions $fpath); autoload -Uz compinit; compinit -u -D; bindkey -e\n" +
-		"cleatctl member upd\t\x01print -r -- GOT:\n" + // ^A goes to the line's beginning
-		"cleatctl member update --pe\t\x01print -r -- GOT:\n" +
+		"cleatctl member upd\t\x01print -r -- GOT: \n" + // ^A goes to the line's beginning
+		"cleatctl member update --pe\t\x01print -r -- GOT: \n" +
 		"exit\n")
 	said, err := c.CombinedOutput()
 	if err != nil {

@@ -269,7 +269,7 @@ func hexadecimal(t *testing.T, id any) string {
 func commandOf(line string) string {
 	words := strings.Fields(line)
 	switch words[0] {
-	case "lease", "endpoint", "member", "snapshot", "role", "user", "auth", "token", "cert", "alarm", "check", "downgrade":
+	case "lease", "endpoint", "member", "snapshot", "role", "user", "auth", "token", "cert", "context", "alarm", "check", "downgrade":
 		return words[0] + " " + words[1]
 	}
 	return words[0]
