@@ -204,49 +204,60 @@ func TestTooFewMembersChangeNothing(t *testing.T) {
 // Wherever a rotation is cut off, at any call to the ledger and before or after
 // it took effect, all members can start with what they have and go on with it.
 func TestARotationThatIsCutOffAnywhereIsTakenUpAgain(t *testing.T) {
+	calls := cutOff(t, 0, false) // nowhere
+	if calls < 10 {
+		t.Fatalf("a rotation makes %d calls", calls)
+	}
 	for _, after := range []bool{false, true} {
-		for cut := 1; ; cut++ {
-			done := false
-			synctest.Test(t, func(t *testing.T) {
-				f := newFleet(t, 3)
-				pass(time.Second)
-				f.ledger.mu.Lock()
-				f.ledger.failAt, f.ledger.failAfter = f.ledger.calls+cut, after
-				f.ledger.mu.Unlock()
-				first, err := f.members[1].RotateKey(t.Context(), time.Minute)
-				done = err == nil && first.Sealed
-				for _, id := range f.listed {
-					f.end(id)
-				}
-				f.ledger.mu.Lock()
-				f.ledger.failAt = 0
-				f.ledger.mu.Unlock()
-				for _, id := range f.listed {
-					c := f.members[id].config
-					c.Offline = true
-					if err := issues(t, open(t, c)); err != nil {
-						t.Errorf("cut at call %d: member %d: %v", cut, id, err)
-					}
-					f.start(id)
-				}
-				pass(time.Minute)
-				r, err := f.members[2].RotateKey(t.Context(), time.Minute)
-				if err != nil || !r.Sealed {
-					t.Fatalf("cut at call %d: %+v, %v", cut, r, err)
-				}
-				pass(time.Minute)
-				for _, m := range f.members {
-					f.settled(m.Authority, r.New)
-				}
-			})
-			if t.Failed() {
-				t.Fatalf("cut at call %d", cut)
-			}
-			if done && cut > 60 {
-				break
+		for cut := 1; cut <= calls; cut++ {
+			if cutOff(t, cut, after); t.Failed() {
+				t.Fatalf("cut at call %d, after it took effect: %v", cut, after)
 			}
 		}
 	}
+}
+
+// cutOff has the n-th call of a rotation fail, ends all members, starts them
+// again, and rotates once more. It returns how many calls were made.
+func cutOff(t *testing.T, n int, after bool) (calls int) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newFleet(t, 3)
+		pass(time.Second)
+		f.ledger.mu.Lock()
+		before := f.ledger.calls
+		if n > 0 {
+			f.ledger.failAt, f.ledger.failAfter = before+n, after
+		}
+		f.ledger.mu.Unlock()
+		_, _ = f.members[1].RotateKey(t.Context(), time.Minute) // cut off or not
+		f.ledger.mu.Lock()
+		calls = f.ledger.calls - before
+		f.ledger.mu.Unlock()
+		for _, id := range f.listed {
+			f.end(id)
+		}
+		f.ledger.mu.Lock()
+		f.ledger.failAt = 0
+		f.ledger.mu.Unlock()
+		for _, id := range f.listed {
+			c := f.members[id].config
+			c.Offline = true
+			if err := issues(t, open(t, c)); err != nil {
+				t.Errorf("member %d: %v", id, err)
+			}
+			f.start(id)
+		}
+		pass(time.Minute)
+		r, err := f.members[2].RotateKey(t.Context(), time.Minute)
+		if err != nil || !r.Sealed {
+			t.Fatalf("%+v, %v", r, err)
+		}
+		pass(time.Minute)
+		for _, m := range f.members {
+			f.settled(m.Authority, r.New)
+		}
+	})
+	return calls
 }
 
 func TestAKeyIsGivenOnlySealedWithOneThatTheAskerHas(t *testing.T) {

@@ -150,15 +150,11 @@ func (a *Authority) ExportKey(ctx context.Context) (text []byte, id string, err 
 	if err := a.refresh(ctx); err != nil {
 		return nil, "", err
 	}
-	if err := a.Locked(); err != nil {
+	k, err := a.clusterKey()
+	if err != nil {
 		return nil, "", err
 	}
-	id = a.ca().record.sealedWith()
-	ring := a.vault.ring().only(id)
-	if len(ring) == 0 {
-		return nil, "", fmt.Errorf("%w: it was locked just now", ErrLocked)
-	}
-	return ring.encode(nil), id, nil
+	return keyring{k}.encode(nil), k.ID(), nil
 }
 
 // Exported records that the key has been exported.

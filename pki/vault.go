@@ -176,3 +176,16 @@ func (v *vault) open(given keyring, fits func(keyring) error) error {
 	v.hold.Store(&hold{held: held{ring: ring, credential: h.credential, plain: h.plain}})
 	return nil
 }
+
+// clusterKey returns the key that seals the CA as it is now, for whoever makes
+// another key of the CA. The error is why there is none.
+func (a *Authority) clusterKey() (clusterKey, error) {
+	if err := a.Locked(); err != nil {
+		return clusterKey{}, err
+	}
+	k, has := a.vault.ring().byID(a.ca().record.sealedWith())
+	if !has {
+		return k, fmt.Errorf("%w: it was locked just now", ErrLocked)
+	}
+	return k, nil
+}
