@@ -38,17 +38,17 @@ func (a *Authority) Embed(allowed func(*x509.Certificate) error) (*Embedded, err
 			Provisioners: provisioner.List{a.acmeProvisioner(), renewing{profileProvisioner{Client}}, renewing{profileProvisioner{Server}}},
 			Backdate:     &provisioner.Duration{Duration: backdate},
 		}}),
-		authority.WithX509RootCerts(a.issuing().root),
+		authority.WithX509RootCerts(a.ca().roots...),
 		authority.WithX509SignerFunc(func() ([]*x509.Certificate, crypto.Signer, error) {
-			i := a.issuing()
-			return []*x509.Certificate{i.intermediate}, i.signer, nil
+			i := a.ca()
+			return i.chain, i.signer, i.locked
 		}),
-		authority.WithX509IntermediateCerts(a.issuing().intermediate),
+		authority.WithX509IntermediateCerts(intermediatesOf(a.ca().generations)...),
 		authority.WithX509Enforcers(enforcer(func(cert *x509.Certificate) error {
 			if err := checkKey(cert.PublicKey); err != nil {
 				return err
 			}
-			if end := a.issuing().intermediate.NotAfter; cert.NotAfter.After(end) {
+			if end := a.ca().intermediate.NotAfter; cert.NotAfter.After(end) {
 				return fmt.Errorf("%w: the CA itself ends at %s", ErrTTL, stamp(end))
 			}
 			return allowed(cert)
@@ -102,7 +102,7 @@ func (e *Embedded) Renew(ctx context.Context, held *x509.Certificate, key crypto
 			return nil, err
 		}
 	}
-	if end := e.pki.issuing().intermediate.NotAfter; time.Now().Add(held.NotAfter.Sub(held.NotBefore) - backdate).After(end) {
+	if end := e.pki.ca().intermediate.NotAfter; time.Now().Add(held.NotAfter.Sub(held.NotBefore) - backdate).After(end) {
 		return nil, fmt.Errorf("%w: the CA itself ends at %s, before a successor would", ErrTTL, stamp(end))
 	}
 	chain, err := e.RenewContext(ctx, held, key)

@@ -100,7 +100,7 @@ func (a *Authority) RevokeHeld(ctx context.Context, leaf *x509.Certificate, code
 func (a *Authority) Ledger() Ledger { return a.config.Ledger }
 
 // NonceKey is the secret that ACME's nonces are known again by, at all members.
-func (a *Authority) NonceKey() ([]byte, error) { return a.issuing().derive("ACME nonces", 32) }
+func (a *Authority) NonceKey() ([]byte, error) { return a.ca().derive("ACME nonces", 32) }
 
 // IssueOneTime gives the certificate that a one-time token is for, and uses the
 // token up. A request that asks for something else uses nothing up, so that it can
