@@ -45,6 +45,7 @@ func (a *Authority) GiveKey(ctx context.Context, member uint64, r KeyRequest) ([
 	for _, id := range r.Have {
 		if by, has := ring.byID(id); has && id != r.Want {
 			a.log.Info("cluster key given to another member", "member", hexID(member), "key", r.Want, "sealed_with", id)
+			a.noteKeys("cluster key given to another member", "key "+r.Want+" to "+hexID(member))
 			return by.sealBytes(roleClusterKey, wanted.secret), nil
 		}
 	}

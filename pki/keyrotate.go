@@ -101,6 +101,7 @@ func (a *Authority) beginRotation(ctx context.Context) (KeyRotation, error) {
 	})
 	if err == nil {
 		a.log.Info("cluster key made", "key", r.New, "instead_of", r.Old)
+		a.noteKeys("cluster key made", "key "+r.New+" instead of "+r.Old)
 	}
 	return r, err
 }
@@ -164,6 +165,7 @@ func (a *Authority) sealAnew(ctx context.Context, r KeyRotation) error {
 			return err
 		}
 		a.log.Info("the CA is sealed with another cluster key", "key", r.New, "instead_of", r.Old)
+		a.noteKeys("the CA is sealed with another cluster key", "key "+r.New+" instead of "+r.Old)
 		return a.refresh(ctx)
 	}
 	return errChanged

@@ -168,6 +168,7 @@ func (a *Authority) Exported(ctx context.Context, id string) error {
 	})
 	if err == nil {
 		a.log.Info("cluster key exported", "key", id)
+		a.noteKeys("cluster key exported", "key "+id)
 	}
 	return err
 }

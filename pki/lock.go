@@ -68,6 +68,7 @@ func (a *Authority) Lock(ctx context.Context, remove bool) error {
 		return err
 	}
 	a.log.Warn("the CA is locked here: this member serves, and issues nothing", "removed", remove)
+	a.noteKeys("the CA is locked here", fmt.Sprintf("key removed: %v", remove))
 	a.nudge()
 	return nil
 }
@@ -127,6 +128,7 @@ func (a *Authority) Unlock(ctx context.Context, keys []byte) error {
 		return err
 	}
 	a.log.Info("the CA is unlocked here", "key", record.sealedWith())
+	a.noteKeys("the CA is unlocked here", "key "+record.sealedWith())
 	if err := a.refresh(ctx); err != nil {
 		a.log.Warn("the CA is not compared with the cluster's yet", "err", err)
 	}
