@@ -84,6 +84,7 @@ var walk = []struct{ line, stdin, name, pattern string }{
 	{line: "token revoke {token}"},
 	{line: "cert issue alice --out={dir}"},
 	{line: "status", name: "ca", pattern: `"ca":"([^"]+)"`},
+	{line: "token step --client alice"},
 	{line: "token create --client alice", name: "login", pattern: `"token":"([^"]+)"`},
 	{line: "login {ca} --token={login}"},
 	{line: "context list"},
