@@ -1777,7 +1777,8 @@ type StatusResponse struct {
 	// io.prometheus.client.MetricFamily.
 	Metrics [][]byte `protobuf:"bytes,14,rep,name=metrics,proto3" json:"metrics,omitempty"`
 	// process is this member's on its machine.
-	Process       *Process `protobuf:"bytes,15,opt,name=process,proto3" json:"process,omitempty"`
+	Process       *Process    `protobuf:"bytes,15,opt,name=process,proto3" json:"process,omitempty"`
+	ClusterKey    *ClusterKey `protobuf:"bytes,30,opt,name=cluster_key,json=clusterKey,proto3" json:"cluster_key,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1913,6 +1914,13 @@ func (x *StatusResponse) GetMetrics() [][]byte {
 func (x *StatusResponse) GetProcess() *Process {
 	if x != nil {
 		return x.Process
+	}
+	return nil
+}
+
+func (x *StatusResponse) GetClusterKey() *ClusterKey {
+	if x != nil {
+		return x.ClusterKey
 	}
 	return nil
 }
@@ -2488,6 +2496,1402 @@ func (x *Space) GetReserve() uint64 {
 	return 0
 }
 
+type ListCertificatesRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// certificate is a serial number, in decimal digits or in hex, or the name of
+	// all that are meant; empty is all. The others leave out what does not fit.
+	Certificate       string `protobuf:"bytes,1,opt,name=certificate,proto3" json:"certificate,omitempty"`
+	Profile           string `protobuf:"bytes,2,opt,name=profile,proto3" json:"profile,omitempty"`
+	Member            uint64 `protobuf:"fixed64,3,opt,name=member,proto3" json:"member,omitempty"`
+	Revoked           bool   `protobuf:"varint,4,opt,name=revoked,proto3" json:"revoked,omitempty"`                                                // only those
+	Ended             bool   `protobuf:"varint,5,opt,name=ended,proto3" json:"ended,omitempty"`                                                    // those that have expired, too
+	EndsWithinSeconds int64  `protobuf:"varint,6,opt,name=ends_within_seconds,json=endsWithinSeconds,proto3" json:"ends_within_seconds,omitempty"` // 0: whenever
+	unknownFields     protoimpl.UnknownFields
+	sizeCache         protoimpl.SizeCache
+}
+
+func (x *ListCertificatesRequest) Reset() {
+	*x = ListCertificatesRequest{}
+	mi := &file_admin_proto_msgTypes[37]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListCertificatesRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListCertificatesRequest) ProtoMessage() {}
+
+func (x *ListCertificatesRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_admin_proto_msgTypes[37]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListCertificatesRequest.ProtoReflect.Descriptor instead.
+func (*ListCertificatesRequest) Descriptor() ([]byte, []int) {
+	return file_admin_proto_rawDescGZIP(), []int{37}
+}
+
+func (x *ListCertificatesRequest) GetCertificate() string {
+	if x != nil {
+		return x.Certificate
+	}
+	return ""
+}
+
+func (x *ListCertificatesRequest) GetProfile() string {
+	if x != nil {
+		return x.Profile
+	}
+	return ""
+}
+
+func (x *ListCertificatesRequest) GetMember() uint64 {
+	if x != nil {
+		return x.Member
+	}
+	return 0
+}
+
+func (x *ListCertificatesRequest) GetRevoked() bool {
+	if x != nil {
+		return x.Revoked
+	}
+	return false
+}
+
+func (x *ListCertificatesRequest) GetEnded() bool {
+	if x != nil {
+		return x.Ended
+	}
+	return false
+}
+
+func (x *ListCertificatesRequest) GetEndsWithinSeconds() int64 {
+	if x != nil {
+		return x.EndsWithinSeconds
+	}
+	return 0
+}
+
+type ListCertificatesResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Certificates  []*IssuedCertificate   `protobuf:"bytes,1,rep,name=certificates,proto3" json:"certificates,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListCertificatesResponse) Reset() {
+	*x = ListCertificatesResponse{}
+	mi := &file_admin_proto_msgTypes[38]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListCertificatesResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListCertificatesResponse) ProtoMessage() {}
+
+func (x *ListCertificatesResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_admin_proto_msgTypes[38]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListCertificatesResponse.ProtoReflect.Descriptor instead.
+func (*ListCertificatesResponse) Descriptor() ([]byte, []int) {
+	return file_admin_proto_rawDescGZIP(), []int{38}
+}
+
+func (x *ListCertificatesResponse) GetCertificates() []*IssuedCertificate {
+	if x != nil {
+		return x.Certificates
+	}
+	return nil
+}
+
+type IssuedCertificate struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Serial        string                 `protobuf:"bytes,1,opt,name=serial,proto3" json:"serial,omitempty"` // in decimal digits
+	Name          string                 `protobuf:"bytes,2,opt,name=name,proto3" json:"name,omitempty"`
+	Profile       string                 `protobuf:"bytes,3,opt,name=profile,proto3" json:"profile,omitempty"`
+	Member        uint64                 `protobuf:"fixed64,4,opt,name=member,proto3" json:"member,omitempty"` // whose it is, if a member's
+	NotBefore     *timestamppb.Timestamp `protobuf:"bytes,5,opt,name=not_before,json=notBefore,proto3" json:"not_before,omitempty"`
+	NotAfter      *timestamppb.Timestamp `protobuf:"bytes,6,opt,name=not_after,json=notAfter,proto3" json:"not_after,omitempty"`
+	Revoked       *Revocation            `protobuf:"bytes,7,opt,name=revoked,proto3" json:"revoked,omitempty"` // missing if it was not
+	Der           []byte                 `protobuf:"bytes,8,opt,name=der,proto3" json:"der,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *IssuedCertificate) Reset() {
+	*x = IssuedCertificate{}
+	mi := &file_admin_proto_msgTypes[39]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *IssuedCertificate) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*IssuedCertificate) ProtoMessage() {}
+
+func (x *IssuedCertificate) ProtoReflect() protoreflect.Message {
+	mi := &file_admin_proto_msgTypes[39]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use IssuedCertificate.ProtoReflect.Descriptor instead.
+func (*IssuedCertificate) Descriptor() ([]byte, []int) {
+	return file_admin_proto_rawDescGZIP(), []int{39}
+}
+
+func (x *IssuedCertificate) GetSerial() string {
+	if x != nil {
+		return x.Serial
+	}
+	return ""
+}
+
+func (x *IssuedCertificate) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *IssuedCertificate) GetProfile() string {
+	if x != nil {
+		return x.Profile
+	}
+	return ""
+}
+
+func (x *IssuedCertificate) GetMember() uint64 {
+	if x != nil {
+		return x.Member
+	}
+	return 0
+}
+
+func (x *IssuedCertificate) GetNotBefore() *timestamppb.Timestamp {
+	if x != nil {
+		return x.NotBefore
+	}
+	return nil
+}
+
+func (x *IssuedCertificate) GetNotAfter() *timestamppb.Timestamp {
+	if x != nil {
+		return x.NotAfter
+	}
+	return nil
+}
+
+func (x *IssuedCertificate) GetRevoked() *Revocation {
+	if x != nil {
+		return x.Revoked
+	}
+	return nil
+}
+
+func (x *IssuedCertificate) GetDer() []byte {
+	if x != nil {
+		return x.Der
+	}
+	return nil
+}
+
+type Revocation struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Time          *timestamppb.Timestamp `protobuf:"bytes,1,opt,name=time,proto3" json:"time,omitempty"`
+	Reason        string                 `protobuf:"bytes,2,opt,name=reason,proto3" json:"reason,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Revocation) Reset() {
+	*x = Revocation{}
+	mi := &file_admin_proto_msgTypes[40]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Revocation) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Revocation) ProtoMessage() {}
+
+func (x *Revocation) ProtoReflect() protoreflect.Message {
+	mi := &file_admin_proto_msgTypes[40]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Revocation.ProtoReflect.Descriptor instead.
+func (*Revocation) Descriptor() ([]byte, []int) {
+	return file_admin_proto_rawDescGZIP(), []int{40}
+}
+
+func (x *Revocation) GetTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.Time
+	}
+	return nil
+}
+
+func (x *Revocation) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
+}
+
+type RevokeCertificateRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// certificate is a serial number, or the name of all that are meant.
+	Certificate string `protobuf:"bytes,1,opt,name=certificate,proto3" json:"certificate,omitempty"`
+	// reason is one that revocation lists know, as "key-compromise"; empty is
+	// "unspecified".
+	Reason        string `protobuf:"bytes,2,opt,name=reason,proto3" json:"reason,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RevokeCertificateRequest) Reset() {
+	*x = RevokeCertificateRequest{}
+	mi := &file_admin_proto_msgTypes[41]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RevokeCertificateRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RevokeCertificateRequest) ProtoMessage() {}
+
+func (x *RevokeCertificateRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_admin_proto_msgTypes[41]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RevokeCertificateRequest.ProtoReflect.Descriptor instead.
+func (*RevokeCertificateRequest) Descriptor() ([]byte, []int) {
+	return file_admin_proto_rawDescGZIP(), []int{41}
+}
+
+func (x *RevokeCertificateRequest) GetCertificate() string {
+	if x != nil {
+		return x.Certificate
+	}
+	return ""
+}
+
+func (x *RevokeCertificateRequest) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
+}
+
+type RevokeCertificateResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// certificates are those that are meant; some may have been revoked before.
+	Certificates  []*IssuedCertificate `protobuf:"bytes,1,rep,name=certificates,proto3" json:"certificates,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RevokeCertificateResponse) Reset() {
+	*x = RevokeCertificateResponse{}
+	mi := &file_admin_proto_msgTypes[42]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RevokeCertificateResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RevokeCertificateResponse) ProtoMessage() {}
+
+func (x *RevokeCertificateResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_admin_proto_msgTypes[42]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RevokeCertificateResponse.ProtoReflect.Descriptor instead.
+func (*RevokeCertificateResponse) Descriptor() ([]byte, []int) {
+	return file_admin_proto_rawDescGZIP(), []int{42}
+}
+
+func (x *RevokeCertificateResponse) GetCertificates() []*IssuedCertificate {
+	if x != nil {
+		return x.Certificates
+	}
+	return nil
+}
+
+type RevocationListRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// issuer is the id of the issuer's key in hex; empty is the one that issues
+	// now.
+	Issuer        string `protobuf:"bytes,1,opt,name=issuer,proto3" json:"issuer,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RevocationListRequest) Reset() {
+	*x = RevocationListRequest{}
+	mi := &file_admin_proto_msgTypes[43]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RevocationListRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RevocationListRequest) ProtoMessage() {}
+
+func (x *RevocationListRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_admin_proto_msgTypes[43]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RevocationListRequest.ProtoReflect.Descriptor instead.
+func (*RevocationListRequest) Descriptor() ([]byte, []int) {
+	return file_admin_proto_rawDescGZIP(), []int{43}
+}
+
+func (x *RevocationListRequest) GetIssuer() string {
+	if x != nil {
+		return x.Issuer
+	}
+	return ""
+}
+
+type RevocationListResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Der           []byte                 `protobuf:"bytes,1,opt,name=der,proto3" json:"der,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RevocationListResponse) Reset() {
+	*x = RevocationListResponse{}
+	mi := &file_admin_proto_msgTypes[44]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RevocationListResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RevocationListResponse) ProtoMessage() {}
+
+func (x *RevocationListResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_admin_proto_msgTypes[44]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RevocationListResponse.ProtoReflect.Descriptor instead.
+func (*RevocationListResponse) Descriptor() ([]byte, []int) {
+	return file_admin_proto_rawDescGZIP(), []int{44}
+}
+
+func (x *RevocationListResponse) GetDer() []byte {
+	if x != nil {
+		return x.Der
+	}
+	return nil
+}
+
+type AuditRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Since *timestamppb.Timestamp `protobuf:"bytes,1,opt,name=since,proto3" json:"since,omitempty"` // missing: whenever
+	// follow goes on telling of what comes.
+	Follow        bool `protobuf:"varint,2,opt,name=follow,proto3" json:"follow,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *AuditRequest) Reset() {
+	*x = AuditRequest{}
+	mi := &file_admin_proto_msgTypes[45]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *AuditRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*AuditRequest) ProtoMessage() {}
+
+func (x *AuditRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_admin_proto_msgTypes[45]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use AuditRequest.ProtoReflect.Descriptor instead.
+func (*AuditRequest) Descriptor() ([]byte, []int) {
+	return file_admin_proto_rawDescGZIP(), []int{45}
+}
+
+func (x *AuditRequest) GetSince() *timestamppb.Timestamp {
+	if x != nil {
+		return x.Since
+	}
+	return nil
+}
+
+func (x *AuditRequest) GetFollow() bool {
+	if x != nil {
+		return x.Follow
+	}
+	return false
+}
+
+type AuditResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Events        []*AuditEvent          `protobuf:"bytes,1,rep,name=events,proto3" json:"events,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *AuditResponse) Reset() {
+	*x = AuditResponse{}
+	mi := &file_admin_proto_msgTypes[46]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *AuditResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*AuditResponse) ProtoMessage() {}
+
+func (x *AuditResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_admin_proto_msgTypes[46]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use AuditResponse.ProtoReflect.Descriptor instead.
+func (*AuditResponse) Descriptor() ([]byte, []int) {
+	return file_admin_proto_rawDescGZIP(), []int{46}
+}
+
+func (x *AuditResponse) GetEvents() []*AuditEvent {
+	if x != nil {
+		return x.Events
+	}
+	return nil
+}
+
+// AuditEvent is one thing that the CA did or refused. What says nothing of it is
+// left empty.
+type AuditEvent struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Time          *timestamppb.Timestamp `protobuf:"bytes,1,opt,name=time,proto3" json:"time,omitempty"`
+	Member        uint64                 `protobuf:"fixed64,2,opt,name=member,proto3" json:"member,omitempty"` // at which it happened
+	Act           string                 `protobuf:"bytes,3,opt,name=act,proto3" json:"act,omitempty"`         // issue, renew, refuse, revoke, invite, join, rotate, keys
+	What          string                 `protobuf:"bytes,4,opt,name=what,proto3" json:"what,omitempty"`
+	By            string                 `protobuf:"bytes,5,opt,name=by,proto3" json:"by,omitempty"`
+	Name          string                 `protobuf:"bytes,6,opt,name=name,proto3" json:"name,omitempty"`
+	Profile       string                 `protobuf:"bytes,7,opt,name=profile,proto3" json:"profile,omitempty"`
+	Serial        string                 `protobuf:"bytes,8,opt,name=serial,proto3" json:"serial,omitempty"`
+	NotAfter      *timestamppb.Timestamp `protobuf:"bytes,9,opt,name=not_after,json=notAfter,proto3" json:"not_after,omitempty"`
+	Subject       uint64                 `protobuf:"fixed64,10,opt,name=subject,proto3" json:"subject,omitempty"` // the member that it is about
+	Token         string                 `protobuf:"bytes,11,opt,name=token,proto3" json:"token,omitempty"`       // the beginning of its id
+	Door          string                 `protobuf:"bytes,12,opt,name=door,proto3" json:"door,omitempty"`
+	Remote        string                 `protobuf:"bytes,13,opt,name=remote,proto3" json:"remote,omitempty"`
+	Reason        string                 `protobuf:"bytes,14,opt,name=reason,proto3" json:"reason,omitempty"`
+	Detail        string                 `protobuf:"bytes,15,opt,name=detail,proto3" json:"detail,omitempty"`
+	Count         int64                  `protobuf:"varint,16,opt,name=count,proto3" json:"count,omitempty"` // how many it stands for, if not one
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *AuditEvent) Reset() {
+	*x = AuditEvent{}
+	mi := &file_admin_proto_msgTypes[47]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *AuditEvent) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*AuditEvent) ProtoMessage() {}
+
+func (x *AuditEvent) ProtoReflect() protoreflect.Message {
+	mi := &file_admin_proto_msgTypes[47]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use AuditEvent.ProtoReflect.Descriptor instead.
+func (*AuditEvent) Descriptor() ([]byte, []int) {
+	return file_admin_proto_rawDescGZIP(), []int{47}
+}
+
+func (x *AuditEvent) GetTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.Time
+	}
+	return nil
+}
+
+func (x *AuditEvent) GetMember() uint64 {
+	if x != nil {
+		return x.Member
+	}
+	return 0
+}
+
+func (x *AuditEvent) GetAct() string {
+	if x != nil {
+		return x.Act
+	}
+	return ""
+}
+
+func (x *AuditEvent) GetWhat() string {
+	if x != nil {
+		return x.What
+	}
+	return ""
+}
+
+func (x *AuditEvent) GetBy() string {
+	if x != nil {
+		return x.By
+	}
+	return ""
+}
+
+func (x *AuditEvent) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *AuditEvent) GetProfile() string {
+	if x != nil {
+		return x.Profile
+	}
+	return ""
+}
+
+func (x *AuditEvent) GetSerial() string {
+	if x != nil {
+		return x.Serial
+	}
+	return ""
+}
+
+func (x *AuditEvent) GetNotAfter() *timestamppb.Timestamp {
+	if x != nil {
+		return x.NotAfter
+	}
+	return nil
+}
+
+func (x *AuditEvent) GetSubject() uint64 {
+	if x != nil {
+		return x.Subject
+	}
+	return 0
+}
+
+func (x *AuditEvent) GetToken() string {
+	if x != nil {
+		return x.Token
+	}
+	return ""
+}
+
+func (x *AuditEvent) GetDoor() string {
+	if x != nil {
+		return x.Door
+	}
+	return ""
+}
+
+func (x *AuditEvent) GetRemote() string {
+	if x != nil {
+		return x.Remote
+	}
+	return ""
+}
+
+func (x *AuditEvent) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
+}
+
+func (x *AuditEvent) GetDetail() string {
+	if x != nil {
+		return x.Detail
+	}
+	return ""
+}
+
+func (x *AuditEvent) GetCount() int64 {
+	if x != nil {
+		return x.Count
+	}
+	return 0
+}
+
+// ClusterKey is what a member tells of the key that seals the CA's keys.
+type ClusterKey struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// id is the key's, which tells nothing of it.
+	Id string `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
+	// locked says why the member issues nothing; empty: it does.
+	Locked string `protobuf:"bytes,2,opt,name=locked,proto3" json:"locked,omitempty"`
+	// credential: systemd hands over this member's. plain: and it lies in the data
+	// directory as well. stale: and it is an old one, by which the new one is opened.
+	Credential bool `protobuf:"varint,3,opt,name=credential,proto3" json:"credential,omitempty"`
+	Plain      bool `protobuf:"varint,4,opt,name=plain,proto3" json:"plain,omitempty"`
+	Stale      bool `protobuf:"varint,5,opt,name=stale,proto3" json:"stale,omitempty"`
+	// exported: ca key export was done with this key.
+	Exported bool `protobuf:"varint,6,opt,name=exported,proto3" json:"exported,omitempty"`
+	// next is a key that is about to take this one's place, previous one that this
+	// one has replaced; waiting are the members that do not have the new one yet.
+	Next          string   `protobuf:"bytes,7,opt,name=next,proto3" json:"next,omitempty"`
+	Previous      string   `protobuf:"bytes,8,opt,name=previous,proto3" json:"previous,omitempty"`
+	Waiting       []uint64 `protobuf:"fixed64,9,rep,packed,name=waiting,proto3" json:"waiting,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ClusterKey) Reset() {
+	*x = ClusterKey{}
+	mi := &file_admin_proto_msgTypes[48]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ClusterKey) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ClusterKey) ProtoMessage() {}
+
+func (x *ClusterKey) ProtoReflect() protoreflect.Message {
+	mi := &file_admin_proto_msgTypes[48]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ClusterKey.ProtoReflect.Descriptor instead.
+func (*ClusterKey) Descriptor() ([]byte, []int) {
+	return file_admin_proto_rawDescGZIP(), []int{48}
+}
+
+func (x *ClusterKey) GetId() string {
+	if x != nil {
+		return x.Id
+	}
+	return ""
+}
+
+func (x *ClusterKey) GetLocked() string {
+	if x != nil {
+		return x.Locked
+	}
+	return ""
+}
+
+func (x *ClusterKey) GetCredential() bool {
+	if x != nil {
+		return x.Credential
+	}
+	return false
+}
+
+func (x *ClusterKey) GetPlain() bool {
+	if x != nil {
+		return x.Plain
+	}
+	return false
+}
+
+func (x *ClusterKey) GetStale() bool {
+	if x != nil {
+		return x.Stale
+	}
+	return false
+}
+
+func (x *ClusterKey) GetExported() bool {
+	if x != nil {
+		return x.Exported
+	}
+	return false
+}
+
+func (x *ClusterKey) GetNext() string {
+	if x != nil {
+		return x.Next
+	}
+	return ""
+}
+
+func (x *ClusterKey) GetPrevious() string {
+	if x != nil {
+		return x.Previous
+	}
+	return ""
+}
+
+func (x *ClusterKey) GetWaiting() []uint64 {
+	if x != nil {
+		return x.Waiting
+	}
+	return nil
+}
+
+type LockCARequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// remove_file removes the key from the data directory, which is refused unless
+	// it was exported or another member has it.
+	RemoveFile    bool `protobuf:"varint,1,opt,name=remove_file,json=removeFile,proto3" json:"remove_file,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *LockCARequest) Reset() {
+	*x = LockCARequest{}
+	mi := &file_admin_proto_msgTypes[49]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *LockCARequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*LockCARequest) ProtoMessage() {}
+
+func (x *LockCARequest) ProtoReflect() protoreflect.Message {
+	mi := &file_admin_proto_msgTypes[49]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use LockCARequest.ProtoReflect.Descriptor instead.
+func (*LockCARequest) Descriptor() ([]byte, []int) {
+	return file_admin_proto_rawDescGZIP(), []int{49}
+}
+
+func (x *LockCARequest) GetRemoveFile() bool {
+	if x != nil {
+		return x.RemoveFile
+	}
+	return false
+}
+
+type LockCAResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *LockCAResponse) Reset() {
+	*x = LockCAResponse{}
+	mi := &file_admin_proto_msgTypes[50]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *LockCAResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*LockCAResponse) ProtoMessage() {}
+
+func (x *LockCAResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_admin_proto_msgTypes[50]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use LockCAResponse.ProtoReflect.Descriptor instead.
+func (*LockCAResponse) Descriptor() ([]byte, []int) {
+	return file_admin_proto_rawDescGZIP(), []int{50}
+}
+
+type UnlockCARequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// keys is the text of a cluster.key; empty: what the member finds in its data
+	// directory or is handed over by systemd.
+	Keys          []byte `protobuf:"bytes,1,opt,name=keys,proto3" json:"keys,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *UnlockCARequest) Reset() {
+	*x = UnlockCARequest{}
+	mi := &file_admin_proto_msgTypes[51]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *UnlockCARequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*UnlockCARequest) ProtoMessage() {}
+
+func (x *UnlockCARequest) ProtoReflect() protoreflect.Message {
+	mi := &file_admin_proto_msgTypes[51]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use UnlockCARequest.ProtoReflect.Descriptor instead.
+func (*UnlockCARequest) Descriptor() ([]byte, []int) {
+	return file_admin_proto_rawDescGZIP(), []int{51}
+}
+
+func (x *UnlockCARequest) GetKeys() []byte {
+	if x != nil {
+		return x.Keys
+	}
+	return nil
+}
+
+type UnlockCAResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Id            string                 `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *UnlockCAResponse) Reset() {
+	*x = UnlockCAResponse{}
+	mi := &file_admin_proto_msgTypes[52]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *UnlockCAResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*UnlockCAResponse) ProtoMessage() {}
+
+func (x *UnlockCAResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_admin_proto_msgTypes[52]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use UnlockCAResponse.ProtoReflect.Descriptor instead.
+func (*UnlockCAResponse) Descriptor() ([]byte, []int) {
+	return file_admin_proto_rawDescGZIP(), []int{52}
+}
+
+func (x *UnlockCAResponse) GetId() string {
+	if x != nil {
+		return x.Id
+	}
+	return ""
+}
+
+type RotateClusterKeyRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// patience_seconds is for how long all members are waited for before most of
+	// them are enough; 0: 10.
+	PatienceSeconds int64 `protobuf:"varint,1,opt,name=patience_seconds,json=patienceSeconds,proto3" json:"patience_seconds,omitempty"`
+	unknownFields   protoimpl.UnknownFields
+	sizeCache       protoimpl.SizeCache
+}
+
+func (x *RotateClusterKeyRequest) Reset() {
+	*x = RotateClusterKeyRequest{}
+	mi := &file_admin_proto_msgTypes[53]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RotateClusterKeyRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RotateClusterKeyRequest) ProtoMessage() {}
+
+func (x *RotateClusterKeyRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_admin_proto_msgTypes[53]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RotateClusterKeyRequest.ProtoReflect.Descriptor instead.
+func (*RotateClusterKeyRequest) Descriptor() ([]byte, []int) {
+	return file_admin_proto_rawDescGZIP(), []int{53}
+}
+
+func (x *RotateClusterKeyRequest) GetPatienceSeconds() int64 {
+	if x != nil {
+		return x.PatienceSeconds
+	}
+	return 0
+}
+
+type RotateClusterKeyResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Old   string                 `protobuf:"bytes,1,opt,name=old,proto3" json:"old,omitempty"`
+	New   string                 `protobuf:"bytes,2,opt,name=new,proto3" json:"new,omitempty"`
+	// missing are members that get the new key when they are back.
+	Missing       []uint64 `protobuf:"fixed64,3,rep,packed,name=missing,proto3" json:"missing,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RotateClusterKeyResponse) Reset() {
+	*x = RotateClusterKeyResponse{}
+	mi := &file_admin_proto_msgTypes[54]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RotateClusterKeyResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RotateClusterKeyResponse) ProtoMessage() {}
+
+func (x *RotateClusterKeyResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_admin_proto_msgTypes[54]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RotateClusterKeyResponse.ProtoReflect.Descriptor instead.
+func (*RotateClusterKeyResponse) Descriptor() ([]byte, []int) {
+	return file_admin_proto_rawDescGZIP(), []int{54}
+}
+
+func (x *RotateClusterKeyResponse) GetOld() string {
+	if x != nil {
+		return x.Old
+	}
+	return ""
+}
+
+func (x *RotateClusterKeyResponse) GetNew() string {
+	if x != nil {
+		return x.New
+	}
+	return ""
+}
+
+func (x *RotateClusterKeyResponse) GetMissing() []uint64 {
+	if x != nil {
+		return x.Missing
+	}
+	return nil
+}
+
+type ExportClusterKeyRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ExportClusterKeyRequest) Reset() {
+	*x = ExportClusterKeyRequest{}
+	mi := &file_admin_proto_msgTypes[55]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ExportClusterKeyRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ExportClusterKeyRequest) ProtoMessage() {}
+
+func (x *ExportClusterKeyRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_admin_proto_msgTypes[55]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ExportClusterKeyRequest.ProtoReflect.Descriptor instead.
+func (*ExportClusterKeyRequest) Descriptor() ([]byte, []int) {
+	return file_admin_proto_rawDescGZIP(), []int{55}
+}
+
+type ExportClusterKeyResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// keys is the text of a cluster.key: whoever has it can be the CA.
+	Keys          []byte `protobuf:"bytes,1,opt,name=keys,proto3" json:"keys,omitempty"`
+	Id            string `protobuf:"bytes,2,opt,name=id,proto3" json:"id,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ExportClusterKeyResponse) Reset() {
+	*x = ExportClusterKeyResponse{}
+	mi := &file_admin_proto_msgTypes[56]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ExportClusterKeyResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ExportClusterKeyResponse) ProtoMessage() {}
+
+func (x *ExportClusterKeyResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_admin_proto_msgTypes[56]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ExportClusterKeyResponse.ProtoReflect.Descriptor instead.
+func (*ExportClusterKeyResponse) Descriptor() ([]byte, []int) {
+	return file_admin_proto_rawDescGZIP(), []int{56}
+}
+
+func (x *ExportClusterKeyResponse) GetKeys() []byte {
+	if x != nil {
+		return x.Keys
+	}
+	return nil
+}
+
+func (x *ExportClusterKeyResponse) GetId() string {
+	if x != nil {
+		return x.Id
+	}
+	return ""
+}
+
+type ConfirmExportRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Id            string                 `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ConfirmExportRequest) Reset() {
+	*x = ConfirmExportRequest{}
+	mi := &file_admin_proto_msgTypes[57]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ConfirmExportRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ConfirmExportRequest) ProtoMessage() {}
+
+func (x *ConfirmExportRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_admin_proto_msgTypes[57]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ConfirmExportRequest.ProtoReflect.Descriptor instead.
+func (*ConfirmExportRequest) Descriptor() ([]byte, []int) {
+	return file_admin_proto_rawDescGZIP(), []int{57}
+}
+
+func (x *ConfirmExportRequest) GetId() string {
+	if x != nil {
+		return x.Id
+	}
+	return ""
+}
+
+type ConfirmExportResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ConfirmExportResponse) Reset() {
+	*x = ConfirmExportResponse{}
+	mi := &file_admin_proto_msgTypes[58]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ConfirmExportResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ConfirmExportResponse) ProtoMessage() {}
+
+func (x *ConfirmExportResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_admin_proto_msgTypes[58]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ConfirmExportResponse.ProtoReflect.Descriptor instead.
+func (*ConfirmExportResponse) Descriptor() ([]byte, []int) {
+	return file_admin_proto_rawDescGZIP(), []int{58}
+}
+
+type ClusterKeyRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// want is the id of the key, have are those of the keys that the caller has.
+	Want          string   `protobuf:"bytes,1,opt,name=want,proto3" json:"want,omitempty"`
+	Have          []string `protobuf:"bytes,2,rep,name=have,proto3" json:"have,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ClusterKeyRequest) Reset() {
+	*x = ClusterKeyRequest{}
+	mi := &file_admin_proto_msgTypes[59]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ClusterKeyRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ClusterKeyRequest) ProtoMessage() {}
+
+func (x *ClusterKeyRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_admin_proto_msgTypes[59]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ClusterKeyRequest.ProtoReflect.Descriptor instead.
+func (*ClusterKeyRequest) Descriptor() ([]byte, []int) {
+	return file_admin_proto_rawDescGZIP(), []int{59}
+}
+
+func (x *ClusterKeyRequest) GetWant() string {
+	if x != nil {
+		return x.Want
+	}
+	return ""
+}
+
+func (x *ClusterKeyRequest) GetHave() []string {
+	if x != nil {
+		return x.Have
+	}
+	return nil
+}
+
+type ClusterKeyResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Sealed        []byte                 `protobuf:"bytes,1,opt,name=sealed,proto3" json:"sealed,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ClusterKeyResponse) Reset() {
+	*x = ClusterKeyResponse{}
+	mi := &file_admin_proto_msgTypes[60]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ClusterKeyResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ClusterKeyResponse) ProtoMessage() {}
+
+func (x *ClusterKeyResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_admin_proto_msgTypes[60]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ClusterKeyResponse.ProtoReflect.Descriptor instead.
+func (*ClusterKeyResponse) Descriptor() ([]byte, []int) {
+	return file_admin_proto_rawDescGZIP(), []int{60}
+}
+
+func (x *ClusterKeyResponse) GetSealed() []byte {
+	if x != nil {
+		return x.Sealed
+	}
+	return nil
+}
+
 var File_admin_proto protoreflect.FileDescriptor
 
 const file_admin_proto_rawDesc = "" +
@@ -2615,7 +4019,7 @@ const file_admin_proto_rawDesc = "" +
 	"\alearner\x18\x05 \x01(\bR\alearner\"C\n" +
 	"\rStatusRequest\x12\x18\n" +
 	"\amembers\x18\x01 \x01(\bR\amembers\x12\x18\n" +
-	"\ametrics\x18\x02 \x03(\tR\ametrics\"\x8f\x05\n" +
+	"\ametrics\x18\x02 \x03(\tR\ametrics\"\xcc\x05\n" +
 	"\x0eStatusResponse\x12\x18\n" +
 	"\aversion\x18\x01 \x01(\tR\aversion\x12\x1d\n" +
 	"\n" +
@@ -2633,7 +4037,9 @@ const file_admin_proto_rawDesc = "" +
 	"\x06alarms\x18\f \x03(\v2\x15.cleat.admin.v1.AlarmR\x06alarms\x126\n" +
 	"\amembers\x18\r \x03(\v2\x1c.cleat.admin.v1.MemberStatusR\amembers\x12\x18\n" +
 	"\ametrics\x18\x0e \x03(\fR\ametrics\x121\n" +
-	"\aprocess\x18\x0f \x01(\v2\x17.cleat.admin.v1.ProcessR\aprocess\"6\n" +
+	"\aprocess\x18\x0f \x01(\v2\x17.cleat.admin.v1.ProcessR\aprocess\x12;\n" +
+	"\vcluster_key\x18\x1e \x01(\v2\x1a.cleat.admin.v1.ClusterKeyR\n" +
+	"clusterKey\"6\n" +
 	"\aProcess\x12\x10\n" +
 	"\x03pid\x18\x01 \x01(\x03R\x03pid\x12\x19\n" +
 	"\bdata_dir\x18\x02 \x01(\tR\adataDir\"\xd5\x02\n" +
@@ -2677,7 +4083,102 @@ const file_admin_proto_rawDesc = "" +
 	"\x05Space\x12\x0e\n" +
 	"\x02ok\x18\x01 \x01(\bR\x02ok\x12\x12\n" +
 	"\x04free\x18\x02 \x01(\x04R\x04free\x12\x18\n" +
-	"\areserve\x18\x03 \x01(\x04R\areserve2\xc1\x06\n" +
+	"\areserve\x18\x03 \x01(\x04R\areserve\"\xcd\x01\n" +
+	"\x17ListCertificatesRequest\x12 \n" +
+	"\vcertificate\x18\x01 \x01(\tR\vcertificate\x12\x18\n" +
+	"\aprofile\x18\x02 \x01(\tR\aprofile\x12\x16\n" +
+	"\x06member\x18\x03 \x01(\x06R\x06member\x12\x18\n" +
+	"\arevoked\x18\x04 \x01(\bR\arevoked\x12\x14\n" +
+	"\x05ended\x18\x05 \x01(\bR\x05ended\x12.\n" +
+	"\x13ends_within_seconds\x18\x06 \x01(\x03R\x11endsWithinSeconds\"a\n" +
+	"\x18ListCertificatesResponse\x12E\n" +
+	"\fcertificates\x18\x01 \x03(\v2!.cleat.admin.v1.IssuedCertificateR\fcertificates\"\xad\x02\n" +
+	"\x11IssuedCertificate\x12\x16\n" +
+	"\x06serial\x18\x01 \x01(\tR\x06serial\x12\x12\n" +
+	"\x04name\x18\x02 \x01(\tR\x04name\x12\x18\n" +
+	"\aprofile\x18\x03 \x01(\tR\aprofile\x12\x16\n" +
+	"\x06member\x18\x04 \x01(\x06R\x06member\x129\n" +
+	"\n" +
+	"not_before\x18\x05 \x01(\v2\x1a.google.protobuf.TimestampR\tnotBefore\x127\n" +
+	"\tnot_after\x18\x06 \x01(\v2\x1a.google.protobuf.TimestampR\bnotAfter\x124\n" +
+	"\arevoked\x18\a \x01(\v2\x1a.cleat.admin.v1.RevocationR\arevoked\x12\x10\n" +
+	"\x03der\x18\b \x01(\fR\x03der\"T\n" +
+	"\n" +
+	"Revocation\x12.\n" +
+	"\x04time\x18\x01 \x01(\v2\x1a.google.protobuf.TimestampR\x04time\x12\x16\n" +
+	"\x06reason\x18\x02 \x01(\tR\x06reason\"T\n" +
+	"\x18RevokeCertificateRequest\x12 \n" +
+	"\vcertificate\x18\x01 \x01(\tR\vcertificate\x12\x16\n" +
+	"\x06reason\x18\x02 \x01(\tR\x06reason\"b\n" +
+	"\x19RevokeCertificateResponse\x12E\n" +
+	"\fcertificates\x18\x01 \x03(\v2!.cleat.admin.v1.IssuedCertificateR\fcertificates\"/\n" +
+	"\x15RevocationListRequest\x12\x16\n" +
+	"\x06issuer\x18\x01 \x01(\tR\x06issuer\"*\n" +
+	"\x16RevocationListResponse\x12\x10\n" +
+	"\x03der\x18\x01 \x01(\fR\x03der\"X\n" +
+	"\fAuditRequest\x120\n" +
+	"\x05since\x18\x01 \x01(\v2\x1a.google.protobuf.TimestampR\x05since\x12\x16\n" +
+	"\x06follow\x18\x02 \x01(\bR\x06follow\"C\n" +
+	"\rAuditResponse\x122\n" +
+	"\x06events\x18\x01 \x03(\v2\x1a.cleat.admin.v1.AuditEventR\x06events\"\xab\x03\n" +
+	"\n" +
+	"AuditEvent\x12.\n" +
+	"\x04time\x18\x01 \x01(\v2\x1a.google.protobuf.TimestampR\x04time\x12\x16\n" +
+	"\x06member\x18\x02 \x01(\x06R\x06member\x12\x10\n" +
+	"\x03act\x18\x03 \x01(\tR\x03act\x12\x12\n" +
+	"\x04what\x18\x04 \x01(\tR\x04what\x12\x0e\n" +
+	"\x02by\x18\x05 \x01(\tR\x02by\x12\x12\n" +
+	"\x04name\x18\x06 \x01(\tR\x04name\x12\x18\n" +
+	"\aprofile\x18\a \x01(\tR\aprofile\x12\x16\n" +
+	"\x06serial\x18\b \x01(\tR\x06serial\x127\n" +
+	"\tnot_after\x18\t \x01(\v2\x1a.google.protobuf.TimestampR\bnotAfter\x12\x18\n" +
+	"\asubject\x18\n" +
+	" \x01(\x06R\asubject\x12\x14\n" +
+	"\x05token\x18\v \x01(\tR\x05token\x12\x12\n" +
+	"\x04door\x18\f \x01(\tR\x04door\x12\x16\n" +
+	"\x06remote\x18\r \x01(\tR\x06remote\x12\x16\n" +
+	"\x06reason\x18\x0e \x01(\tR\x06reason\x12\x16\n" +
+	"\x06detail\x18\x0f \x01(\tR\x06detail\x12\x14\n" +
+	"\x05count\x18\x10 \x01(\x03R\x05count\"\xe6\x01\n" +
+	"\n" +
+	"ClusterKey\x12\x0e\n" +
+	"\x02id\x18\x01 \x01(\tR\x02id\x12\x16\n" +
+	"\x06locked\x18\x02 \x01(\tR\x06locked\x12\x1e\n" +
+	"\n" +
+	"credential\x18\x03 \x01(\bR\n" +
+	"credential\x12\x14\n" +
+	"\x05plain\x18\x04 \x01(\bR\x05plain\x12\x14\n" +
+	"\x05stale\x18\x05 \x01(\bR\x05stale\x12\x1a\n" +
+	"\bexported\x18\x06 \x01(\bR\bexported\x12\x12\n" +
+	"\x04next\x18\a \x01(\tR\x04next\x12\x1a\n" +
+	"\bprevious\x18\b \x01(\tR\bprevious\x12\x18\n" +
+	"\awaiting\x18\t \x03(\x06R\awaiting\"0\n" +
+	"\rLockCARequest\x12\x1f\n" +
+	"\vremove_file\x18\x01 \x01(\bR\n" +
+	"removeFile\"\x10\n" +
+	"\x0eLockCAResponse\"%\n" +
+	"\x0fUnlockCARequest\x12\x12\n" +
+	"\x04keys\x18\x01 \x01(\fR\x04keys\"\"\n" +
+	"\x10UnlockCAResponse\x12\x0e\n" +
+	"\x02id\x18\x01 \x01(\tR\x02id\"D\n" +
+	"\x17RotateClusterKeyRequest\x12)\n" +
+	"\x10patience_seconds\x18\x01 \x01(\x03R\x0fpatienceSeconds\"X\n" +
+	"\x18RotateClusterKeyResponse\x12\x10\n" +
+	"\x03old\x18\x01 \x01(\tR\x03old\x12\x10\n" +
+	"\x03new\x18\x02 \x01(\tR\x03new\x12\x18\n" +
+	"\amissing\x18\x03 \x03(\x06R\amissing\"\x19\n" +
+	"\x17ExportClusterKeyRequest\">\n" +
+	"\x18ExportClusterKeyResponse\x12\x12\n" +
+	"\x04keys\x18\x01 \x01(\fR\x04keys\x12\x0e\n" +
+	"\x02id\x18\x02 \x01(\tR\x02id\"&\n" +
+	"\x14ConfirmExportRequest\x12\x0e\n" +
+	"\x02id\x18\x01 \x01(\tR\x02id\"\x17\n" +
+	"\x15ConfirmExportResponse\";\n" +
+	"\x11ClusterKeyRequest\x12\x12\n" +
+	"\x04want\x18\x01 \x01(\tR\x04want\x12\x12\n" +
+	"\x04have\x18\x02 \x03(\tR\x04have\",\n" +
+	"\x12ClusterKeyResponse\x12\x16\n" +
+	"\x06sealed\x18\x01 \x01(\fR\x06sealed2\xff\f\n" +
 	"\x05Admin\x12e\n" +
 	"\x10IssueCertificate\x12'.cleat.admin.v1.IssueCertificateRequest\x1a(.cleat.admin.v1.IssueCertificateResponse\x12G\n" +
 	"\x06Status\x12\x1d.cleat.admin.v1.StatusRequest\x1a\x1e.cleat.admin.v1.StatusResponse\x12G\n" +
@@ -2689,13 +4190,24 @@ const file_admin_proto_rawDesc = "" +
 	"\vRevokeToken\x12\".cleat.admin.v1.RevokeTokenRequest\x1a#.cleat.admin.v1.RevokeTokenResponse\x12A\n" +
 	"\x04Join\x12\x1b.cleat.admin.v1.JoinRequest\x1a\x1c.cleat.admin.v1.JoinResponse\x12J\n" +
 	"\aRecover\x12\x1e.cleat.admin.v1.RecoverRequest\x1a\x1f.cleat.admin.v1.RecoverResponse\x12G\n" +
-	"\x06Reload\x12\x1d.cleat.admin.v1.ReloadRequest\x1a\x1e.cleat.admin.v1.ReloadResponse2M\n" +
+	"\x06Reload\x12\x1d.cleat.admin.v1.ReloadRequest\x1a\x1e.cleat.admin.v1.ReloadResponse\x12e\n" +
+	"\x10ListCertificates\x12'.cleat.admin.v1.ListCertificatesRequest\x1a(.cleat.admin.v1.ListCertificatesResponse\x12h\n" +
+	"\x11RevokeCertificate\x12(.cleat.admin.v1.RevokeCertificateRequest\x1a).cleat.admin.v1.RevokeCertificateResponse\x12_\n" +
+	"\x0eRevocationList\x12%.cleat.admin.v1.RevocationListRequest\x1a&.cleat.admin.v1.RevocationListResponse\x12F\n" +
+	"\x05Audit\x12\x1c.cleat.admin.v1.AuditRequest\x1a\x1d.cleat.admin.v1.AuditResponse0\x01\x12G\n" +
+	"\x06LockCA\x12\x1d.cleat.admin.v1.LockCARequest\x1a\x1e.cleat.admin.v1.LockCAResponse\x12M\n" +
+	"\bUnlockCA\x12\x1f.cleat.admin.v1.UnlockCARequest\x1a .cleat.admin.v1.UnlockCAResponse\x12e\n" +
+	"\x10RotateClusterKey\x12'.cleat.admin.v1.RotateClusterKeyRequest\x1a(.cleat.admin.v1.RotateClusterKeyResponse\x12e\n" +
+	"\x10ExportClusterKey\x12'.cleat.admin.v1.ExportClusterKeyRequest\x1a(.cleat.admin.v1.ExportClusterKeyResponse\x12\\\n" +
+	"\rConfirmExport\x12$.cleat.admin.v1.ConfirmExportRequest\x1a%.cleat.admin.v1.ConfirmExportResponse2M\n" +
 	"\x05Entry\x12D\n" +
-	"\x05Admit\x12\x1c.cleat.admin.v1.AdmitRequest\x1a\x1d.cleat.admin.v1.AdmitResponse2\xe4\x01\n" +
+	"\x05Admit\x12\x1c.cleat.admin.v1.AdmitRequest\x1a\x1d.cleat.admin.v1.AdmitResponse2\xb9\x02\n" +
 	"\x04Peer\x12G\n" +
 	"\x06Arrive\x12\x1d.cleat.admin.v1.ArriveRequest\x1a\x1e.cleat.admin.v1.ArriveResponse\x12J\n" +
 	"\aDismiss\x12\x1e.cleat.admin.v1.DismissRequest\x1a\x1f.cleat.admin.v1.DismissResponse\x12G\n" +
-	"\x06Status\x12\x1d.cleat.admin.v1.StatusRequest\x1a\x1e.cleat.admin.v1.StatusResponseB\x1fZ\x1dgithub.com/cleatd/cleat/adminb\x06proto3"
+	"\x06Status\x12\x1d.cleat.admin.v1.StatusRequest\x1a\x1e.cleat.admin.v1.StatusResponse\x12S\n" +
+	"\n" +
+	"ClusterKey\x12!.cleat.admin.v1.ClusterKeyRequest\x1a\".cleat.admin.v1.ClusterKeyResponseB\x1fZ\x1dgithub.com/cleatd/cleat/adminb\x06proto3"
 
 var (
 	file_admin_proto_rawDescOnce sync.Once
@@ -2709,111 +4221,166 @@ func file_admin_proto_rawDescGZIP() []byte {
 	return file_admin_proto_rawDescData
 }
 
-var file_admin_proto_msgTypes = make([]protoimpl.MessageInfo, 37)
+var file_admin_proto_msgTypes = make([]protoimpl.MessageInfo, 61)
 var file_admin_proto_goTypes = []any{
-	(*IssueCertificateRequest)(nil),  // 0: cleat.admin.v1.IssueCertificateRequest
-	(*IssueCertificateResponse)(nil), // 1: cleat.admin.v1.IssueCertificateResponse
-	(*InviteRequest)(nil),            // 2: cleat.admin.v1.InviteRequest
-	(*InviteResponse)(nil),           // 3: cleat.admin.v1.InviteResponse
-	(*CreateTokenRequest)(nil),       // 4: cleat.admin.v1.CreateTokenRequest
-	(*CreateTokenResponse)(nil),      // 5: cleat.admin.v1.CreateTokenResponse
-	(*CreateStepTokenRequest)(nil),   // 6: cleat.admin.v1.CreateStepTokenRequest
-	(*CreateStepTokenResponse)(nil),  // 7: cleat.admin.v1.CreateStepTokenResponse
-	(*Token)(nil),                    // 8: cleat.admin.v1.Token
-	(*ListTokensRequest)(nil),        // 9: cleat.admin.v1.ListTokensRequest
-	(*ListTokensResponse)(nil),       // 10: cleat.admin.v1.ListTokensResponse
-	(*RevokeTokenRequest)(nil),       // 11: cleat.admin.v1.RevokeTokenRequest
-	(*RevokeTokenResponse)(nil),      // 12: cleat.admin.v1.RevokeTokenResponse
-	(*JoinRequest)(nil),              // 13: cleat.admin.v1.JoinRequest
-	(*JoinResponse)(nil),             // 14: cleat.admin.v1.JoinResponse
-	(*RecoverRequest)(nil),           // 15: cleat.admin.v1.RecoverRequest
-	(*RecoverResponse)(nil),          // 16: cleat.admin.v1.RecoverResponse
-	(*ReloadRequest)(nil),            // 17: cleat.admin.v1.ReloadRequest
-	(*ReloadResponse)(nil),           // 18: cleat.admin.v1.ReloadResponse
-	(*Setting)(nil),                  // 19: cleat.admin.v1.Setting
-	(*AdmitRequest)(nil),             // 20: cleat.admin.v1.AdmitRequest
-	(*AdmitResponse)(nil),            // 21: cleat.admin.v1.AdmitResponse
-	(*ArriveRequest)(nil),            // 22: cleat.admin.v1.ArriveRequest
-	(*ArriveResponse)(nil),           // 23: cleat.admin.v1.ArriveResponse
-	(*DismissRequest)(nil),           // 24: cleat.admin.v1.DismissRequest
-	(*DismissResponse)(nil),          // 25: cleat.admin.v1.DismissResponse
-	(*Member)(nil),                   // 26: cleat.admin.v1.Member
-	(*StatusRequest)(nil),            // 27: cleat.admin.v1.StatusRequest
-	(*StatusResponse)(nil),           // 28: cleat.admin.v1.StatusResponse
-	(*Process)(nil),                  // 29: cleat.admin.v1.Process
-	(*MemberStatus)(nil),             // 30: cleat.admin.v1.MemberStatus
-	(*Alarm)(nil),                    // 31: cleat.admin.v1.Alarm
-	(*Doors)(nil),                    // 32: cleat.admin.v1.Doors
-	(*Certificate)(nil),              // 33: cleat.admin.v1.Certificate
-	(*Raft)(nil),                     // 34: cleat.admin.v1.Raft
-	(*Database)(nil),                 // 35: cleat.admin.v1.Database
-	(*Space)(nil),                    // 36: cleat.admin.v1.Space
-	(*timestamppb.Timestamp)(nil),    // 37: google.protobuf.Timestamp
-	(*durationpb.Duration)(nil),      // 38: google.protobuf.Duration
+	(*IssueCertificateRequest)(nil),   // 0: cleat.admin.v1.IssueCertificateRequest
+	(*IssueCertificateResponse)(nil),  // 1: cleat.admin.v1.IssueCertificateResponse
+	(*InviteRequest)(nil),             // 2: cleat.admin.v1.InviteRequest
+	(*InviteResponse)(nil),            // 3: cleat.admin.v1.InviteResponse
+	(*CreateTokenRequest)(nil),        // 4: cleat.admin.v1.CreateTokenRequest
+	(*CreateTokenResponse)(nil),       // 5: cleat.admin.v1.CreateTokenResponse
+	(*CreateStepTokenRequest)(nil),    // 6: cleat.admin.v1.CreateStepTokenRequest
+	(*CreateStepTokenResponse)(nil),   // 7: cleat.admin.v1.CreateStepTokenResponse
+	(*Token)(nil),                     // 8: cleat.admin.v1.Token
+	(*ListTokensRequest)(nil),         // 9: cleat.admin.v1.ListTokensRequest
+	(*ListTokensResponse)(nil),        // 10: cleat.admin.v1.ListTokensResponse
+	(*RevokeTokenRequest)(nil),        // 11: cleat.admin.v1.RevokeTokenRequest
+	(*RevokeTokenResponse)(nil),       // 12: cleat.admin.v1.RevokeTokenResponse
+	(*JoinRequest)(nil),               // 13: cleat.admin.v1.JoinRequest
+	(*JoinResponse)(nil),              // 14: cleat.admin.v1.JoinResponse
+	(*RecoverRequest)(nil),            // 15: cleat.admin.v1.RecoverRequest
+	(*RecoverResponse)(nil),           // 16: cleat.admin.v1.RecoverResponse
+	(*ReloadRequest)(nil),             // 17: cleat.admin.v1.ReloadRequest
+	(*ReloadResponse)(nil),            // 18: cleat.admin.v1.ReloadResponse
+	(*Setting)(nil),                   // 19: cleat.admin.v1.Setting
+	(*AdmitRequest)(nil),              // 20: cleat.admin.v1.AdmitRequest
+	(*AdmitResponse)(nil),             // 21: cleat.admin.v1.AdmitResponse
+	(*ArriveRequest)(nil),             // 22: cleat.admin.v1.ArriveRequest
+	(*ArriveResponse)(nil),            // 23: cleat.admin.v1.ArriveResponse
+	(*DismissRequest)(nil),            // 24: cleat.admin.v1.DismissRequest
+	(*DismissResponse)(nil),           // 25: cleat.admin.v1.DismissResponse
+	(*Member)(nil),                    // 26: cleat.admin.v1.Member
+	(*StatusRequest)(nil),             // 27: cleat.admin.v1.StatusRequest
+	(*StatusResponse)(nil),            // 28: cleat.admin.v1.StatusResponse
+	(*Process)(nil),                   // 29: cleat.admin.v1.Process
+	(*MemberStatus)(nil),              // 30: cleat.admin.v1.MemberStatus
+	(*Alarm)(nil),                     // 31: cleat.admin.v1.Alarm
+	(*Doors)(nil),                     // 32: cleat.admin.v1.Doors
+	(*Certificate)(nil),               // 33: cleat.admin.v1.Certificate
+	(*Raft)(nil),                      // 34: cleat.admin.v1.Raft
+	(*Database)(nil),                  // 35: cleat.admin.v1.Database
+	(*Space)(nil),                     // 36: cleat.admin.v1.Space
+	(*ListCertificatesRequest)(nil),   // 37: cleat.admin.v1.ListCertificatesRequest
+	(*ListCertificatesResponse)(nil),  // 38: cleat.admin.v1.ListCertificatesResponse
+	(*IssuedCertificate)(nil),         // 39: cleat.admin.v1.IssuedCertificate
+	(*Revocation)(nil),                // 40: cleat.admin.v1.Revocation
+	(*RevokeCertificateRequest)(nil),  // 41: cleat.admin.v1.RevokeCertificateRequest
+	(*RevokeCertificateResponse)(nil), // 42: cleat.admin.v1.RevokeCertificateResponse
+	(*RevocationListRequest)(nil),     // 43: cleat.admin.v1.RevocationListRequest
+	(*RevocationListResponse)(nil),    // 44: cleat.admin.v1.RevocationListResponse
+	(*AuditRequest)(nil),              // 45: cleat.admin.v1.AuditRequest
+	(*AuditResponse)(nil),             // 46: cleat.admin.v1.AuditResponse
+	(*AuditEvent)(nil),                // 47: cleat.admin.v1.AuditEvent
+	(*ClusterKey)(nil),                // 48: cleat.admin.v1.ClusterKey
+	(*LockCARequest)(nil),             // 49: cleat.admin.v1.LockCARequest
+	(*LockCAResponse)(nil),            // 50: cleat.admin.v1.LockCAResponse
+	(*UnlockCARequest)(nil),           // 51: cleat.admin.v1.UnlockCARequest
+	(*UnlockCAResponse)(nil),          // 52: cleat.admin.v1.UnlockCAResponse
+	(*RotateClusterKeyRequest)(nil),   // 53: cleat.admin.v1.RotateClusterKeyRequest
+	(*RotateClusterKeyResponse)(nil),  // 54: cleat.admin.v1.RotateClusterKeyResponse
+	(*ExportClusterKeyRequest)(nil),   // 55: cleat.admin.v1.ExportClusterKeyRequest
+	(*ExportClusterKeyResponse)(nil),  // 56: cleat.admin.v1.ExportClusterKeyResponse
+	(*ConfirmExportRequest)(nil),      // 57: cleat.admin.v1.ConfirmExportRequest
+	(*ConfirmExportResponse)(nil),     // 58: cleat.admin.v1.ConfirmExportResponse
+	(*ClusterKeyRequest)(nil),         // 59: cleat.admin.v1.ClusterKeyRequest
+	(*ClusterKeyResponse)(nil),        // 60: cleat.admin.v1.ClusterKeyResponse
+	(*timestamppb.Timestamp)(nil),     // 61: google.protobuf.Timestamp
+	(*durationpb.Duration)(nil),       // 62: google.protobuf.Duration
 }
 var file_admin_proto_depIdxs = []int32{
-	37, // 0: cleat.admin.v1.IssueCertificateResponse.not_after:type_name -> google.protobuf.Timestamp
+	61, // 0: cleat.admin.v1.IssueCertificateResponse.not_after:type_name -> google.protobuf.Timestamp
 	8,  // 1: cleat.admin.v1.InviteResponse.info:type_name -> cleat.admin.v1.Token
 	8,  // 2: cleat.admin.v1.CreateTokenResponse.info:type_name -> cleat.admin.v1.Token
-	37, // 3: cleat.admin.v1.CreateStepTokenResponse.expires:type_name -> google.protobuf.Timestamp
-	37, // 4: cleat.admin.v1.Token.created:type_name -> google.protobuf.Timestamp
-	37, // 5: cleat.admin.v1.Token.expires:type_name -> google.protobuf.Timestamp
-	37, // 6: cleat.admin.v1.Token.revoked:type_name -> google.protobuf.Timestamp
+	61, // 3: cleat.admin.v1.CreateStepTokenResponse.expires:type_name -> google.protobuf.Timestamp
+	61, // 4: cleat.admin.v1.Token.created:type_name -> google.protobuf.Timestamp
+	61, // 5: cleat.admin.v1.Token.expires:type_name -> google.protobuf.Timestamp
+	61, // 6: cleat.admin.v1.Token.revoked:type_name -> google.protobuf.Timestamp
 	8,  // 7: cleat.admin.v1.ListTokensResponse.tokens:type_name -> cleat.admin.v1.Token
 	8,  // 8: cleat.admin.v1.RevokeTokenResponse.token:type_name -> cleat.admin.v1.Token
 	26, // 9: cleat.admin.v1.RecoverResponse.removed:type_name -> cleat.admin.v1.Member
 	19, // 10: cleat.admin.v1.ReloadResponse.changed:type_name -> cleat.admin.v1.Setting
 	19, // 11: cleat.admin.v1.ReloadResponse.waiting:type_name -> cleat.admin.v1.Setting
-	37, // 12: cleat.admin.v1.AdmitRequest.time:type_name -> google.protobuf.Timestamp
+	61, // 12: cleat.admin.v1.AdmitRequest.time:type_name -> google.protobuf.Timestamp
 	26, // 13: cleat.admin.v1.ArriveResponse.members:type_name -> cleat.admin.v1.Member
 	32, // 14: cleat.admin.v1.StatusResponse.doors:type_name -> cleat.admin.v1.Doors
 	33, // 15: cleat.admin.v1.StatusResponse.certificates:type_name -> cleat.admin.v1.Certificate
 	34, // 16: cleat.admin.v1.StatusResponse.raft:type_name -> cleat.admin.v1.Raft
 	35, // 17: cleat.admin.v1.StatusResponse.database:type_name -> cleat.admin.v1.Database
 	36, // 18: cleat.admin.v1.StatusResponse.space:type_name -> cleat.admin.v1.Space
-	37, // 19: cleat.admin.v1.StatusResponse.started:type_name -> google.protobuf.Timestamp
-	37, // 20: cleat.admin.v1.StatusResponse.time:type_name -> google.protobuf.Timestamp
+	61, // 19: cleat.admin.v1.StatusResponse.started:type_name -> google.protobuf.Timestamp
+	61, // 20: cleat.admin.v1.StatusResponse.time:type_name -> google.protobuf.Timestamp
 	31, // 21: cleat.admin.v1.StatusResponse.alarms:type_name -> cleat.admin.v1.Alarm
 	30, // 22: cleat.admin.v1.StatusResponse.members:type_name -> cleat.admin.v1.MemberStatus
 	29, // 23: cleat.admin.v1.StatusResponse.process:type_name -> cleat.admin.v1.Process
-	28, // 24: cleat.admin.v1.MemberStatus.status:type_name -> cleat.admin.v1.StatusResponse
-	38, // 25: cleat.admin.v1.MemberStatus.ahead:type_name -> google.protobuf.Duration
-	38, // 26: cleat.admin.v1.MemberStatus.round_trip:type_name -> google.protobuf.Duration
-	37, // 27: cleat.admin.v1.Certificate.not_after:type_name -> google.protobuf.Timestamp
-	37, // 28: cleat.admin.v1.Certificate.not_before:type_name -> google.protobuf.Timestamp
-	0,  // 29: cleat.admin.v1.Admin.IssueCertificate:input_type -> cleat.admin.v1.IssueCertificateRequest
-	27, // 30: cleat.admin.v1.Admin.Status:input_type -> cleat.admin.v1.StatusRequest
-	2,  // 31: cleat.admin.v1.Admin.Invite:input_type -> cleat.admin.v1.InviteRequest
-	4,  // 32: cleat.admin.v1.Admin.CreateToken:input_type -> cleat.admin.v1.CreateTokenRequest
-	6,  // 33: cleat.admin.v1.Admin.CreateStepToken:input_type -> cleat.admin.v1.CreateStepTokenRequest
-	9,  // 34: cleat.admin.v1.Admin.ListTokens:input_type -> cleat.admin.v1.ListTokensRequest
-	11, // 35: cleat.admin.v1.Admin.RevokeToken:input_type -> cleat.admin.v1.RevokeTokenRequest
-	13, // 36: cleat.admin.v1.Admin.Join:input_type -> cleat.admin.v1.JoinRequest
-	15, // 37: cleat.admin.v1.Admin.Recover:input_type -> cleat.admin.v1.RecoverRequest
-	17, // 38: cleat.admin.v1.Admin.Reload:input_type -> cleat.admin.v1.ReloadRequest
-	20, // 39: cleat.admin.v1.Entry.Admit:input_type -> cleat.admin.v1.AdmitRequest
-	22, // 40: cleat.admin.v1.Peer.Arrive:input_type -> cleat.admin.v1.ArriveRequest
-	24, // 41: cleat.admin.v1.Peer.Dismiss:input_type -> cleat.admin.v1.DismissRequest
-	27, // 42: cleat.admin.v1.Peer.Status:input_type -> cleat.admin.v1.StatusRequest
-	1,  // 43: cleat.admin.v1.Admin.IssueCertificate:output_type -> cleat.admin.v1.IssueCertificateResponse
-	28, // 44: cleat.admin.v1.Admin.Status:output_type -> cleat.admin.v1.StatusResponse
-	3,  // 45: cleat.admin.v1.Admin.Invite:output_type -> cleat.admin.v1.InviteResponse
-	5,  // 46: cleat.admin.v1.Admin.CreateToken:output_type -> cleat.admin.v1.CreateTokenResponse
-	7,  // 47: cleat.admin.v1.Admin.CreateStepToken:output_type -> cleat.admin.v1.CreateStepTokenResponse
-	10, // 48: cleat.admin.v1.Admin.ListTokens:output_type -> cleat.admin.v1.ListTokensResponse
-	12, // 49: cleat.admin.v1.Admin.RevokeToken:output_type -> cleat.admin.v1.RevokeTokenResponse
-	14, // 50: cleat.admin.v1.Admin.Join:output_type -> cleat.admin.v1.JoinResponse
-	16, // 51: cleat.admin.v1.Admin.Recover:output_type -> cleat.admin.v1.RecoverResponse
-	18, // 52: cleat.admin.v1.Admin.Reload:output_type -> cleat.admin.v1.ReloadResponse
-	21, // 53: cleat.admin.v1.Entry.Admit:output_type -> cleat.admin.v1.AdmitResponse
-	23, // 54: cleat.admin.v1.Peer.Arrive:output_type -> cleat.admin.v1.ArriveResponse
-	25, // 55: cleat.admin.v1.Peer.Dismiss:output_type -> cleat.admin.v1.DismissResponse
-	28, // 56: cleat.admin.v1.Peer.Status:output_type -> cleat.admin.v1.StatusResponse
-	43, // [43:57] is the sub-list for method output_type
-	29, // [29:43] is the sub-list for method input_type
-	29, // [29:29] is the sub-list for extension type_name
-	29, // [29:29] is the sub-list for extension extendee
-	0,  // [0:29] is the sub-list for field type_name
+	48, // 24: cleat.admin.v1.StatusResponse.cluster_key:type_name -> cleat.admin.v1.ClusterKey
+	28, // 25: cleat.admin.v1.MemberStatus.status:type_name -> cleat.admin.v1.StatusResponse
+	62, // 26: cleat.admin.v1.MemberStatus.ahead:type_name -> google.protobuf.Duration
+	62, // 27: cleat.admin.v1.MemberStatus.round_trip:type_name -> google.protobuf.Duration
+	61, // 28: cleat.admin.v1.Certificate.not_after:type_name -> google.protobuf.Timestamp
+	61, // 29: cleat.admin.v1.Certificate.not_before:type_name -> google.protobuf.Timestamp
+	39, // 30: cleat.admin.v1.ListCertificatesResponse.certificates:type_name -> cleat.admin.v1.IssuedCertificate
+	61, // 31: cleat.admin.v1.IssuedCertificate.not_before:type_name -> google.protobuf.Timestamp
+	61, // 32: cleat.admin.v1.IssuedCertificate.not_after:type_name -> google.protobuf.Timestamp
+	40, // 33: cleat.admin.v1.IssuedCertificate.revoked:type_name -> cleat.admin.v1.Revocation
+	61, // 34: cleat.admin.v1.Revocation.time:type_name -> google.protobuf.Timestamp
+	39, // 35: cleat.admin.v1.RevokeCertificateResponse.certificates:type_name -> cleat.admin.v1.IssuedCertificate
+	61, // 36: cleat.admin.v1.AuditRequest.since:type_name -> google.protobuf.Timestamp
+	47, // 37: cleat.admin.v1.AuditResponse.events:type_name -> cleat.admin.v1.AuditEvent
+	61, // 38: cleat.admin.v1.AuditEvent.time:type_name -> google.protobuf.Timestamp
+	61, // 39: cleat.admin.v1.AuditEvent.not_after:type_name -> google.protobuf.Timestamp
+	0,  // 40: cleat.admin.v1.Admin.IssueCertificate:input_type -> cleat.admin.v1.IssueCertificateRequest
+	27, // 41: cleat.admin.v1.Admin.Status:input_type -> cleat.admin.v1.StatusRequest
+	2,  // 42: cleat.admin.v1.Admin.Invite:input_type -> cleat.admin.v1.InviteRequest
+	4,  // 43: cleat.admin.v1.Admin.CreateToken:input_type -> cleat.admin.v1.CreateTokenRequest
+	6,  // 44: cleat.admin.v1.Admin.CreateStepToken:input_type -> cleat.admin.v1.CreateStepTokenRequest
+	9,  // 45: cleat.admin.v1.Admin.ListTokens:input_type -> cleat.admin.v1.ListTokensRequest
+	11, // 46: cleat.admin.v1.Admin.RevokeToken:input_type -> cleat.admin.v1.RevokeTokenRequest
+	13, // 47: cleat.admin.v1.Admin.Join:input_type -> cleat.admin.v1.JoinRequest
+	15, // 48: cleat.admin.v1.Admin.Recover:input_type -> cleat.admin.v1.RecoverRequest
+	17, // 49: cleat.admin.v1.Admin.Reload:input_type -> cleat.admin.v1.ReloadRequest
+	37, // 50: cleat.admin.v1.Admin.ListCertificates:input_type -> cleat.admin.v1.ListCertificatesRequest
+	41, // 51: cleat.admin.v1.Admin.RevokeCertificate:input_type -> cleat.admin.v1.RevokeCertificateRequest
+	43, // 52: cleat.admin.v1.Admin.RevocationList:input_type -> cleat.admin.v1.RevocationListRequest
+	45, // 53: cleat.admin.v1.Admin.Audit:input_type -> cleat.admin.v1.AuditRequest
+	49, // 54: cleat.admin.v1.Admin.LockCA:input_type -> cleat.admin.v1.LockCARequest
+	51, // 55: cleat.admin.v1.Admin.UnlockCA:input_type -> cleat.admin.v1.UnlockCARequest
+	53, // 56: cleat.admin.v1.Admin.RotateClusterKey:input_type -> cleat.admin.v1.RotateClusterKeyRequest
+	55, // 57: cleat.admin.v1.Admin.ExportClusterKey:input_type -> cleat.admin.v1.ExportClusterKeyRequest
+	57, // 58: cleat.admin.v1.Admin.ConfirmExport:input_type -> cleat.admin.v1.ConfirmExportRequest
+	20, // 59: cleat.admin.v1.Entry.Admit:input_type -> cleat.admin.v1.AdmitRequest
+	22, // 60: cleat.admin.v1.Peer.Arrive:input_type -> cleat.admin.v1.ArriveRequest
+	24, // 61: cleat.admin.v1.Peer.Dismiss:input_type -> cleat.admin.v1.DismissRequest
+	27, // 62: cleat.admin.v1.Peer.Status:input_type -> cleat.admin.v1.StatusRequest
+	59, // 63: cleat.admin.v1.Peer.ClusterKey:input_type -> cleat.admin.v1.ClusterKeyRequest
+	1,  // 64: cleat.admin.v1.Admin.IssueCertificate:output_type -> cleat.admin.v1.IssueCertificateResponse
+	28, // 65: cleat.admin.v1.Admin.Status:output_type -> cleat.admin.v1.StatusResponse
+	3,  // 66: cleat.admin.v1.Admin.Invite:output_type -> cleat.admin.v1.InviteResponse
+	5,  // 67: cleat.admin.v1.Admin.CreateToken:output_type -> cleat.admin.v1.CreateTokenResponse
+	7,  // 68: cleat.admin.v1.Admin.CreateStepToken:output_type -> cleat.admin.v1.CreateStepTokenResponse
+	10, // 69: cleat.admin.v1.Admin.ListTokens:output_type -> cleat.admin.v1.ListTokensResponse
+	12, // 70: cleat.admin.v1.Admin.RevokeToken:output_type -> cleat.admin.v1.RevokeTokenResponse
+	14, // 71: cleat.admin.v1.Admin.Join:output_type -> cleat.admin.v1.JoinResponse
+	16, // 72: cleat.admin.v1.Admin.Recover:output_type -> cleat.admin.v1.RecoverResponse
+	18, // 73: cleat.admin.v1.Admin.Reload:output_type -> cleat.admin.v1.ReloadResponse
+	38, // 74: cleat.admin.v1.Admin.ListCertificates:output_type -> cleat.admin.v1.ListCertificatesResponse
+	42, // 75: cleat.admin.v1.Admin.RevokeCertificate:output_type -> cleat.admin.v1.RevokeCertificateResponse
+	44, // 76: cleat.admin.v1.Admin.RevocationList:output_type -> cleat.admin.v1.RevocationListResponse
+	46, // 77: cleat.admin.v1.Admin.Audit:output_type -> cleat.admin.v1.AuditResponse
+	50, // 78: cleat.admin.v1.Admin.LockCA:output_type -> cleat.admin.v1.LockCAResponse
+	52, // 79: cleat.admin.v1.Admin.UnlockCA:output_type -> cleat.admin.v1.UnlockCAResponse
+	54, // 80: cleat.admin.v1.Admin.RotateClusterKey:output_type -> cleat.admin.v1.RotateClusterKeyResponse
+	56, // 81: cleat.admin.v1.Admin.ExportClusterKey:output_type -> cleat.admin.v1.ExportClusterKeyResponse
+	58, // 82: cleat.admin.v1.Admin.ConfirmExport:output_type -> cleat.admin.v1.ConfirmExportResponse
+	21, // 83: cleat.admin.v1.Entry.Admit:output_type -> cleat.admin.v1.AdmitResponse
+	23, // 84: cleat.admin.v1.Peer.Arrive:output_type -> cleat.admin.v1.ArriveResponse
+	25, // 85: cleat.admin.v1.Peer.Dismiss:output_type -> cleat.admin.v1.DismissResponse
+	28, // 86: cleat.admin.v1.Peer.Status:output_type -> cleat.admin.v1.StatusResponse
+	60, // 87: cleat.admin.v1.Peer.ClusterKey:output_type -> cleat.admin.v1.ClusterKeyResponse
+	64, // [64:88] is the sub-list for method output_type
+	40, // [40:64] is the sub-list for method input_type
+	40, // [40:40] is the sub-list for extension type_name
+	40, // [40:40] is the sub-list for extension extendee
+	0,  // [0:40] is the sub-list for field type_name
 }
 
 func init() { file_admin_proto_init() }
@@ -2827,7 +4394,7 @@ func file_admin_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_admin_proto_rawDesc), len(file_admin_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   37,
+			NumMessages:   61,
 			NumExtensions: 0,
 			NumServices:   3,
 		},

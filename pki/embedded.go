@@ -41,7 +41,7 @@ func (a *Authority) Embed(allowed func(*x509.Certificate) error) (*Embedded, err
 		authority.WithX509RootCerts(a.ca().roots...),
 		authority.WithX509SignerFunc(func() ([]*x509.Certificate, crypto.Signer, error) {
 			i := a.ca()
-			return i.chain, i.signer, nil
+			return i.chain, i.signer, i.locked
 		}),
 		authority.WithX509IntermediateCerts(intermediatesOf(a.ca().generations)...),
 		authority.WithX509Enforcers(enforcer(func(cert *x509.Certificate) error {
@@ -109,23 +109,24 @@ func (e *Embedded) Renew(ctx context.Context, held *x509.Certificate, key crypto
 	if err != nil {
 		return nil, fmt.Errorf("renew certificate %s: %w", held.SerialNumber, err)
 	}
-	e.pki.tellIssued("certificate renewed", profile, chain[0], "replaces", held.SerialNumber.String())
+	e.pki.tellIssued(ctx, ActRenew, chain[0], "", "replaces "+held.SerialNumber.String())
 	return chain, nil
 }
 
 // Issued tells of a certificate that ACME was given.
 func (e *Embedded) Issued(leaf *x509.Certificate) {
-	e.pki.tellIssued("certificate issued", Server, leaf, "by", ACMEProvisioner)
+	e.pki.tellIssued(context.Background(), ActIssue, leaf, ACMEProvisioner, "")
 }
 
-func (a *Authority) tellIssued(what string, p Profile, leaf *x509.Certificate, more ...any) {
-	name := leaf.Subject.CommonName
-	if name == "" && len(leaf.DNSNames) != 0 {
-		name = leaf.DNSNames[0]
+func (a *Authority) tellIssued(ctx context.Context, act Act, leaf *x509.Certificate, by, detail string) {
+	what := "certificate issued"
+	if act == ActRenew {
+		what = "certificate renewed"
 	}
-	a.metrics.issued.WithLabelValues(string(p)).Inc()
-	a.log.Info(what, append([]any{"profile", string(p), "name", name,
-		"serial", leaf.SerialNumber.String(), "not_after", leaf.NotAfter}, more...)...)
+	e := eventOf(act, what, leaf)
+	e.By, e.Detail = by, detail
+	a.metrics.issued.WithLabelValues(string(e.Profile)).Inc()
+	a.Audit(ctx, e)
 }
 
 // CADoor returns what the ca door serves with: this member's certificate, for

@@ -9,6 +9,12 @@ var (
 	// ErrClusterKey means that this member cannot open the CA's keys: it holds no
 	// cluster key, or another one.
 	ErrClusterKey = errors.New("pki: the cluster key is missing or is not this cluster's")
+	// ErrLocked means that an administrator has locked the CA at this member.
+	ErrLocked = errors.New("pki: the CA is locked at this member, which issues nothing")
+	// ErrOnlyKey refuses to remove a key that may be the last one.
+	ErrOnlyKey = errors.New("pki: the cluster key is not removed")
+	// ErrRotation means that the cluster key cannot be replaced now.
+	ErrRotation = errors.New("pki: the cluster key is not rotated")
 	// ErrSealed means that a sealed key of the CA is damaged.
 	ErrSealed = errors.New("pki: a sealed key cannot be opened")
 	// ErrFormat means that a newer version of cleat wrote the CA's record, or that
@@ -27,6 +33,15 @@ var (
 	ErrTTL = errors.New("pki: life of the certificate not accepted")
 	// ErrProfile refuses a profile that is unknown or not for the caller.
 	ErrProfile = errors.New("pki: profile not accepted")
+
+	// ErrCertificateUnknown means that the ledger has no such certificate.
+	ErrCertificateUnknown = errors.New("pki: no such certificate")
+	// ErrCertificateEnded refuses to revoke what has expired.
+	ErrCertificateEnded = errors.New("pki: the certificate has expired")
+	// ErrReason refuses a reason that no revocation list knows.
+	ErrReason = errors.New("pki: reason not accepted")
+	// ErrNoCRL means that an issuer has no revocation list.
+	ErrNoCRL = errors.New("pki: no revocation list")
 
 	// ErrNotMember means that a connection's other end is not known as a member.
 	ErrNotMember = errors.New("pki: not a member's connection")

@@ -89,7 +89,9 @@ func (a *Authority) RevokeHeld(ctx context.Context, leaf *x509.Certificate, code
 	if !done {
 		return fmt.Errorf("%w: %s of %s", ErrAlreadyRevoked, serial, quoteName(leaf.Subject.CommonName))
 	}
-	a.log.Info("certificate revoked", "serial", serial, "name", leaf.Subject.CommonName, "by", by)
+	e := eventOf(ActRevoke, "certificate revoked", leaf)
+	e.By, e.Reason = by, reason
+	a.Audit(ctx, e)
 	return nil
 }
 
