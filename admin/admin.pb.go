@@ -1644,7 +1644,8 @@ type StatusResponse struct {
 	// io.prometheus.client.MetricFamily.
 	Metrics [][]byte `protobuf:"bytes,14,rep,name=metrics,proto3" json:"metrics,omitempty"`
 	// process is this member's on its machine.
-	Process       *Process `protobuf:"bytes,15,opt,name=process,proto3" json:"process,omitempty"`
+	Process       *Process    `protobuf:"bytes,15,opt,name=process,proto3" json:"process,omitempty"`
+	ClusterKey    *ClusterKey `protobuf:"bytes,30,opt,name=cluster_key,json=clusterKey,proto3" json:"cluster_key,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1780,6 +1781,13 @@ func (x *StatusResponse) GetMetrics() [][]byte {
 func (x *StatusResponse) GetProcess() *Process {
 	if x != nil {
 		return x.Process
+	}
+	return nil
+}
+
+func (x *StatusResponse) GetClusterKey() *ClusterKey {
+	if x != nil {
+		return x.ClusterKey
 	}
 	return nil
 }
@@ -3090,6 +3098,667 @@ func (x *AuditEvent) GetCount() int64 {
 	return 0
 }
 
+// ClusterKey is what a member tells of the key that seals the CA's keys.
+type ClusterKey struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// id is the key's, which tells nothing of it.
+	Id string `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
+	// locked says why the member issues nothing; empty: it does.
+	Locked string `protobuf:"bytes,2,opt,name=locked,proto3" json:"locked,omitempty"`
+	// credential: systemd hands over this member's. plain: and it lies in the data
+	// directory as well. stale: and it is an old one, by which the new one is opened.
+	Credential bool `protobuf:"varint,3,opt,name=credential,proto3" json:"credential,omitempty"`
+	Plain      bool `protobuf:"varint,4,opt,name=plain,proto3" json:"plain,omitempty"`
+	Stale      bool `protobuf:"varint,5,opt,name=stale,proto3" json:"stale,omitempty"`
+	// exported: ca key export was done with this key.
+	Exported bool `protobuf:"varint,6,opt,name=exported,proto3" json:"exported,omitempty"`
+	// next is a key that is about to take this one's place, previous one that this
+	// one has replaced; waiting are the members that do not have the new one yet.
+	Next          string   `protobuf:"bytes,7,opt,name=next,proto3" json:"next,omitempty"`
+	Previous      string   `protobuf:"bytes,8,opt,name=previous,proto3" json:"previous,omitempty"`
+	Waiting       []uint64 `protobuf:"fixed64,9,rep,packed,name=waiting,proto3" json:"waiting,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ClusterKey) Reset() {
+	*x = ClusterKey{}
+	mi := &file_admin_proto_msgTypes[46]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ClusterKey) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ClusterKey) ProtoMessage() {}
+
+func (x *ClusterKey) ProtoReflect() protoreflect.Message {
+	mi := &file_admin_proto_msgTypes[46]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ClusterKey.ProtoReflect.Descriptor instead.
+func (*ClusterKey) Descriptor() ([]byte, []int) {
+	return file_admin_proto_rawDescGZIP(), []int{46}
+}
+
+func (x *ClusterKey) GetId() string {
+	if x != nil {
+		return x.Id
+	}
+	return ""
+}
+
+func (x *ClusterKey) GetLocked() string {
+	if x != nil {
+		return x.Locked
+	}
+	return ""
+}
+
+func (x *ClusterKey) GetCredential() bool {
+	if x != nil {
+		return x.Credential
+	}
+	return false
+}
+
+func (x *ClusterKey) GetPlain() bool {
+	if x != nil {
+		return x.Plain
+	}
+	return false
+}
+
+func (x *ClusterKey) GetStale() bool {
+	if x != nil {
+		return x.Stale
+	}
+	return false
+}
+
+func (x *ClusterKey) GetExported() bool {
+	if x != nil {
+		return x.Exported
+	}
+	return false
+}
+
+func (x *ClusterKey) GetNext() string {
+	if x != nil {
+		return x.Next
+	}
+	return ""
+}
+
+func (x *ClusterKey) GetPrevious() string {
+	if x != nil {
+		return x.Previous
+	}
+	return ""
+}
+
+func (x *ClusterKey) GetWaiting() []uint64 {
+	if x != nil {
+		return x.Waiting
+	}
+	return nil
+}
+
+type LockCARequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// remove_file removes the key from the data directory, which is refused unless
+	// it was exported or another member has it.
+	RemoveFile    bool `protobuf:"varint,1,opt,name=remove_file,json=removeFile,proto3" json:"remove_file,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *LockCARequest) Reset() {
+	*x = LockCARequest{}
+	mi := &file_admin_proto_msgTypes[47]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *LockCARequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*LockCARequest) ProtoMessage() {}
+
+func (x *LockCARequest) ProtoReflect() protoreflect.Message {
+	mi := &file_admin_proto_msgTypes[47]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use LockCARequest.ProtoReflect.Descriptor instead.
+func (*LockCARequest) Descriptor() ([]byte, []int) {
+	return file_admin_proto_rawDescGZIP(), []int{47}
+}
+
+func (x *LockCARequest) GetRemoveFile() bool {
+	if x != nil {
+		return x.RemoveFile
+	}
+	return false
+}
+
+type LockCAResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *LockCAResponse) Reset() {
+	*x = LockCAResponse{}
+	mi := &file_admin_proto_msgTypes[48]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *LockCAResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*LockCAResponse) ProtoMessage() {}
+
+func (x *LockCAResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_admin_proto_msgTypes[48]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use LockCAResponse.ProtoReflect.Descriptor instead.
+func (*LockCAResponse) Descriptor() ([]byte, []int) {
+	return file_admin_proto_rawDescGZIP(), []int{48}
+}
+
+type UnlockCARequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// keys is the text of a cluster.key; empty: what the member finds in its data
+	// directory or is handed over by systemd.
+	Keys          []byte `protobuf:"bytes,1,opt,name=keys,proto3" json:"keys,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *UnlockCARequest) Reset() {
+	*x = UnlockCARequest{}
+	mi := &file_admin_proto_msgTypes[49]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *UnlockCARequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*UnlockCARequest) ProtoMessage() {}
+
+func (x *UnlockCARequest) ProtoReflect() protoreflect.Message {
+	mi := &file_admin_proto_msgTypes[49]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use UnlockCARequest.ProtoReflect.Descriptor instead.
+func (*UnlockCARequest) Descriptor() ([]byte, []int) {
+	return file_admin_proto_rawDescGZIP(), []int{49}
+}
+
+func (x *UnlockCARequest) GetKeys() []byte {
+	if x != nil {
+		return x.Keys
+	}
+	return nil
+}
+
+type UnlockCAResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Id            string                 `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *UnlockCAResponse) Reset() {
+	*x = UnlockCAResponse{}
+	mi := &file_admin_proto_msgTypes[50]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *UnlockCAResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*UnlockCAResponse) ProtoMessage() {}
+
+func (x *UnlockCAResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_admin_proto_msgTypes[50]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use UnlockCAResponse.ProtoReflect.Descriptor instead.
+func (*UnlockCAResponse) Descriptor() ([]byte, []int) {
+	return file_admin_proto_rawDescGZIP(), []int{50}
+}
+
+func (x *UnlockCAResponse) GetId() string {
+	if x != nil {
+		return x.Id
+	}
+	return ""
+}
+
+type RotateClusterKeyRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// patience_seconds is for how long all members are waited for before most of
+	// them are enough; 0: 10.
+	PatienceSeconds int64 `protobuf:"varint,1,opt,name=patience_seconds,json=patienceSeconds,proto3" json:"patience_seconds,omitempty"`
+	unknownFields   protoimpl.UnknownFields
+	sizeCache       protoimpl.SizeCache
+}
+
+func (x *RotateClusterKeyRequest) Reset() {
+	*x = RotateClusterKeyRequest{}
+	mi := &file_admin_proto_msgTypes[51]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RotateClusterKeyRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RotateClusterKeyRequest) ProtoMessage() {}
+
+func (x *RotateClusterKeyRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_admin_proto_msgTypes[51]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RotateClusterKeyRequest.ProtoReflect.Descriptor instead.
+func (*RotateClusterKeyRequest) Descriptor() ([]byte, []int) {
+	return file_admin_proto_rawDescGZIP(), []int{51}
+}
+
+func (x *RotateClusterKeyRequest) GetPatienceSeconds() int64 {
+	if x != nil {
+		return x.PatienceSeconds
+	}
+	return 0
+}
+
+type RotateClusterKeyResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Old   string                 `protobuf:"bytes,1,opt,name=old,proto3" json:"old,omitempty"`
+	New   string                 `protobuf:"bytes,2,opt,name=new,proto3" json:"new,omitempty"`
+	// missing are members that get the new key when they are back.
+	Missing       []uint64 `protobuf:"fixed64,3,rep,packed,name=missing,proto3" json:"missing,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RotateClusterKeyResponse) Reset() {
+	*x = RotateClusterKeyResponse{}
+	mi := &file_admin_proto_msgTypes[52]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RotateClusterKeyResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RotateClusterKeyResponse) ProtoMessage() {}
+
+func (x *RotateClusterKeyResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_admin_proto_msgTypes[52]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RotateClusterKeyResponse.ProtoReflect.Descriptor instead.
+func (*RotateClusterKeyResponse) Descriptor() ([]byte, []int) {
+	return file_admin_proto_rawDescGZIP(), []int{52}
+}
+
+func (x *RotateClusterKeyResponse) GetOld() string {
+	if x != nil {
+		return x.Old
+	}
+	return ""
+}
+
+func (x *RotateClusterKeyResponse) GetNew() string {
+	if x != nil {
+		return x.New
+	}
+	return ""
+}
+
+func (x *RotateClusterKeyResponse) GetMissing() []uint64 {
+	if x != nil {
+		return x.Missing
+	}
+	return nil
+}
+
+type ExportClusterKeyRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ExportClusterKeyRequest) Reset() {
+	*x = ExportClusterKeyRequest{}
+	mi := &file_admin_proto_msgTypes[53]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ExportClusterKeyRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ExportClusterKeyRequest) ProtoMessage() {}
+
+func (x *ExportClusterKeyRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_admin_proto_msgTypes[53]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ExportClusterKeyRequest.ProtoReflect.Descriptor instead.
+func (*ExportClusterKeyRequest) Descriptor() ([]byte, []int) {
+	return file_admin_proto_rawDescGZIP(), []int{53}
+}
+
+type ExportClusterKeyResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// keys is the text of a cluster.key: whoever has it can be the CA.
+	Keys          []byte `protobuf:"bytes,1,opt,name=keys,proto3" json:"keys,omitempty"`
+	Id            string `protobuf:"bytes,2,opt,name=id,proto3" json:"id,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ExportClusterKeyResponse) Reset() {
+	*x = ExportClusterKeyResponse{}
+	mi := &file_admin_proto_msgTypes[54]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ExportClusterKeyResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ExportClusterKeyResponse) ProtoMessage() {}
+
+func (x *ExportClusterKeyResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_admin_proto_msgTypes[54]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ExportClusterKeyResponse.ProtoReflect.Descriptor instead.
+func (*ExportClusterKeyResponse) Descriptor() ([]byte, []int) {
+	return file_admin_proto_rawDescGZIP(), []int{54}
+}
+
+func (x *ExportClusterKeyResponse) GetKeys() []byte {
+	if x != nil {
+		return x.Keys
+	}
+	return nil
+}
+
+func (x *ExportClusterKeyResponse) GetId() string {
+	if x != nil {
+		return x.Id
+	}
+	return ""
+}
+
+type ConfirmExportRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Id            string                 `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ConfirmExportRequest) Reset() {
+	*x = ConfirmExportRequest{}
+	mi := &file_admin_proto_msgTypes[55]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ConfirmExportRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ConfirmExportRequest) ProtoMessage() {}
+
+func (x *ConfirmExportRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_admin_proto_msgTypes[55]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ConfirmExportRequest.ProtoReflect.Descriptor instead.
+func (*ConfirmExportRequest) Descriptor() ([]byte, []int) {
+	return file_admin_proto_rawDescGZIP(), []int{55}
+}
+
+func (x *ConfirmExportRequest) GetId() string {
+	if x != nil {
+		return x.Id
+	}
+	return ""
+}
+
+type ConfirmExportResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ConfirmExportResponse) Reset() {
+	*x = ConfirmExportResponse{}
+	mi := &file_admin_proto_msgTypes[56]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ConfirmExportResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ConfirmExportResponse) ProtoMessage() {}
+
+func (x *ConfirmExportResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_admin_proto_msgTypes[56]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ConfirmExportResponse.ProtoReflect.Descriptor instead.
+func (*ConfirmExportResponse) Descriptor() ([]byte, []int) {
+	return file_admin_proto_rawDescGZIP(), []int{56}
+}
+
+type ClusterKeyRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// want is the id of the key, have are those of the keys that the caller has.
+	Want          string   `protobuf:"bytes,1,opt,name=want,proto3" json:"want,omitempty"`
+	Have          []string `protobuf:"bytes,2,rep,name=have,proto3" json:"have,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ClusterKeyRequest) Reset() {
+	*x = ClusterKeyRequest{}
+	mi := &file_admin_proto_msgTypes[57]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ClusterKeyRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ClusterKeyRequest) ProtoMessage() {}
+
+func (x *ClusterKeyRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_admin_proto_msgTypes[57]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ClusterKeyRequest.ProtoReflect.Descriptor instead.
+func (*ClusterKeyRequest) Descriptor() ([]byte, []int) {
+	return file_admin_proto_rawDescGZIP(), []int{57}
+}
+
+func (x *ClusterKeyRequest) GetWant() string {
+	if x != nil {
+		return x.Want
+	}
+	return ""
+}
+
+func (x *ClusterKeyRequest) GetHave() []string {
+	if x != nil {
+		return x.Have
+	}
+	return nil
+}
+
+type ClusterKeyResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Sealed        []byte                 `protobuf:"bytes,1,opt,name=sealed,proto3" json:"sealed,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ClusterKeyResponse) Reset() {
+	*x = ClusterKeyResponse{}
+	mi := &file_admin_proto_msgTypes[58]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ClusterKeyResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ClusterKeyResponse) ProtoMessage() {}
+
+func (x *ClusterKeyResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_admin_proto_msgTypes[58]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ClusterKeyResponse.ProtoReflect.Descriptor instead.
+func (*ClusterKeyResponse) Descriptor() ([]byte, []int) {
+	return file_admin_proto_rawDescGZIP(), []int{58}
+}
+
+func (x *ClusterKeyResponse) GetSealed() []byte {
+	if x != nil {
+		return x.Sealed
+	}
+	return nil
+}
+
 var File_admin_proto protoreflect.FileDescriptor
 
 const file_admin_proto_rawDesc = "" +
@@ -3207,7 +3876,7 @@ const file_admin_proto_rawDesc = "" +
 	"\alearner\x18\x05 \x01(\bR\alearner\"C\n" +
 	"\rStatusRequest\x12\x18\n" +
 	"\amembers\x18\x01 \x01(\bR\amembers\x12\x18\n" +
-	"\ametrics\x18\x02 \x03(\tR\ametrics\"\x8f\x05\n" +
+	"\ametrics\x18\x02 \x03(\tR\ametrics\"\xcc\x05\n" +
 	"\x0eStatusResponse\x12\x18\n" +
 	"\aversion\x18\x01 \x01(\tR\aversion\x12\x1d\n" +
 	"\n" +
@@ -3225,7 +3894,9 @@ const file_admin_proto_rawDesc = "" +
 	"\x06alarms\x18\f \x03(\v2\x15.cleat.admin.v1.AlarmR\x06alarms\x126\n" +
 	"\amembers\x18\r \x03(\v2\x1c.cleat.admin.v1.MemberStatusR\amembers\x12\x18\n" +
 	"\ametrics\x18\x0e \x03(\fR\ametrics\x121\n" +
-	"\aprocess\x18\x0f \x01(\v2\x17.cleat.admin.v1.ProcessR\aprocess\"6\n" +
+	"\aprocess\x18\x0f \x01(\v2\x17.cleat.admin.v1.ProcessR\aprocess\x12;\n" +
+	"\vcluster_key\x18\x1e \x01(\v2\x1a.cleat.admin.v1.ClusterKeyR\n" +
+	"clusterKey\"6\n" +
 	"\aProcess\x12\x10\n" +
 	"\x03pid\x18\x01 \x01(\x03R\x03pid\x12\x19\n" +
 	"\bdata_dir\x18\x02 \x01(\tR\adataDir\"\xd5\x02\n" +
@@ -3325,7 +3996,46 @@ const file_admin_proto_rawDesc = "" +
 	"\x06remote\x18\r \x01(\tR\x06remote\x12\x16\n" +
 	"\x06reason\x18\x0e \x01(\tR\x06reason\x12\x16\n" +
 	"\x06detail\x18\x0f \x01(\tR\x06detail\x12\x14\n" +
-	"\x05count\x18\x10 \x01(\x03R\x05count2\xd7\b\n" +
+	"\x05count\x18\x10 \x01(\x03R\x05count\"\xe6\x01\n" +
+	"\n" +
+	"ClusterKey\x12\x0e\n" +
+	"\x02id\x18\x01 \x01(\tR\x02id\x12\x16\n" +
+	"\x06locked\x18\x02 \x01(\tR\x06locked\x12\x1e\n" +
+	"\n" +
+	"credential\x18\x03 \x01(\bR\n" +
+	"credential\x12\x14\n" +
+	"\x05plain\x18\x04 \x01(\bR\x05plain\x12\x14\n" +
+	"\x05stale\x18\x05 \x01(\bR\x05stale\x12\x1a\n" +
+	"\bexported\x18\x06 \x01(\bR\bexported\x12\x12\n" +
+	"\x04next\x18\a \x01(\tR\x04next\x12\x1a\n" +
+	"\bprevious\x18\b \x01(\tR\bprevious\x12\x18\n" +
+	"\awaiting\x18\t \x03(\x06R\awaiting\"0\n" +
+	"\rLockCARequest\x12\x1f\n" +
+	"\vremove_file\x18\x01 \x01(\bR\n" +
+	"removeFile\"\x10\n" +
+	"\x0eLockCAResponse\"%\n" +
+	"\x0fUnlockCARequest\x12\x12\n" +
+	"\x04keys\x18\x01 \x01(\fR\x04keys\"\"\n" +
+	"\x10UnlockCAResponse\x12\x0e\n" +
+	"\x02id\x18\x01 \x01(\tR\x02id\"D\n" +
+	"\x17RotateClusterKeyRequest\x12)\n" +
+	"\x10patience_seconds\x18\x01 \x01(\x03R\x0fpatienceSeconds\"X\n" +
+	"\x18RotateClusterKeyResponse\x12\x10\n" +
+	"\x03old\x18\x01 \x01(\tR\x03old\x12\x10\n" +
+	"\x03new\x18\x02 \x01(\tR\x03new\x12\x18\n" +
+	"\amissing\x18\x03 \x03(\x06R\amissing\"\x19\n" +
+	"\x17ExportClusterKeyRequest\">\n" +
+	"\x18ExportClusterKeyResponse\x12\x12\n" +
+	"\x04keys\x18\x01 \x01(\fR\x04keys\x12\x0e\n" +
+	"\x02id\x18\x02 \x01(\tR\x02id\"&\n" +
+	"\x14ConfirmExportRequest\x12\x0e\n" +
+	"\x02id\x18\x01 \x01(\tR\x02id\"\x17\n" +
+	"\x15ConfirmExportResponse\";\n" +
+	"\x11ClusterKeyRequest\x12\x12\n" +
+	"\x04want\x18\x01 \x01(\tR\x04want\x12\x12\n" +
+	"\x04have\x18\x02 \x03(\tR\x04have\",\n" +
+	"\x12ClusterKeyResponse\x12\x16\n" +
+	"\x06sealed\x18\x01 \x01(\fR\x06sealed2\x9b\f\n" +
 	"\x05Admin\x12e\n" +
 	"\x10IssueCertificate\x12'.cleat.admin.v1.IssueCertificateRequest\x1a(.cleat.admin.v1.IssueCertificateResponse\x12G\n" +
 	"\x06Status\x12\x1d.cleat.admin.v1.StatusRequest\x1a\x1e.cleat.admin.v1.StatusResponse\x12G\n" +
@@ -3340,13 +4050,20 @@ const file_admin_proto_rawDesc = "" +
 	"\x10ListCertificates\x12'.cleat.admin.v1.ListCertificatesRequest\x1a(.cleat.admin.v1.ListCertificatesResponse\x12h\n" +
 	"\x11RevokeCertificate\x12(.cleat.admin.v1.RevokeCertificateRequest\x1a).cleat.admin.v1.RevokeCertificateResponse\x12_\n" +
 	"\x0eRevocationList\x12%.cleat.admin.v1.RevocationListRequest\x1a&.cleat.admin.v1.RevocationListResponse\x12F\n" +
-	"\x05Audit\x12\x1c.cleat.admin.v1.AuditRequest\x1a\x1d.cleat.admin.v1.AuditResponse0\x012M\n" +
+	"\x05Audit\x12\x1c.cleat.admin.v1.AuditRequest\x1a\x1d.cleat.admin.v1.AuditResponse0\x01\x12G\n" +
+	"\x06LockCA\x12\x1d.cleat.admin.v1.LockCARequest\x1a\x1e.cleat.admin.v1.LockCAResponse\x12M\n" +
+	"\bUnlockCA\x12\x1f.cleat.admin.v1.UnlockCARequest\x1a .cleat.admin.v1.UnlockCAResponse\x12e\n" +
+	"\x10RotateClusterKey\x12'.cleat.admin.v1.RotateClusterKeyRequest\x1a(.cleat.admin.v1.RotateClusterKeyResponse\x12e\n" +
+	"\x10ExportClusterKey\x12'.cleat.admin.v1.ExportClusterKeyRequest\x1a(.cleat.admin.v1.ExportClusterKeyResponse\x12\\\n" +
+	"\rConfirmExport\x12$.cleat.admin.v1.ConfirmExportRequest\x1a%.cleat.admin.v1.ConfirmExportResponse2M\n" +
 	"\x05Entry\x12D\n" +
-	"\x05Admit\x12\x1c.cleat.admin.v1.AdmitRequest\x1a\x1d.cleat.admin.v1.AdmitResponse2\xe4\x01\n" +
+	"\x05Admit\x12\x1c.cleat.admin.v1.AdmitRequest\x1a\x1d.cleat.admin.v1.AdmitResponse2\xb9\x02\n" +
 	"\x04Peer\x12G\n" +
 	"\x06Arrive\x12\x1d.cleat.admin.v1.ArriveRequest\x1a\x1e.cleat.admin.v1.ArriveResponse\x12J\n" +
 	"\aDismiss\x12\x1e.cleat.admin.v1.DismissRequest\x1a\x1f.cleat.admin.v1.DismissResponse\x12G\n" +
-	"\x06Status\x12\x1d.cleat.admin.v1.StatusRequest\x1a\x1e.cleat.admin.v1.StatusResponseB\x1fZ\x1dgithub.com/cleatd/cleat/adminb\x06proto3"
+	"\x06Status\x12\x1d.cleat.admin.v1.StatusRequest\x1a\x1e.cleat.admin.v1.StatusResponse\x12S\n" +
+	"\n" +
+	"ClusterKey\x12!.cleat.admin.v1.ClusterKeyRequest\x1a\".cleat.admin.v1.ClusterKeyResponseB\x1fZ\x1dgithub.com/cleatd/cleat/adminb\x06proto3"
 
 var (
 	file_admin_proto_rawDescOnce sync.Once
@@ -3360,7 +4077,7 @@ func file_admin_proto_rawDescGZIP() []byte {
 	return file_admin_proto_rawDescData
 }
 
-var file_admin_proto_msgTypes = make([]protoimpl.MessageInfo, 46)
+var file_admin_proto_msgTypes = make([]protoimpl.MessageInfo, 59)
 var file_admin_proto_goTypes = []any{
 	(*IssueCertificateRequest)(nil),   // 0: cleat.admin.v1.IssueCertificateRequest
 	(*IssueCertificateResponse)(nil),  // 1: cleat.admin.v1.IssueCertificateResponse
@@ -3408,87 +4125,113 @@ var file_admin_proto_goTypes = []any{
 	(*AuditRequest)(nil),              // 43: cleat.admin.v1.AuditRequest
 	(*AuditResponse)(nil),             // 44: cleat.admin.v1.AuditResponse
 	(*AuditEvent)(nil),                // 45: cleat.admin.v1.AuditEvent
-	(*timestamppb.Timestamp)(nil),     // 46: google.protobuf.Timestamp
-	(*durationpb.Duration)(nil),       // 47: google.protobuf.Duration
+	(*ClusterKey)(nil),                // 46: cleat.admin.v1.ClusterKey
+	(*LockCARequest)(nil),             // 47: cleat.admin.v1.LockCARequest
+	(*LockCAResponse)(nil),            // 48: cleat.admin.v1.LockCAResponse
+	(*UnlockCARequest)(nil),           // 49: cleat.admin.v1.UnlockCARequest
+	(*UnlockCAResponse)(nil),          // 50: cleat.admin.v1.UnlockCAResponse
+	(*RotateClusterKeyRequest)(nil),   // 51: cleat.admin.v1.RotateClusterKeyRequest
+	(*RotateClusterKeyResponse)(nil),  // 52: cleat.admin.v1.RotateClusterKeyResponse
+	(*ExportClusterKeyRequest)(nil),   // 53: cleat.admin.v1.ExportClusterKeyRequest
+	(*ExportClusterKeyResponse)(nil),  // 54: cleat.admin.v1.ExportClusterKeyResponse
+	(*ConfirmExportRequest)(nil),      // 55: cleat.admin.v1.ConfirmExportRequest
+	(*ConfirmExportResponse)(nil),     // 56: cleat.admin.v1.ConfirmExportResponse
+	(*ClusterKeyRequest)(nil),         // 57: cleat.admin.v1.ClusterKeyRequest
+	(*ClusterKeyResponse)(nil),        // 58: cleat.admin.v1.ClusterKeyResponse
+	(*timestamppb.Timestamp)(nil),     // 59: google.protobuf.Timestamp
+	(*durationpb.Duration)(nil),       // 60: google.protobuf.Duration
 }
 var file_admin_proto_depIdxs = []int32{
-	46, // 0: cleat.admin.v1.IssueCertificateResponse.not_after:type_name -> google.protobuf.Timestamp
+	59, // 0: cleat.admin.v1.IssueCertificateResponse.not_after:type_name -> google.protobuf.Timestamp
 	6,  // 1: cleat.admin.v1.InviteResponse.info:type_name -> cleat.admin.v1.Token
 	6,  // 2: cleat.admin.v1.CreateTokenResponse.info:type_name -> cleat.admin.v1.Token
-	46, // 3: cleat.admin.v1.Token.created:type_name -> google.protobuf.Timestamp
-	46, // 4: cleat.admin.v1.Token.expires:type_name -> google.protobuf.Timestamp
-	46, // 5: cleat.admin.v1.Token.revoked:type_name -> google.protobuf.Timestamp
+	59, // 3: cleat.admin.v1.Token.created:type_name -> google.protobuf.Timestamp
+	59, // 4: cleat.admin.v1.Token.expires:type_name -> google.protobuf.Timestamp
+	59, // 5: cleat.admin.v1.Token.revoked:type_name -> google.protobuf.Timestamp
 	6,  // 6: cleat.admin.v1.ListTokensResponse.tokens:type_name -> cleat.admin.v1.Token
 	6,  // 7: cleat.admin.v1.RevokeTokenResponse.token:type_name -> cleat.admin.v1.Token
 	24, // 8: cleat.admin.v1.RecoverResponse.removed:type_name -> cleat.admin.v1.Member
 	17, // 9: cleat.admin.v1.ReloadResponse.changed:type_name -> cleat.admin.v1.Setting
 	17, // 10: cleat.admin.v1.ReloadResponse.waiting:type_name -> cleat.admin.v1.Setting
-	46, // 11: cleat.admin.v1.AdmitRequest.time:type_name -> google.protobuf.Timestamp
+	59, // 11: cleat.admin.v1.AdmitRequest.time:type_name -> google.protobuf.Timestamp
 	24, // 12: cleat.admin.v1.ArriveResponse.members:type_name -> cleat.admin.v1.Member
 	30, // 13: cleat.admin.v1.StatusResponse.doors:type_name -> cleat.admin.v1.Doors
 	31, // 14: cleat.admin.v1.StatusResponse.certificates:type_name -> cleat.admin.v1.Certificate
 	32, // 15: cleat.admin.v1.StatusResponse.raft:type_name -> cleat.admin.v1.Raft
 	33, // 16: cleat.admin.v1.StatusResponse.database:type_name -> cleat.admin.v1.Database
 	34, // 17: cleat.admin.v1.StatusResponse.space:type_name -> cleat.admin.v1.Space
-	46, // 18: cleat.admin.v1.StatusResponse.started:type_name -> google.protobuf.Timestamp
-	46, // 19: cleat.admin.v1.StatusResponse.time:type_name -> google.protobuf.Timestamp
+	59, // 18: cleat.admin.v1.StatusResponse.started:type_name -> google.protobuf.Timestamp
+	59, // 19: cleat.admin.v1.StatusResponse.time:type_name -> google.protobuf.Timestamp
 	29, // 20: cleat.admin.v1.StatusResponse.alarms:type_name -> cleat.admin.v1.Alarm
 	28, // 21: cleat.admin.v1.StatusResponse.members:type_name -> cleat.admin.v1.MemberStatus
 	27, // 22: cleat.admin.v1.StatusResponse.process:type_name -> cleat.admin.v1.Process
-	26, // 23: cleat.admin.v1.MemberStatus.status:type_name -> cleat.admin.v1.StatusResponse
-	47, // 24: cleat.admin.v1.MemberStatus.ahead:type_name -> google.protobuf.Duration
-	47, // 25: cleat.admin.v1.MemberStatus.round_trip:type_name -> google.protobuf.Duration
-	46, // 26: cleat.admin.v1.Certificate.not_after:type_name -> google.protobuf.Timestamp
-	46, // 27: cleat.admin.v1.Certificate.not_before:type_name -> google.protobuf.Timestamp
-	37, // 28: cleat.admin.v1.ListCertificatesResponse.certificates:type_name -> cleat.admin.v1.IssuedCertificate
-	46, // 29: cleat.admin.v1.IssuedCertificate.not_before:type_name -> google.protobuf.Timestamp
-	46, // 30: cleat.admin.v1.IssuedCertificate.not_after:type_name -> google.protobuf.Timestamp
-	38, // 31: cleat.admin.v1.IssuedCertificate.revoked:type_name -> cleat.admin.v1.Revocation
-	46, // 32: cleat.admin.v1.Revocation.time:type_name -> google.protobuf.Timestamp
-	37, // 33: cleat.admin.v1.RevokeCertificateResponse.certificates:type_name -> cleat.admin.v1.IssuedCertificate
-	46, // 34: cleat.admin.v1.AuditRequest.since:type_name -> google.protobuf.Timestamp
-	45, // 35: cleat.admin.v1.AuditResponse.events:type_name -> cleat.admin.v1.AuditEvent
-	46, // 36: cleat.admin.v1.AuditEvent.time:type_name -> google.protobuf.Timestamp
-	46, // 37: cleat.admin.v1.AuditEvent.not_after:type_name -> google.protobuf.Timestamp
-	0,  // 38: cleat.admin.v1.Admin.IssueCertificate:input_type -> cleat.admin.v1.IssueCertificateRequest
-	25, // 39: cleat.admin.v1.Admin.Status:input_type -> cleat.admin.v1.StatusRequest
-	2,  // 40: cleat.admin.v1.Admin.Invite:input_type -> cleat.admin.v1.InviteRequest
-	4,  // 41: cleat.admin.v1.Admin.CreateToken:input_type -> cleat.admin.v1.CreateTokenRequest
-	7,  // 42: cleat.admin.v1.Admin.ListTokens:input_type -> cleat.admin.v1.ListTokensRequest
-	9,  // 43: cleat.admin.v1.Admin.RevokeToken:input_type -> cleat.admin.v1.RevokeTokenRequest
-	11, // 44: cleat.admin.v1.Admin.Join:input_type -> cleat.admin.v1.JoinRequest
-	13, // 45: cleat.admin.v1.Admin.Recover:input_type -> cleat.admin.v1.RecoverRequest
-	15, // 46: cleat.admin.v1.Admin.Reload:input_type -> cleat.admin.v1.ReloadRequest
-	35, // 47: cleat.admin.v1.Admin.ListCertificates:input_type -> cleat.admin.v1.ListCertificatesRequest
-	39, // 48: cleat.admin.v1.Admin.RevokeCertificate:input_type -> cleat.admin.v1.RevokeCertificateRequest
-	41, // 49: cleat.admin.v1.Admin.RevocationList:input_type -> cleat.admin.v1.RevocationListRequest
-	43, // 50: cleat.admin.v1.Admin.Audit:input_type -> cleat.admin.v1.AuditRequest
-	18, // 51: cleat.admin.v1.Entry.Admit:input_type -> cleat.admin.v1.AdmitRequest
-	20, // 52: cleat.admin.v1.Peer.Arrive:input_type -> cleat.admin.v1.ArriveRequest
-	22, // 53: cleat.admin.v1.Peer.Dismiss:input_type -> cleat.admin.v1.DismissRequest
-	25, // 54: cleat.admin.v1.Peer.Status:input_type -> cleat.admin.v1.StatusRequest
-	1,  // 55: cleat.admin.v1.Admin.IssueCertificate:output_type -> cleat.admin.v1.IssueCertificateResponse
-	26, // 56: cleat.admin.v1.Admin.Status:output_type -> cleat.admin.v1.StatusResponse
-	3,  // 57: cleat.admin.v1.Admin.Invite:output_type -> cleat.admin.v1.InviteResponse
-	5,  // 58: cleat.admin.v1.Admin.CreateToken:output_type -> cleat.admin.v1.CreateTokenResponse
-	8,  // 59: cleat.admin.v1.Admin.ListTokens:output_type -> cleat.admin.v1.ListTokensResponse
-	10, // 60: cleat.admin.v1.Admin.RevokeToken:output_type -> cleat.admin.v1.RevokeTokenResponse
-	12, // 61: cleat.admin.v1.Admin.Join:output_type -> cleat.admin.v1.JoinResponse
-	14, // 62: cleat.admin.v1.Admin.Recover:output_type -> cleat.admin.v1.RecoverResponse
-	16, // 63: cleat.admin.v1.Admin.Reload:output_type -> cleat.admin.v1.ReloadResponse
-	36, // 64: cleat.admin.v1.Admin.ListCertificates:output_type -> cleat.admin.v1.ListCertificatesResponse
-	40, // 65: cleat.admin.v1.Admin.RevokeCertificate:output_type -> cleat.admin.v1.RevokeCertificateResponse
-	42, // 66: cleat.admin.v1.Admin.RevocationList:output_type -> cleat.admin.v1.RevocationListResponse
-	44, // 67: cleat.admin.v1.Admin.Audit:output_type -> cleat.admin.v1.AuditResponse
-	19, // 68: cleat.admin.v1.Entry.Admit:output_type -> cleat.admin.v1.AdmitResponse
-	21, // 69: cleat.admin.v1.Peer.Arrive:output_type -> cleat.admin.v1.ArriveResponse
-	23, // 70: cleat.admin.v1.Peer.Dismiss:output_type -> cleat.admin.v1.DismissResponse
-	26, // 71: cleat.admin.v1.Peer.Status:output_type -> cleat.admin.v1.StatusResponse
-	55, // [55:72] is the sub-list for method output_type
-	38, // [38:55] is the sub-list for method input_type
-	38, // [38:38] is the sub-list for extension type_name
-	38, // [38:38] is the sub-list for extension extendee
-	0,  // [0:38] is the sub-list for field type_name
+	46, // 23: cleat.admin.v1.StatusResponse.cluster_key:type_name -> cleat.admin.v1.ClusterKey
+	26, // 24: cleat.admin.v1.MemberStatus.status:type_name -> cleat.admin.v1.StatusResponse
+	60, // 25: cleat.admin.v1.MemberStatus.ahead:type_name -> google.protobuf.Duration
+	60, // 26: cleat.admin.v1.MemberStatus.round_trip:type_name -> google.protobuf.Duration
+	59, // 27: cleat.admin.v1.Certificate.not_after:type_name -> google.protobuf.Timestamp
+	59, // 28: cleat.admin.v1.Certificate.not_before:type_name -> google.protobuf.Timestamp
+	37, // 29: cleat.admin.v1.ListCertificatesResponse.certificates:type_name -> cleat.admin.v1.IssuedCertificate
+	59, // 30: cleat.admin.v1.IssuedCertificate.not_before:type_name -> google.protobuf.Timestamp
+	59, // 31: cleat.admin.v1.IssuedCertificate.not_after:type_name -> google.protobuf.Timestamp
+	38, // 32: cleat.admin.v1.IssuedCertificate.revoked:type_name -> cleat.admin.v1.Revocation
+	59, // 33: cleat.admin.v1.Revocation.time:type_name -> google.protobuf.Timestamp
+	37, // 34: cleat.admin.v1.RevokeCertificateResponse.certificates:type_name -> cleat.admin.v1.IssuedCertificate
+	59, // 35: cleat.admin.v1.AuditRequest.since:type_name -> google.protobuf.Timestamp
+	45, // 36: cleat.admin.v1.AuditResponse.events:type_name -> cleat.admin.v1.AuditEvent
+	59, // 37: cleat.admin.v1.AuditEvent.time:type_name -> google.protobuf.Timestamp
+	59, // 38: cleat.admin.v1.AuditEvent.not_after:type_name -> google.protobuf.Timestamp
+	0,  // 39: cleat.admin.v1.Admin.IssueCertificate:input_type -> cleat.admin.v1.IssueCertificateRequest
+	25, // 40: cleat.admin.v1.Admin.Status:input_type -> cleat.admin.v1.StatusRequest
+	2,  // 41: cleat.admin.v1.Admin.Invite:input_type -> cleat.admin.v1.InviteRequest
+	4,  // 42: cleat.admin.v1.Admin.CreateToken:input_type -> cleat.admin.v1.CreateTokenRequest
+	7,  // 43: cleat.admin.v1.Admin.ListTokens:input_type -> cleat.admin.v1.ListTokensRequest
+	9,  // 44: cleat.admin.v1.Admin.RevokeToken:input_type -> cleat.admin.v1.RevokeTokenRequest
+	11, // 45: cleat.admin.v1.Admin.Join:input_type -> cleat.admin.v1.JoinRequest
+	13, // 46: cleat.admin.v1.Admin.Recover:input_type -> cleat.admin.v1.RecoverRequest
+	15, // 47: cleat.admin.v1.Admin.Reload:input_type -> cleat.admin.v1.ReloadRequest
+	35, // 48: cleat.admin.v1.Admin.ListCertificates:input_type -> cleat.admin.v1.ListCertificatesRequest
+	39, // 49: cleat.admin.v1.Admin.RevokeCertificate:input_type -> cleat.admin.v1.RevokeCertificateRequest
+	41, // 50: cleat.admin.v1.Admin.RevocationList:input_type -> cleat.admin.v1.RevocationListRequest
+	43, // 51: cleat.admin.v1.Admin.Audit:input_type -> cleat.admin.v1.AuditRequest
+	47, // 52: cleat.admin.v1.Admin.LockCA:input_type -> cleat.admin.v1.LockCARequest
+	49, // 53: cleat.admin.v1.Admin.UnlockCA:input_type -> cleat.admin.v1.UnlockCARequest
+	51, // 54: cleat.admin.v1.Admin.RotateClusterKey:input_type -> cleat.admin.v1.RotateClusterKeyRequest
+	53, // 55: cleat.admin.v1.Admin.ExportClusterKey:input_type -> cleat.admin.v1.ExportClusterKeyRequest
+	55, // 56: cleat.admin.v1.Admin.ConfirmExport:input_type -> cleat.admin.v1.ConfirmExportRequest
+	18, // 57: cleat.admin.v1.Entry.Admit:input_type -> cleat.admin.v1.AdmitRequest
+	20, // 58: cleat.admin.v1.Peer.Arrive:input_type -> cleat.admin.v1.ArriveRequest
+	22, // 59: cleat.admin.v1.Peer.Dismiss:input_type -> cleat.admin.v1.DismissRequest
+	25, // 60: cleat.admin.v1.Peer.Status:input_type -> cleat.admin.v1.StatusRequest
+	57, // 61: cleat.admin.v1.Peer.ClusterKey:input_type -> cleat.admin.v1.ClusterKeyRequest
+	1,  // 62: cleat.admin.v1.Admin.IssueCertificate:output_type -> cleat.admin.v1.IssueCertificateResponse
+	26, // 63: cleat.admin.v1.Admin.Status:output_type -> cleat.admin.v1.StatusResponse
+	3,  // 64: cleat.admin.v1.Admin.Invite:output_type -> cleat.admin.v1.InviteResponse
+	5,  // 65: cleat.admin.v1.Admin.CreateToken:output_type -> cleat.admin.v1.CreateTokenResponse
+	8,  // 66: cleat.admin.v1.Admin.ListTokens:output_type -> cleat.admin.v1.ListTokensResponse
+	10, // 67: cleat.admin.v1.Admin.RevokeToken:output_type -> cleat.admin.v1.RevokeTokenResponse
+	12, // 68: cleat.admin.v1.Admin.Join:output_type -> cleat.admin.v1.JoinResponse
+	14, // 69: cleat.admin.v1.Admin.Recover:output_type -> cleat.admin.v1.RecoverResponse
+	16, // 70: cleat.admin.v1.Admin.Reload:output_type -> cleat.admin.v1.ReloadResponse
+	36, // 71: cleat.admin.v1.Admin.ListCertificates:output_type -> cleat.admin.v1.ListCertificatesResponse
+	40, // 72: cleat.admin.v1.Admin.RevokeCertificate:output_type -> cleat.admin.v1.RevokeCertificateResponse
+	42, // 73: cleat.admin.v1.Admin.RevocationList:output_type -> cleat.admin.v1.RevocationListResponse
+	44, // 74: cleat.admin.v1.Admin.Audit:output_type -> cleat.admin.v1.AuditResponse
+	48, // 75: cleat.admin.v1.Admin.LockCA:output_type -> cleat.admin.v1.LockCAResponse
+	50, // 76: cleat.admin.v1.Admin.UnlockCA:output_type -> cleat.admin.v1.UnlockCAResponse
+	52, // 77: cleat.admin.v1.Admin.RotateClusterKey:output_type -> cleat.admin.v1.RotateClusterKeyResponse
+	54, // 78: cleat.admin.v1.Admin.ExportClusterKey:output_type -> cleat.admin.v1.ExportClusterKeyResponse
+	56, // 79: cleat.admin.v1.Admin.ConfirmExport:output_type -> cleat.admin.v1.ConfirmExportResponse
+	19, // 80: cleat.admin.v1.Entry.Admit:output_type -> cleat.admin.v1.AdmitResponse
+	21, // 81: cleat.admin.v1.Peer.Arrive:output_type -> cleat.admin.v1.ArriveResponse
+	23, // 82: cleat.admin.v1.Peer.Dismiss:output_type -> cleat.admin.v1.DismissResponse
+	26, // 83: cleat.admin.v1.Peer.Status:output_type -> cleat.admin.v1.StatusResponse
+	58, // 84: cleat.admin.v1.Peer.ClusterKey:output_type -> cleat.admin.v1.ClusterKeyResponse
+	62, // [62:85] is the sub-list for method output_type
+	39, // [39:62] is the sub-list for method input_type
+	39, // [39:39] is the sub-list for extension type_name
+	39, // [39:39] is the sub-list for extension extendee
+	0,  // [0:39] is the sub-list for field type_name
 }
 
 func init() { file_admin_proto_init() }
@@ -3502,7 +4245,7 @@ func file_admin_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_admin_proto_rawDesc), len(file_admin_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   46,
+			NumMessages:   59,
 			NumExtensions: 0,
 			NumServices:   3,
 		},
