@@ -2363,667 +2363,6 @@ func (x *Space) GetReserve() uint64 {
 	return 0
 }
 
-// ClusterKey is what a member tells of the key that seals the CA's keys.
-type ClusterKey struct {
-	state protoimpl.MessageState `protogen:"open.v1"`
-	// id is the key's, which tells nothing of it.
-	Id string `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
-	// locked says why the member issues nothing; empty: it does.
-	Locked string `protobuf:"bytes,2,opt,name=locked,proto3" json:"locked,omitempty"`
-	// credential: systemd hands over this member's. plain: and it lies in the data
-	// directory as well. stale: and it is an old one, by which the new one is opened.
-	Credential bool `protobuf:"varint,3,opt,name=credential,proto3" json:"credential,omitempty"`
-	Plain      bool `protobuf:"varint,4,opt,name=plain,proto3" json:"plain,omitempty"`
-	Stale      bool `protobuf:"varint,5,opt,name=stale,proto3" json:"stale,omitempty"`
-	// exported: ca key export was done with this key.
-	Exported bool `protobuf:"varint,6,opt,name=exported,proto3" json:"exported,omitempty"`
-	// next is a key that is about to take this one's place, previous one that this
-	// one has replaced; waiting are the members that do not have the new one yet.
-	Next          string   `protobuf:"bytes,7,opt,name=next,proto3" json:"next,omitempty"`
-	Previous      string   `protobuf:"bytes,8,opt,name=previous,proto3" json:"previous,omitempty"`
-	Waiting       []uint64 `protobuf:"fixed64,9,rep,packed,name=waiting,proto3" json:"waiting,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
-}
-
-func (x *ClusterKey) Reset() {
-	*x = ClusterKey{}
-	mi := &file_admin_proto_msgTypes[35]
-	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
-	ms.StoreMessageInfo(mi)
-}
-
-func (x *ClusterKey) String() string {
-	return protoimpl.X.MessageStringOf(x)
-}
-
-func (*ClusterKey) ProtoMessage() {}
-
-func (x *ClusterKey) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_proto_msgTypes[35]
-	if x != nil {
-		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
-		if ms.LoadMessageInfo() == nil {
-			ms.StoreMessageInfo(mi)
-		}
-		return ms
-	}
-	return mi.MessageOf(x)
-}
-
-// Deprecated: Use ClusterKey.ProtoReflect.Descriptor instead.
-func (*ClusterKey) Descriptor() ([]byte, []int) {
-	return file_admin_proto_rawDescGZIP(), []int{35}
-}
-
-func (x *ClusterKey) GetId() string {
-	if x != nil {
-		return x.Id
-	}
-	return ""
-}
-
-func (x *ClusterKey) GetLocked() string {
-	if x != nil {
-		return x.Locked
-	}
-	return ""
-}
-
-func (x *ClusterKey) GetCredential() bool {
-	if x != nil {
-		return x.Credential
-	}
-	return false
-}
-
-func (x *ClusterKey) GetPlain() bool {
-	if x != nil {
-		return x.Plain
-	}
-	return false
-}
-
-func (x *ClusterKey) GetStale() bool {
-	if x != nil {
-		return x.Stale
-	}
-	return false
-}
-
-func (x *ClusterKey) GetExported() bool {
-	if x != nil {
-		return x.Exported
-	}
-	return false
-}
-
-func (x *ClusterKey) GetNext() string {
-	if x != nil {
-		return x.Next
-	}
-	return ""
-}
-
-func (x *ClusterKey) GetPrevious() string {
-	if x != nil {
-		return x.Previous
-	}
-	return ""
-}
-
-func (x *ClusterKey) GetWaiting() []uint64 {
-	if x != nil {
-		return x.Waiting
-	}
-	return nil
-}
-
-type LockCARequest struct {
-	state protoimpl.MessageState `protogen:"open.v1"`
-	// remove_file removes the key from the data directory, which is refused unless
-	// it was exported or another member has it.
-	RemoveFile    bool `protobuf:"varint,1,opt,name=remove_file,json=removeFile,proto3" json:"remove_file,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
-}
-
-func (x *LockCARequest) Reset() {
-	*x = LockCARequest{}
-	mi := &file_admin_proto_msgTypes[36]
-	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
-	ms.StoreMessageInfo(mi)
-}
-
-func (x *LockCARequest) String() string {
-	return protoimpl.X.MessageStringOf(x)
-}
-
-func (*LockCARequest) ProtoMessage() {}
-
-func (x *LockCARequest) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_proto_msgTypes[36]
-	if x != nil {
-		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
-		if ms.LoadMessageInfo() == nil {
-			ms.StoreMessageInfo(mi)
-		}
-		return ms
-	}
-	return mi.MessageOf(x)
-}
-
-// Deprecated: Use LockCARequest.ProtoReflect.Descriptor instead.
-func (*LockCARequest) Descriptor() ([]byte, []int) {
-	return file_admin_proto_rawDescGZIP(), []int{36}
-}
-
-func (x *LockCARequest) GetRemoveFile() bool {
-	if x != nil {
-		return x.RemoveFile
-	}
-	return false
-}
-
-type LockCAResponse struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
-}
-
-func (x *LockCAResponse) Reset() {
-	*x = LockCAResponse{}
-	mi := &file_admin_proto_msgTypes[37]
-	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
-	ms.StoreMessageInfo(mi)
-}
-
-func (x *LockCAResponse) String() string {
-	return protoimpl.X.MessageStringOf(x)
-}
-
-func (*LockCAResponse) ProtoMessage() {}
-
-func (x *LockCAResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_proto_msgTypes[37]
-	if x != nil {
-		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
-		if ms.LoadMessageInfo() == nil {
-			ms.StoreMessageInfo(mi)
-		}
-		return ms
-	}
-	return mi.MessageOf(x)
-}
-
-// Deprecated: Use LockCAResponse.ProtoReflect.Descriptor instead.
-func (*LockCAResponse) Descriptor() ([]byte, []int) {
-	return file_admin_proto_rawDescGZIP(), []int{37}
-}
-
-type UnlockCARequest struct {
-	state protoimpl.MessageState `protogen:"open.v1"`
-	// keys is the text of a cluster.key; empty: what the member finds in its data
-	// directory or is handed over by systemd.
-	Keys          []byte `protobuf:"bytes,1,opt,name=keys,proto3" json:"keys,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
-}
-
-func (x *UnlockCARequest) Reset() {
-	*x = UnlockCARequest{}
-	mi := &file_admin_proto_msgTypes[38]
-	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
-	ms.StoreMessageInfo(mi)
-}
-
-func (x *UnlockCARequest) String() string {
-	return protoimpl.X.MessageStringOf(x)
-}
-
-func (*UnlockCARequest) ProtoMessage() {}
-
-func (x *UnlockCARequest) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_proto_msgTypes[38]
-	if x != nil {
-		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
-		if ms.LoadMessageInfo() == nil {
-			ms.StoreMessageInfo(mi)
-		}
-		return ms
-	}
-	return mi.MessageOf(x)
-}
-
-// Deprecated: Use UnlockCARequest.ProtoReflect.Descriptor instead.
-func (*UnlockCARequest) Descriptor() ([]byte, []int) {
-	return file_admin_proto_rawDescGZIP(), []int{38}
-}
-
-func (x *UnlockCARequest) GetKeys() []byte {
-	if x != nil {
-		return x.Keys
-	}
-	return nil
-}
-
-type UnlockCAResponse struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Id            string                 `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
-}
-
-func (x *UnlockCAResponse) Reset() {
-	*x = UnlockCAResponse{}
-	mi := &file_admin_proto_msgTypes[39]
-	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
-	ms.StoreMessageInfo(mi)
-}
-
-func (x *UnlockCAResponse) String() string {
-	return protoimpl.X.MessageStringOf(x)
-}
-
-func (*UnlockCAResponse) ProtoMessage() {}
-
-func (x *UnlockCAResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_proto_msgTypes[39]
-	if x != nil {
-		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
-		if ms.LoadMessageInfo() == nil {
-			ms.StoreMessageInfo(mi)
-		}
-		return ms
-	}
-	return mi.MessageOf(x)
-}
-
-// Deprecated: Use UnlockCAResponse.ProtoReflect.Descriptor instead.
-func (*UnlockCAResponse) Descriptor() ([]byte, []int) {
-	return file_admin_proto_rawDescGZIP(), []int{39}
-}
-
-func (x *UnlockCAResponse) GetId() string {
-	if x != nil {
-		return x.Id
-	}
-	return ""
-}
-
-type RotateClusterKeyRequest struct {
-	state protoimpl.MessageState `protogen:"open.v1"`
-	// patience_seconds is for how long all members are waited for before most of
-	// them are enough; 0: 10.
-	PatienceSeconds int64 `protobuf:"varint,1,opt,name=patience_seconds,json=patienceSeconds,proto3" json:"patience_seconds,omitempty"`
-	unknownFields   protoimpl.UnknownFields
-	sizeCache       protoimpl.SizeCache
-}
-
-func (x *RotateClusterKeyRequest) Reset() {
-	*x = RotateClusterKeyRequest{}
-	mi := &file_admin_proto_msgTypes[40]
-	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
-	ms.StoreMessageInfo(mi)
-}
-
-func (x *RotateClusterKeyRequest) String() string {
-	return protoimpl.X.MessageStringOf(x)
-}
-
-func (*RotateClusterKeyRequest) ProtoMessage() {}
-
-func (x *RotateClusterKeyRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_proto_msgTypes[40]
-	if x != nil {
-		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
-		if ms.LoadMessageInfo() == nil {
-			ms.StoreMessageInfo(mi)
-		}
-		return ms
-	}
-	return mi.MessageOf(x)
-}
-
-// Deprecated: Use RotateClusterKeyRequest.ProtoReflect.Descriptor instead.
-func (*RotateClusterKeyRequest) Descriptor() ([]byte, []int) {
-	return file_admin_proto_rawDescGZIP(), []int{40}
-}
-
-func (x *RotateClusterKeyRequest) GetPatienceSeconds() int64 {
-	if x != nil {
-		return x.PatienceSeconds
-	}
-	return 0
-}
-
-type RotateClusterKeyResponse struct {
-	state protoimpl.MessageState `protogen:"open.v1"`
-	Old   string                 `protobuf:"bytes,1,opt,name=old,proto3" json:"old,omitempty"`
-	New   string                 `protobuf:"bytes,2,opt,name=new,proto3" json:"new,omitempty"`
-	// missing are members that get the new key when they are back.
-	Missing       []uint64 `protobuf:"fixed64,3,rep,packed,name=missing,proto3" json:"missing,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
-}
-
-func (x *RotateClusterKeyResponse) Reset() {
-	*x = RotateClusterKeyResponse{}
-	mi := &file_admin_proto_msgTypes[41]
-	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
-	ms.StoreMessageInfo(mi)
-}
-
-func (x *RotateClusterKeyResponse) String() string {
-	return protoimpl.X.MessageStringOf(x)
-}
-
-func (*RotateClusterKeyResponse) ProtoMessage() {}
-
-func (x *RotateClusterKeyResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_proto_msgTypes[41]
-	if x != nil {
-		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
-		if ms.LoadMessageInfo() == nil {
-			ms.StoreMessageInfo(mi)
-		}
-		return ms
-	}
-	return mi.MessageOf(x)
-}
-
-// Deprecated: Use RotateClusterKeyResponse.ProtoReflect.Descriptor instead.
-func (*RotateClusterKeyResponse) Descriptor() ([]byte, []int) {
-	return file_admin_proto_rawDescGZIP(), []int{41}
-}
-
-func (x *RotateClusterKeyResponse) GetOld() string {
-	if x != nil {
-		return x.Old
-	}
-	return ""
-}
-
-func (x *RotateClusterKeyResponse) GetNew() string {
-	if x != nil {
-		return x.New
-	}
-	return ""
-}
-
-func (x *RotateClusterKeyResponse) GetMissing() []uint64 {
-	if x != nil {
-		return x.Missing
-	}
-	return nil
-}
-
-type ExportClusterKeyRequest struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
-}
-
-func (x *ExportClusterKeyRequest) Reset() {
-	*x = ExportClusterKeyRequest{}
-	mi := &file_admin_proto_msgTypes[42]
-	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
-	ms.StoreMessageInfo(mi)
-}
-
-func (x *ExportClusterKeyRequest) String() string {
-	return protoimpl.X.MessageStringOf(x)
-}
-
-func (*ExportClusterKeyRequest) ProtoMessage() {}
-
-func (x *ExportClusterKeyRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_proto_msgTypes[42]
-	if x != nil {
-		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
-		if ms.LoadMessageInfo() == nil {
-			ms.StoreMessageInfo(mi)
-		}
-		return ms
-	}
-	return mi.MessageOf(x)
-}
-
-// Deprecated: Use ExportClusterKeyRequest.ProtoReflect.Descriptor instead.
-func (*ExportClusterKeyRequest) Descriptor() ([]byte, []int) {
-	return file_admin_proto_rawDescGZIP(), []int{42}
-}
-
-type ExportClusterKeyResponse struct {
-	state protoimpl.MessageState `protogen:"open.v1"`
-	// keys is the text of a cluster.key: whoever has it can be the CA.
-	Keys          []byte `protobuf:"bytes,1,opt,name=keys,proto3" json:"keys,omitempty"`
-	Id            string `protobuf:"bytes,2,opt,name=id,proto3" json:"id,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
-}
-
-func (x *ExportClusterKeyResponse) Reset() {
-	*x = ExportClusterKeyResponse{}
-	mi := &file_admin_proto_msgTypes[43]
-	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
-	ms.StoreMessageInfo(mi)
-}
-
-func (x *ExportClusterKeyResponse) String() string {
-	return protoimpl.X.MessageStringOf(x)
-}
-
-func (*ExportClusterKeyResponse) ProtoMessage() {}
-
-func (x *ExportClusterKeyResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_proto_msgTypes[43]
-	if x != nil {
-		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
-		if ms.LoadMessageInfo() == nil {
-			ms.StoreMessageInfo(mi)
-		}
-		return ms
-	}
-	return mi.MessageOf(x)
-}
-
-// Deprecated: Use ExportClusterKeyResponse.ProtoReflect.Descriptor instead.
-func (*ExportClusterKeyResponse) Descriptor() ([]byte, []int) {
-	return file_admin_proto_rawDescGZIP(), []int{43}
-}
-
-func (x *ExportClusterKeyResponse) GetKeys() []byte {
-	if x != nil {
-		return x.Keys
-	}
-	return nil
-}
-
-func (x *ExportClusterKeyResponse) GetId() string {
-	if x != nil {
-		return x.Id
-	}
-	return ""
-}
-
-type ConfirmExportRequest struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Id            string                 `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
-}
-
-func (x *ConfirmExportRequest) Reset() {
-	*x = ConfirmExportRequest{}
-	mi := &file_admin_proto_msgTypes[44]
-	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
-	ms.StoreMessageInfo(mi)
-}
-
-func (x *ConfirmExportRequest) String() string {
-	return protoimpl.X.MessageStringOf(x)
-}
-
-func (*ConfirmExportRequest) ProtoMessage() {}
-
-func (x *ConfirmExportRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_proto_msgTypes[44]
-	if x != nil {
-		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
-		if ms.LoadMessageInfo() == nil {
-			ms.StoreMessageInfo(mi)
-		}
-		return ms
-	}
-	return mi.MessageOf(x)
-}
-
-// Deprecated: Use ConfirmExportRequest.ProtoReflect.Descriptor instead.
-func (*ConfirmExportRequest) Descriptor() ([]byte, []int) {
-	return file_admin_proto_rawDescGZIP(), []int{44}
-}
-
-func (x *ConfirmExportRequest) GetId() string {
-	if x != nil {
-		return x.Id
-	}
-	return ""
-}
-
-type ConfirmExportResponse struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
-}
-
-func (x *ConfirmExportResponse) Reset() {
-	*x = ConfirmExportResponse{}
-	mi := &file_admin_proto_msgTypes[45]
-	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
-	ms.StoreMessageInfo(mi)
-}
-
-func (x *ConfirmExportResponse) String() string {
-	return protoimpl.X.MessageStringOf(x)
-}
-
-func (*ConfirmExportResponse) ProtoMessage() {}
-
-func (x *ConfirmExportResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_proto_msgTypes[45]
-	if x != nil {
-		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
-		if ms.LoadMessageInfo() == nil {
-			ms.StoreMessageInfo(mi)
-		}
-		return ms
-	}
-	return mi.MessageOf(x)
-}
-
-// Deprecated: Use ConfirmExportResponse.ProtoReflect.Descriptor instead.
-func (*ConfirmExportResponse) Descriptor() ([]byte, []int) {
-	return file_admin_proto_rawDescGZIP(), []int{45}
-}
-
-type ClusterKeyRequest struct {
-	state protoimpl.MessageState `protogen:"open.v1"`
-	// want is the id of the key, have are those of the keys that the caller has.
-	Want          string   `protobuf:"bytes,1,opt,name=want,proto3" json:"want,omitempty"`
-	Have          []string `protobuf:"bytes,2,rep,name=have,proto3" json:"have,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
-}
-
-func (x *ClusterKeyRequest) Reset() {
-	*x = ClusterKeyRequest{}
-	mi := &file_admin_proto_msgTypes[46]
-	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
-	ms.StoreMessageInfo(mi)
-}
-
-func (x *ClusterKeyRequest) String() string {
-	return protoimpl.X.MessageStringOf(x)
-}
-
-func (*ClusterKeyRequest) ProtoMessage() {}
-
-func (x *ClusterKeyRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_proto_msgTypes[46]
-	if x != nil {
-		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
-		if ms.LoadMessageInfo() == nil {
-			ms.StoreMessageInfo(mi)
-		}
-		return ms
-	}
-	return mi.MessageOf(x)
-}
-
-// Deprecated: Use ClusterKeyRequest.ProtoReflect.Descriptor instead.
-func (*ClusterKeyRequest) Descriptor() ([]byte, []int) {
-	return file_admin_proto_rawDescGZIP(), []int{46}
-}
-
-func (x *ClusterKeyRequest) GetWant() string {
-	if x != nil {
-		return x.Want
-	}
-	return ""
-}
-
-func (x *ClusterKeyRequest) GetHave() []string {
-	if x != nil {
-		return x.Have
-	}
-	return nil
-}
-
-type ClusterKeyResponse struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Sealed        []byte                 `protobuf:"bytes,1,opt,name=sealed,proto3" json:"sealed,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
-}
-
-func (x *ClusterKeyResponse) Reset() {
-	*x = ClusterKeyResponse{}
-	mi := &file_admin_proto_msgTypes[47]
-	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
-	ms.StoreMessageInfo(mi)
-}
-
-func (x *ClusterKeyResponse) String() string {
-	return protoimpl.X.MessageStringOf(x)
-}
-
-func (*ClusterKeyResponse) ProtoMessage() {}
-
-func (x *ClusterKeyResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_proto_msgTypes[47]
-	if x != nil {
-		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
-		if ms.LoadMessageInfo() == nil {
-			ms.StoreMessageInfo(mi)
-		}
-		return ms
-	}
-	return mi.MessageOf(x)
-}
-
-// Deprecated: Use ClusterKeyResponse.ProtoReflect.Descriptor instead.
-func (*ClusterKeyResponse) Descriptor() ([]byte, []int) {
-	return file_admin_proto_rawDescGZIP(), []int{47}
-}
-
-func (x *ClusterKeyResponse) GetSealed() []byte {
-	if x != nil {
-		return x.Sealed
-	}
-	return nil
-}
-
 type ListCertificatesRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// certificate is a serial number, in decimal digits or in hex, or the name of
@@ -3040,7 +2379,7 @@ type ListCertificatesRequest struct {
 
 func (x *ListCertificatesRequest) Reset() {
 	*x = ListCertificatesRequest{}
-	mi := &file_admin_proto_msgTypes[48]
+	mi := &file_admin_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3052,7 +2391,7 @@ func (x *ListCertificatesRequest) String() string {
 func (*ListCertificatesRequest) ProtoMessage() {}
 
 func (x *ListCertificatesRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_proto_msgTypes[48]
+	mi := &file_admin_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3065,7 +2404,7 @@ func (x *ListCertificatesRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListCertificatesRequest.ProtoReflect.Descriptor instead.
 func (*ListCertificatesRequest) Descriptor() ([]byte, []int) {
-	return file_admin_proto_rawDescGZIP(), []int{48}
+	return file_admin_proto_rawDescGZIP(), []int{35}
 }
 
 func (x *ListCertificatesRequest) GetCertificate() string {
@@ -3119,7 +2458,7 @@ type ListCertificatesResponse struct {
 
 func (x *ListCertificatesResponse) Reset() {
 	*x = ListCertificatesResponse{}
-	mi := &file_admin_proto_msgTypes[49]
+	mi := &file_admin_proto_msgTypes[36]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3131,7 +2470,7 @@ func (x *ListCertificatesResponse) String() string {
 func (*ListCertificatesResponse) ProtoMessage() {}
 
 func (x *ListCertificatesResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_proto_msgTypes[49]
+	mi := &file_admin_proto_msgTypes[36]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3144,7 +2483,7 @@ func (x *ListCertificatesResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListCertificatesResponse.ProtoReflect.Descriptor instead.
 func (*ListCertificatesResponse) Descriptor() ([]byte, []int) {
-	return file_admin_proto_rawDescGZIP(), []int{49}
+	return file_admin_proto_rawDescGZIP(), []int{36}
 }
 
 func (x *ListCertificatesResponse) GetCertificates() []*IssuedCertificate {
@@ -3170,7 +2509,7 @@ type IssuedCertificate struct {
 
 func (x *IssuedCertificate) Reset() {
 	*x = IssuedCertificate{}
-	mi := &file_admin_proto_msgTypes[50]
+	mi := &file_admin_proto_msgTypes[37]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3182,7 +2521,7 @@ func (x *IssuedCertificate) String() string {
 func (*IssuedCertificate) ProtoMessage() {}
 
 func (x *IssuedCertificate) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_proto_msgTypes[50]
+	mi := &file_admin_proto_msgTypes[37]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3195,7 +2534,7 @@ func (x *IssuedCertificate) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use IssuedCertificate.ProtoReflect.Descriptor instead.
 func (*IssuedCertificate) Descriptor() ([]byte, []int) {
-	return file_admin_proto_rawDescGZIP(), []int{50}
+	return file_admin_proto_rawDescGZIP(), []int{37}
 }
 
 func (x *IssuedCertificate) GetSerial() string {
@@ -3264,7 +2603,7 @@ type Revocation struct {
 
 func (x *Revocation) Reset() {
 	*x = Revocation{}
-	mi := &file_admin_proto_msgTypes[51]
+	mi := &file_admin_proto_msgTypes[38]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3276,7 +2615,7 @@ func (x *Revocation) String() string {
 func (*Revocation) ProtoMessage() {}
 
 func (x *Revocation) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_proto_msgTypes[51]
+	mi := &file_admin_proto_msgTypes[38]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3289,7 +2628,7 @@ func (x *Revocation) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Revocation.ProtoReflect.Descriptor instead.
 func (*Revocation) Descriptor() ([]byte, []int) {
-	return file_admin_proto_rawDescGZIP(), []int{51}
+	return file_admin_proto_rawDescGZIP(), []int{38}
 }
 
 func (x *Revocation) GetTime() *timestamppb.Timestamp {
@@ -3319,7 +2658,7 @@ type RevokeCertificateRequest struct {
 
 func (x *RevokeCertificateRequest) Reset() {
 	*x = RevokeCertificateRequest{}
-	mi := &file_admin_proto_msgTypes[52]
+	mi := &file_admin_proto_msgTypes[39]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3331,7 +2670,7 @@ func (x *RevokeCertificateRequest) String() string {
 func (*RevokeCertificateRequest) ProtoMessage() {}
 
 func (x *RevokeCertificateRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_proto_msgTypes[52]
+	mi := &file_admin_proto_msgTypes[39]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3344,7 +2683,7 @@ func (x *RevokeCertificateRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RevokeCertificateRequest.ProtoReflect.Descriptor instead.
 func (*RevokeCertificateRequest) Descriptor() ([]byte, []int) {
-	return file_admin_proto_rawDescGZIP(), []int{52}
+	return file_admin_proto_rawDescGZIP(), []int{39}
 }
 
 func (x *RevokeCertificateRequest) GetCertificate() string {
@@ -3371,7 +2710,7 @@ type RevokeCertificateResponse struct {
 
 func (x *RevokeCertificateResponse) Reset() {
 	*x = RevokeCertificateResponse{}
-	mi := &file_admin_proto_msgTypes[53]
+	mi := &file_admin_proto_msgTypes[40]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3383,7 +2722,7 @@ func (x *RevokeCertificateResponse) String() string {
 func (*RevokeCertificateResponse) ProtoMessage() {}
 
 func (x *RevokeCertificateResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_proto_msgTypes[53]
+	mi := &file_admin_proto_msgTypes[40]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3396,7 +2735,7 @@ func (x *RevokeCertificateResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RevokeCertificateResponse.ProtoReflect.Descriptor instead.
 func (*RevokeCertificateResponse) Descriptor() ([]byte, []int) {
-	return file_admin_proto_rawDescGZIP(), []int{53}
+	return file_admin_proto_rawDescGZIP(), []int{40}
 }
 
 func (x *RevokeCertificateResponse) GetCertificates() []*IssuedCertificate {
@@ -3417,7 +2756,7 @@ type RevocationListRequest struct {
 
 func (x *RevocationListRequest) Reset() {
 	*x = RevocationListRequest{}
-	mi := &file_admin_proto_msgTypes[54]
+	mi := &file_admin_proto_msgTypes[41]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3429,7 +2768,7 @@ func (x *RevocationListRequest) String() string {
 func (*RevocationListRequest) ProtoMessage() {}
 
 func (x *RevocationListRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_proto_msgTypes[54]
+	mi := &file_admin_proto_msgTypes[41]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3442,7 +2781,7 @@ func (x *RevocationListRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RevocationListRequest.ProtoReflect.Descriptor instead.
 func (*RevocationListRequest) Descriptor() ([]byte, []int) {
-	return file_admin_proto_rawDescGZIP(), []int{54}
+	return file_admin_proto_rawDescGZIP(), []int{41}
 }
 
 func (x *RevocationListRequest) GetIssuer() string {
@@ -3461,7 +2800,7 @@ type RevocationListResponse struct {
 
 func (x *RevocationListResponse) Reset() {
 	*x = RevocationListResponse{}
-	mi := &file_admin_proto_msgTypes[55]
+	mi := &file_admin_proto_msgTypes[42]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3473,7 +2812,7 @@ func (x *RevocationListResponse) String() string {
 func (*RevocationListResponse) ProtoMessage() {}
 
 func (x *RevocationListResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_proto_msgTypes[55]
+	mi := &file_admin_proto_msgTypes[42]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3486,7 +2825,7 @@ func (x *RevocationListResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RevocationListResponse.ProtoReflect.Descriptor instead.
 func (*RevocationListResponse) Descriptor() ([]byte, []int) {
-	return file_admin_proto_rawDescGZIP(), []int{55}
+	return file_admin_proto_rawDescGZIP(), []int{42}
 }
 
 func (x *RevocationListResponse) GetDer() []byte {
@@ -3507,7 +2846,7 @@ type AuditRequest struct {
 
 func (x *AuditRequest) Reset() {
 	*x = AuditRequest{}
-	mi := &file_admin_proto_msgTypes[56]
+	mi := &file_admin_proto_msgTypes[43]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3519,7 +2858,7 @@ func (x *AuditRequest) String() string {
 func (*AuditRequest) ProtoMessage() {}
 
 func (x *AuditRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_proto_msgTypes[56]
+	mi := &file_admin_proto_msgTypes[43]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3532,7 +2871,7 @@ func (x *AuditRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AuditRequest.ProtoReflect.Descriptor instead.
 func (*AuditRequest) Descriptor() ([]byte, []int) {
-	return file_admin_proto_rawDescGZIP(), []int{56}
+	return file_admin_proto_rawDescGZIP(), []int{43}
 }
 
 func (x *AuditRequest) GetSince() *timestamppb.Timestamp {
@@ -3558,7 +2897,7 @@ type AuditResponse struct {
 
 func (x *AuditResponse) Reset() {
 	*x = AuditResponse{}
-	mi := &file_admin_proto_msgTypes[57]
+	mi := &file_admin_proto_msgTypes[44]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3570,7 +2909,7 @@ func (x *AuditResponse) String() string {
 func (*AuditResponse) ProtoMessage() {}
 
 func (x *AuditResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_proto_msgTypes[57]
+	mi := &file_admin_proto_msgTypes[44]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3583,7 +2922,7 @@ func (x *AuditResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AuditResponse.ProtoReflect.Descriptor instead.
 func (*AuditResponse) Descriptor() ([]byte, []int) {
-	return file_admin_proto_rawDescGZIP(), []int{57}
+	return file_admin_proto_rawDescGZIP(), []int{44}
 }
 
 func (x *AuditResponse) GetEvents() []*AuditEvent {
@@ -3619,7 +2958,7 @@ type AuditEvent struct {
 
 func (x *AuditEvent) Reset() {
 	*x = AuditEvent{}
-	mi := &file_admin_proto_msgTypes[58]
+	mi := &file_admin_proto_msgTypes[45]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3631,7 +2970,7 @@ func (x *AuditEvent) String() string {
 func (*AuditEvent) ProtoMessage() {}
 
 func (x *AuditEvent) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_proto_msgTypes[58]
+	mi := &file_admin_proto_msgTypes[45]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3644,7 +2983,7 @@ func (x *AuditEvent) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AuditEvent.ProtoReflect.Descriptor instead.
 func (*AuditEvent) Descriptor() ([]byte, []int) {
-	return file_admin_proto_rawDescGZIP(), []int{58}
+	return file_admin_proto_rawDescGZIP(), []int{45}
 }
 
 func (x *AuditEvent) GetTime() *timestamppb.Timestamp {
@@ -3757,6 +3096,667 @@ func (x *AuditEvent) GetCount() int64 {
 		return x.Count
 	}
 	return 0
+}
+
+// ClusterKey is what a member tells of the key that seals the CA's keys.
+type ClusterKey struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// id is the key's, which tells nothing of it.
+	Id string `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
+	// locked says why the member issues nothing; empty: it does.
+	Locked string `protobuf:"bytes,2,opt,name=locked,proto3" json:"locked,omitempty"`
+	// credential: systemd hands over this member's. plain: and it lies in the data
+	// directory as well. stale: and it is an old one, by which the new one is opened.
+	Credential bool `protobuf:"varint,3,opt,name=credential,proto3" json:"credential,omitempty"`
+	Plain      bool `protobuf:"varint,4,opt,name=plain,proto3" json:"plain,omitempty"`
+	Stale      bool `protobuf:"varint,5,opt,name=stale,proto3" json:"stale,omitempty"`
+	// exported: ca key export was done with this key.
+	Exported bool `protobuf:"varint,6,opt,name=exported,proto3" json:"exported,omitempty"`
+	// next is a key that is about to take this one's place, previous one that this
+	// one has replaced; waiting are the members that do not have the new one yet.
+	Next          string   `protobuf:"bytes,7,opt,name=next,proto3" json:"next,omitempty"`
+	Previous      string   `protobuf:"bytes,8,opt,name=previous,proto3" json:"previous,omitempty"`
+	Waiting       []uint64 `protobuf:"fixed64,9,rep,packed,name=waiting,proto3" json:"waiting,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ClusterKey) Reset() {
+	*x = ClusterKey{}
+	mi := &file_admin_proto_msgTypes[46]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ClusterKey) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ClusterKey) ProtoMessage() {}
+
+func (x *ClusterKey) ProtoReflect() protoreflect.Message {
+	mi := &file_admin_proto_msgTypes[46]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ClusterKey.ProtoReflect.Descriptor instead.
+func (*ClusterKey) Descriptor() ([]byte, []int) {
+	return file_admin_proto_rawDescGZIP(), []int{46}
+}
+
+func (x *ClusterKey) GetId() string {
+	if x != nil {
+		return x.Id
+	}
+	return ""
+}
+
+func (x *ClusterKey) GetLocked() string {
+	if x != nil {
+		return x.Locked
+	}
+	return ""
+}
+
+func (x *ClusterKey) GetCredential() bool {
+	if x != nil {
+		return x.Credential
+	}
+	return false
+}
+
+func (x *ClusterKey) GetPlain() bool {
+	if x != nil {
+		return x.Plain
+	}
+	return false
+}
+
+func (x *ClusterKey) GetStale() bool {
+	if x != nil {
+		return x.Stale
+	}
+	return false
+}
+
+func (x *ClusterKey) GetExported() bool {
+	if x != nil {
+		return x.Exported
+	}
+	return false
+}
+
+func (x *ClusterKey) GetNext() string {
+	if x != nil {
+		return x.Next
+	}
+	return ""
+}
+
+func (x *ClusterKey) GetPrevious() string {
+	if x != nil {
+		return x.Previous
+	}
+	return ""
+}
+
+func (x *ClusterKey) GetWaiting() []uint64 {
+	if x != nil {
+		return x.Waiting
+	}
+	return nil
+}
+
+type LockCARequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// remove_file removes the key from the data directory, which is refused unless
+	// it was exported or another member has it.
+	RemoveFile    bool `protobuf:"varint,1,opt,name=remove_file,json=removeFile,proto3" json:"remove_file,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *LockCARequest) Reset() {
+	*x = LockCARequest{}
+	mi := &file_admin_proto_msgTypes[47]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *LockCARequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*LockCARequest) ProtoMessage() {}
+
+func (x *LockCARequest) ProtoReflect() protoreflect.Message {
+	mi := &file_admin_proto_msgTypes[47]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use LockCARequest.ProtoReflect.Descriptor instead.
+func (*LockCARequest) Descriptor() ([]byte, []int) {
+	return file_admin_proto_rawDescGZIP(), []int{47}
+}
+
+func (x *LockCARequest) GetRemoveFile() bool {
+	if x != nil {
+		return x.RemoveFile
+	}
+	return false
+}
+
+type LockCAResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *LockCAResponse) Reset() {
+	*x = LockCAResponse{}
+	mi := &file_admin_proto_msgTypes[48]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *LockCAResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*LockCAResponse) ProtoMessage() {}
+
+func (x *LockCAResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_admin_proto_msgTypes[48]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use LockCAResponse.ProtoReflect.Descriptor instead.
+func (*LockCAResponse) Descriptor() ([]byte, []int) {
+	return file_admin_proto_rawDescGZIP(), []int{48}
+}
+
+type UnlockCARequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// keys is the text of a cluster.key; empty: what the member finds in its data
+	// directory or is handed over by systemd.
+	Keys          []byte `protobuf:"bytes,1,opt,name=keys,proto3" json:"keys,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *UnlockCARequest) Reset() {
+	*x = UnlockCARequest{}
+	mi := &file_admin_proto_msgTypes[49]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *UnlockCARequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*UnlockCARequest) ProtoMessage() {}
+
+func (x *UnlockCARequest) ProtoReflect() protoreflect.Message {
+	mi := &file_admin_proto_msgTypes[49]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use UnlockCARequest.ProtoReflect.Descriptor instead.
+func (*UnlockCARequest) Descriptor() ([]byte, []int) {
+	return file_admin_proto_rawDescGZIP(), []int{49}
+}
+
+func (x *UnlockCARequest) GetKeys() []byte {
+	if x != nil {
+		return x.Keys
+	}
+	return nil
+}
+
+type UnlockCAResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Id            string                 `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *UnlockCAResponse) Reset() {
+	*x = UnlockCAResponse{}
+	mi := &file_admin_proto_msgTypes[50]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *UnlockCAResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*UnlockCAResponse) ProtoMessage() {}
+
+func (x *UnlockCAResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_admin_proto_msgTypes[50]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use UnlockCAResponse.ProtoReflect.Descriptor instead.
+func (*UnlockCAResponse) Descriptor() ([]byte, []int) {
+	return file_admin_proto_rawDescGZIP(), []int{50}
+}
+
+func (x *UnlockCAResponse) GetId() string {
+	if x != nil {
+		return x.Id
+	}
+	return ""
+}
+
+type RotateClusterKeyRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// patience_seconds is for how long all members are waited for before most of
+	// them are enough; 0: 10.
+	PatienceSeconds int64 `protobuf:"varint,1,opt,name=patience_seconds,json=patienceSeconds,proto3" json:"patience_seconds,omitempty"`
+	unknownFields   protoimpl.UnknownFields
+	sizeCache       protoimpl.SizeCache
+}
+
+func (x *RotateClusterKeyRequest) Reset() {
+	*x = RotateClusterKeyRequest{}
+	mi := &file_admin_proto_msgTypes[51]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RotateClusterKeyRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RotateClusterKeyRequest) ProtoMessage() {}
+
+func (x *RotateClusterKeyRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_admin_proto_msgTypes[51]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RotateClusterKeyRequest.ProtoReflect.Descriptor instead.
+func (*RotateClusterKeyRequest) Descriptor() ([]byte, []int) {
+	return file_admin_proto_rawDescGZIP(), []int{51}
+}
+
+func (x *RotateClusterKeyRequest) GetPatienceSeconds() int64 {
+	if x != nil {
+		return x.PatienceSeconds
+	}
+	return 0
+}
+
+type RotateClusterKeyResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Old   string                 `protobuf:"bytes,1,opt,name=old,proto3" json:"old,omitempty"`
+	New   string                 `protobuf:"bytes,2,opt,name=new,proto3" json:"new,omitempty"`
+	// missing are members that get the new key when they are back.
+	Missing       []uint64 `protobuf:"fixed64,3,rep,packed,name=missing,proto3" json:"missing,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RotateClusterKeyResponse) Reset() {
+	*x = RotateClusterKeyResponse{}
+	mi := &file_admin_proto_msgTypes[52]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RotateClusterKeyResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RotateClusterKeyResponse) ProtoMessage() {}
+
+func (x *RotateClusterKeyResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_admin_proto_msgTypes[52]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RotateClusterKeyResponse.ProtoReflect.Descriptor instead.
+func (*RotateClusterKeyResponse) Descriptor() ([]byte, []int) {
+	return file_admin_proto_rawDescGZIP(), []int{52}
+}
+
+func (x *RotateClusterKeyResponse) GetOld() string {
+	if x != nil {
+		return x.Old
+	}
+	return ""
+}
+
+func (x *RotateClusterKeyResponse) GetNew() string {
+	if x != nil {
+		return x.New
+	}
+	return ""
+}
+
+func (x *RotateClusterKeyResponse) GetMissing() []uint64 {
+	if x != nil {
+		return x.Missing
+	}
+	return nil
+}
+
+type ExportClusterKeyRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ExportClusterKeyRequest) Reset() {
+	*x = ExportClusterKeyRequest{}
+	mi := &file_admin_proto_msgTypes[53]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ExportClusterKeyRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ExportClusterKeyRequest) ProtoMessage() {}
+
+func (x *ExportClusterKeyRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_admin_proto_msgTypes[53]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ExportClusterKeyRequest.ProtoReflect.Descriptor instead.
+func (*ExportClusterKeyRequest) Descriptor() ([]byte, []int) {
+	return file_admin_proto_rawDescGZIP(), []int{53}
+}
+
+type ExportClusterKeyResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// keys is the text of a cluster.key: whoever has it can be the CA.
+	Keys          []byte `protobuf:"bytes,1,opt,name=keys,proto3" json:"keys,omitempty"`
+	Id            string `protobuf:"bytes,2,opt,name=id,proto3" json:"id,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ExportClusterKeyResponse) Reset() {
+	*x = ExportClusterKeyResponse{}
+	mi := &file_admin_proto_msgTypes[54]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ExportClusterKeyResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ExportClusterKeyResponse) ProtoMessage() {}
+
+func (x *ExportClusterKeyResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_admin_proto_msgTypes[54]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ExportClusterKeyResponse.ProtoReflect.Descriptor instead.
+func (*ExportClusterKeyResponse) Descriptor() ([]byte, []int) {
+	return file_admin_proto_rawDescGZIP(), []int{54}
+}
+
+func (x *ExportClusterKeyResponse) GetKeys() []byte {
+	if x != nil {
+		return x.Keys
+	}
+	return nil
+}
+
+func (x *ExportClusterKeyResponse) GetId() string {
+	if x != nil {
+		return x.Id
+	}
+	return ""
+}
+
+type ConfirmExportRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Id            string                 `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ConfirmExportRequest) Reset() {
+	*x = ConfirmExportRequest{}
+	mi := &file_admin_proto_msgTypes[55]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ConfirmExportRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ConfirmExportRequest) ProtoMessage() {}
+
+func (x *ConfirmExportRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_admin_proto_msgTypes[55]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ConfirmExportRequest.ProtoReflect.Descriptor instead.
+func (*ConfirmExportRequest) Descriptor() ([]byte, []int) {
+	return file_admin_proto_rawDescGZIP(), []int{55}
+}
+
+func (x *ConfirmExportRequest) GetId() string {
+	if x != nil {
+		return x.Id
+	}
+	return ""
+}
+
+type ConfirmExportResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ConfirmExportResponse) Reset() {
+	*x = ConfirmExportResponse{}
+	mi := &file_admin_proto_msgTypes[56]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ConfirmExportResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ConfirmExportResponse) ProtoMessage() {}
+
+func (x *ConfirmExportResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_admin_proto_msgTypes[56]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ConfirmExportResponse.ProtoReflect.Descriptor instead.
+func (*ConfirmExportResponse) Descriptor() ([]byte, []int) {
+	return file_admin_proto_rawDescGZIP(), []int{56}
+}
+
+type ClusterKeyRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// want is the id of the key, have are those of the keys that the caller has.
+	Want          string   `protobuf:"bytes,1,opt,name=want,proto3" json:"want,omitempty"`
+	Have          []string `protobuf:"bytes,2,rep,name=have,proto3" json:"have,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ClusterKeyRequest) Reset() {
+	*x = ClusterKeyRequest{}
+	mi := &file_admin_proto_msgTypes[57]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ClusterKeyRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ClusterKeyRequest) ProtoMessage() {}
+
+func (x *ClusterKeyRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_admin_proto_msgTypes[57]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ClusterKeyRequest.ProtoReflect.Descriptor instead.
+func (*ClusterKeyRequest) Descriptor() ([]byte, []int) {
+	return file_admin_proto_rawDescGZIP(), []int{57}
+}
+
+func (x *ClusterKeyRequest) GetWant() string {
+	if x != nil {
+		return x.Want
+	}
+	return ""
+}
+
+func (x *ClusterKeyRequest) GetHave() []string {
+	if x != nil {
+		return x.Have
+	}
+	return nil
+}
+
+type ClusterKeyResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Sealed        []byte                 `protobuf:"bytes,1,opt,name=sealed,proto3" json:"sealed,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ClusterKeyResponse) Reset() {
+	*x = ClusterKeyResponse{}
+	mi := &file_admin_proto_msgTypes[58]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ClusterKeyResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ClusterKeyResponse) ProtoMessage() {}
+
+func (x *ClusterKeyResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_admin_proto_msgTypes[58]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ClusterKeyResponse.ProtoReflect.Descriptor instead.
+func (*ClusterKeyResponse) Descriptor() ([]byte, []int) {
+	return file_admin_proto_rawDescGZIP(), []int{58}
+}
+
+func (x *ClusterKeyResponse) GetSealed() []byte {
+	if x != nil {
+		return x.Sealed
+	}
+	return nil
 }
 
 var File_admin_proto protoreflect.FileDescriptor
@@ -3940,46 +3940,7 @@ const file_admin_proto_rawDesc = "" +
 	"\x05Space\x12\x0e\n" +
 	"\x02ok\x18\x01 \x01(\bR\x02ok\x12\x12\n" +
 	"\x04free\x18\x02 \x01(\x04R\x04free\x12\x18\n" +
-	"\areserve\x18\x03 \x01(\x04R\areserve\"\xe6\x01\n" +
-	"\n" +
-	"ClusterKey\x12\x0e\n" +
-	"\x02id\x18\x01 \x01(\tR\x02id\x12\x16\n" +
-	"\x06locked\x18\x02 \x01(\tR\x06locked\x12\x1e\n" +
-	"\n" +
-	"credential\x18\x03 \x01(\bR\n" +
-	"credential\x12\x14\n" +
-	"\x05plain\x18\x04 \x01(\bR\x05plain\x12\x14\n" +
-	"\x05stale\x18\x05 \x01(\bR\x05stale\x12\x1a\n" +
-	"\bexported\x18\x06 \x01(\bR\bexported\x12\x12\n" +
-	"\x04next\x18\a \x01(\tR\x04next\x12\x1a\n" +
-	"\bprevious\x18\b \x01(\tR\bprevious\x12\x18\n" +
-	"\awaiting\x18\t \x03(\x06R\awaiting\"0\n" +
-	"\rLockCARequest\x12\x1f\n" +
-	"\vremove_file\x18\x01 \x01(\bR\n" +
-	"removeFile\"\x10\n" +
-	"\x0eLockCAResponse\"%\n" +
-	"\x0fUnlockCARequest\x12\x12\n" +
-	"\x04keys\x18\x01 \x01(\fR\x04keys\"\"\n" +
-	"\x10UnlockCAResponse\x12\x0e\n" +
-	"\x02id\x18\x01 \x01(\tR\x02id\"D\n" +
-	"\x17RotateClusterKeyRequest\x12)\n" +
-	"\x10patience_seconds\x18\x01 \x01(\x03R\x0fpatienceSeconds\"X\n" +
-	"\x18RotateClusterKeyResponse\x12\x10\n" +
-	"\x03old\x18\x01 \x01(\tR\x03old\x12\x10\n" +
-	"\x03new\x18\x02 \x01(\tR\x03new\x12\x18\n" +
-	"\amissing\x18\x03 \x03(\x06R\amissing\"\x19\n" +
-	"\x17ExportClusterKeyRequest\">\n" +
-	"\x18ExportClusterKeyResponse\x12\x12\n" +
-	"\x04keys\x18\x01 \x01(\fR\x04keys\x12\x0e\n" +
-	"\x02id\x18\x02 \x01(\tR\x02id\"&\n" +
-	"\x14ConfirmExportRequest\x12\x0e\n" +
-	"\x02id\x18\x01 \x01(\tR\x02id\"\x17\n" +
-	"\x15ConfirmExportResponse\";\n" +
-	"\x11ClusterKeyRequest\x12\x12\n" +
-	"\x04want\x18\x01 \x01(\tR\x04want\x12\x12\n" +
-	"\x04have\x18\x02 \x03(\tR\x04have\",\n" +
-	"\x12ClusterKeyResponse\x12\x16\n" +
-	"\x06sealed\x18\x01 \x01(\fR\x06sealed\"\xcd\x01\n" +
+	"\areserve\x18\x03 \x01(\x04R\areserve\"\xcd\x01\n" +
 	"\x17ListCertificatesRequest\x12 \n" +
 	"\vcertificate\x18\x01 \x01(\tR\vcertificate\x12\x18\n" +
 	"\aprofile\x18\x02 \x01(\tR\aprofile\x12\x16\n" +
@@ -4035,7 +3996,46 @@ const file_admin_proto_rawDesc = "" +
 	"\x06remote\x18\r \x01(\tR\x06remote\x12\x16\n" +
 	"\x06reason\x18\x0e \x01(\tR\x06reason\x12\x16\n" +
 	"\x06detail\x18\x0f \x01(\tR\x06detail\x12\x14\n" +
-	"\x05count\x18\x10 \x01(\x03R\x05count2\x9b\f\n" +
+	"\x05count\x18\x10 \x01(\x03R\x05count\"\xe6\x01\n" +
+	"\n" +
+	"ClusterKey\x12\x0e\n" +
+	"\x02id\x18\x01 \x01(\tR\x02id\x12\x16\n" +
+	"\x06locked\x18\x02 \x01(\tR\x06locked\x12\x1e\n" +
+	"\n" +
+	"credential\x18\x03 \x01(\bR\n" +
+	"credential\x12\x14\n" +
+	"\x05plain\x18\x04 \x01(\bR\x05plain\x12\x14\n" +
+	"\x05stale\x18\x05 \x01(\bR\x05stale\x12\x1a\n" +
+	"\bexported\x18\x06 \x01(\bR\bexported\x12\x12\n" +
+	"\x04next\x18\a \x01(\tR\x04next\x12\x1a\n" +
+	"\bprevious\x18\b \x01(\tR\bprevious\x12\x18\n" +
+	"\awaiting\x18\t \x03(\x06R\awaiting\"0\n" +
+	"\rLockCARequest\x12\x1f\n" +
+	"\vremove_file\x18\x01 \x01(\bR\n" +
+	"removeFile\"\x10\n" +
+	"\x0eLockCAResponse\"%\n" +
+	"\x0fUnlockCARequest\x12\x12\n" +
+	"\x04keys\x18\x01 \x01(\fR\x04keys\"\"\n" +
+	"\x10UnlockCAResponse\x12\x0e\n" +
+	"\x02id\x18\x01 \x01(\tR\x02id\"D\n" +
+	"\x17RotateClusterKeyRequest\x12)\n" +
+	"\x10patience_seconds\x18\x01 \x01(\x03R\x0fpatienceSeconds\"X\n" +
+	"\x18RotateClusterKeyResponse\x12\x10\n" +
+	"\x03old\x18\x01 \x01(\tR\x03old\x12\x10\n" +
+	"\x03new\x18\x02 \x01(\tR\x03new\x12\x18\n" +
+	"\amissing\x18\x03 \x03(\x06R\amissing\"\x19\n" +
+	"\x17ExportClusterKeyRequest\">\n" +
+	"\x18ExportClusterKeyResponse\x12\x12\n" +
+	"\x04keys\x18\x01 \x01(\fR\x04keys\x12\x0e\n" +
+	"\x02id\x18\x02 \x01(\tR\x02id\"&\n" +
+	"\x14ConfirmExportRequest\x12\x0e\n" +
+	"\x02id\x18\x01 \x01(\tR\x02id\"\x17\n" +
+	"\x15ConfirmExportResponse\";\n" +
+	"\x11ClusterKeyRequest\x12\x12\n" +
+	"\x04want\x18\x01 \x01(\tR\x04want\x12\x12\n" +
+	"\x04have\x18\x02 \x03(\tR\x04have\",\n" +
+	"\x12ClusterKeyResponse\x12\x16\n" +
+	"\x06sealed\x18\x01 \x01(\fR\x06sealed2\x9b\f\n" +
 	"\x05Admin\x12e\n" +
 	"\x10IssueCertificate\x12'.cleat.admin.v1.IssueCertificateRequest\x1a(.cleat.admin.v1.IssueCertificateResponse\x12G\n" +
 	"\x06Status\x12\x1d.cleat.admin.v1.StatusRequest\x1a\x1e.cleat.admin.v1.StatusResponse\x12G\n" +
@@ -4046,16 +4046,16 @@ const file_admin_proto_rawDesc = "" +
 	"\vRevokeToken\x12\".cleat.admin.v1.RevokeTokenRequest\x1a#.cleat.admin.v1.RevokeTokenResponse\x12A\n" +
 	"\x04Join\x12\x1b.cleat.admin.v1.JoinRequest\x1a\x1c.cleat.admin.v1.JoinResponse\x12J\n" +
 	"\aRecover\x12\x1e.cleat.admin.v1.RecoverRequest\x1a\x1f.cleat.admin.v1.RecoverResponse\x12G\n" +
-	"\x06Reload\x12\x1d.cleat.admin.v1.ReloadRequest\x1a\x1e.cleat.admin.v1.ReloadResponse\x12G\n" +
+	"\x06Reload\x12\x1d.cleat.admin.v1.ReloadRequest\x1a\x1e.cleat.admin.v1.ReloadResponse\x12e\n" +
+	"\x10ListCertificates\x12'.cleat.admin.v1.ListCertificatesRequest\x1a(.cleat.admin.v1.ListCertificatesResponse\x12h\n" +
+	"\x11RevokeCertificate\x12(.cleat.admin.v1.RevokeCertificateRequest\x1a).cleat.admin.v1.RevokeCertificateResponse\x12_\n" +
+	"\x0eRevocationList\x12%.cleat.admin.v1.RevocationListRequest\x1a&.cleat.admin.v1.RevocationListResponse\x12F\n" +
+	"\x05Audit\x12\x1c.cleat.admin.v1.AuditRequest\x1a\x1d.cleat.admin.v1.AuditResponse0\x01\x12G\n" +
 	"\x06LockCA\x12\x1d.cleat.admin.v1.LockCARequest\x1a\x1e.cleat.admin.v1.LockCAResponse\x12M\n" +
 	"\bUnlockCA\x12\x1f.cleat.admin.v1.UnlockCARequest\x1a .cleat.admin.v1.UnlockCAResponse\x12e\n" +
 	"\x10RotateClusterKey\x12'.cleat.admin.v1.RotateClusterKeyRequest\x1a(.cleat.admin.v1.RotateClusterKeyResponse\x12e\n" +
 	"\x10ExportClusterKey\x12'.cleat.admin.v1.ExportClusterKeyRequest\x1a(.cleat.admin.v1.ExportClusterKeyResponse\x12\\\n" +
-	"\rConfirmExport\x12$.cleat.admin.v1.ConfirmExportRequest\x1a%.cleat.admin.v1.ConfirmExportResponse\x12e\n" +
-	"\x10ListCertificates\x12'.cleat.admin.v1.ListCertificatesRequest\x1a(.cleat.admin.v1.ListCertificatesResponse\x12h\n" +
-	"\x11RevokeCertificate\x12(.cleat.admin.v1.RevokeCertificateRequest\x1a).cleat.admin.v1.RevokeCertificateResponse\x12_\n" +
-	"\x0eRevocationList\x12%.cleat.admin.v1.RevocationListRequest\x1a&.cleat.admin.v1.RevocationListResponse\x12F\n" +
-	"\x05Audit\x12\x1c.cleat.admin.v1.AuditRequest\x1a\x1d.cleat.admin.v1.AuditResponse0\x012M\n" +
+	"\rConfirmExport\x12$.cleat.admin.v1.ConfirmExportRequest\x1a%.cleat.admin.v1.ConfirmExportResponse2M\n" +
 	"\x05Entry\x12D\n" +
 	"\x05Admit\x12\x1c.cleat.admin.v1.AdmitRequest\x1a\x1d.cleat.admin.v1.AdmitResponse2\xb9\x02\n" +
 	"\x04Peer\x12G\n" +
@@ -4114,30 +4114,30 @@ var file_admin_proto_goTypes = []any{
 	(*Raft)(nil),                      // 32: cleat.admin.v1.Raft
 	(*Database)(nil),                  // 33: cleat.admin.v1.Database
 	(*Space)(nil),                     // 34: cleat.admin.v1.Space
-	(*ClusterKey)(nil),                // 35: cleat.admin.v1.ClusterKey
-	(*LockCARequest)(nil),             // 36: cleat.admin.v1.LockCARequest
-	(*LockCAResponse)(nil),            // 37: cleat.admin.v1.LockCAResponse
-	(*UnlockCARequest)(nil),           // 38: cleat.admin.v1.UnlockCARequest
-	(*UnlockCAResponse)(nil),          // 39: cleat.admin.v1.UnlockCAResponse
-	(*RotateClusterKeyRequest)(nil),   // 40: cleat.admin.v1.RotateClusterKeyRequest
-	(*RotateClusterKeyResponse)(nil),  // 41: cleat.admin.v1.RotateClusterKeyResponse
-	(*ExportClusterKeyRequest)(nil),   // 42: cleat.admin.v1.ExportClusterKeyRequest
-	(*ExportClusterKeyResponse)(nil),  // 43: cleat.admin.v1.ExportClusterKeyResponse
-	(*ConfirmExportRequest)(nil),      // 44: cleat.admin.v1.ConfirmExportRequest
-	(*ConfirmExportResponse)(nil),     // 45: cleat.admin.v1.ConfirmExportResponse
-	(*ClusterKeyRequest)(nil),         // 46: cleat.admin.v1.ClusterKeyRequest
-	(*ClusterKeyResponse)(nil),        // 47: cleat.admin.v1.ClusterKeyResponse
-	(*ListCertificatesRequest)(nil),   // 48: cleat.admin.v1.ListCertificatesRequest
-	(*ListCertificatesResponse)(nil),  // 49: cleat.admin.v1.ListCertificatesResponse
-	(*IssuedCertificate)(nil),         // 50: cleat.admin.v1.IssuedCertificate
-	(*Revocation)(nil),                // 51: cleat.admin.v1.Revocation
-	(*RevokeCertificateRequest)(nil),  // 52: cleat.admin.v1.RevokeCertificateRequest
-	(*RevokeCertificateResponse)(nil), // 53: cleat.admin.v1.RevokeCertificateResponse
-	(*RevocationListRequest)(nil),     // 54: cleat.admin.v1.RevocationListRequest
-	(*RevocationListResponse)(nil),    // 55: cleat.admin.v1.RevocationListResponse
-	(*AuditRequest)(nil),              // 56: cleat.admin.v1.AuditRequest
-	(*AuditResponse)(nil),             // 57: cleat.admin.v1.AuditResponse
-	(*AuditEvent)(nil),                // 58: cleat.admin.v1.AuditEvent
+	(*ListCertificatesRequest)(nil),   // 35: cleat.admin.v1.ListCertificatesRequest
+	(*ListCertificatesResponse)(nil),  // 36: cleat.admin.v1.ListCertificatesResponse
+	(*IssuedCertificate)(nil),         // 37: cleat.admin.v1.IssuedCertificate
+	(*Revocation)(nil),                // 38: cleat.admin.v1.Revocation
+	(*RevokeCertificateRequest)(nil),  // 39: cleat.admin.v1.RevokeCertificateRequest
+	(*RevokeCertificateResponse)(nil), // 40: cleat.admin.v1.RevokeCertificateResponse
+	(*RevocationListRequest)(nil),     // 41: cleat.admin.v1.RevocationListRequest
+	(*RevocationListResponse)(nil),    // 42: cleat.admin.v1.RevocationListResponse
+	(*AuditRequest)(nil),              // 43: cleat.admin.v1.AuditRequest
+	(*AuditResponse)(nil),             // 44: cleat.admin.v1.AuditResponse
+	(*AuditEvent)(nil),                // 45: cleat.admin.v1.AuditEvent
+	(*ClusterKey)(nil),                // 46: cleat.admin.v1.ClusterKey
+	(*LockCARequest)(nil),             // 47: cleat.admin.v1.LockCARequest
+	(*LockCAResponse)(nil),            // 48: cleat.admin.v1.LockCAResponse
+	(*UnlockCARequest)(nil),           // 49: cleat.admin.v1.UnlockCARequest
+	(*UnlockCAResponse)(nil),          // 50: cleat.admin.v1.UnlockCAResponse
+	(*RotateClusterKeyRequest)(nil),   // 51: cleat.admin.v1.RotateClusterKeyRequest
+	(*RotateClusterKeyResponse)(nil),  // 52: cleat.admin.v1.RotateClusterKeyResponse
+	(*ExportClusterKeyRequest)(nil),   // 53: cleat.admin.v1.ExportClusterKeyRequest
+	(*ExportClusterKeyResponse)(nil),  // 54: cleat.admin.v1.ExportClusterKeyResponse
+	(*ConfirmExportRequest)(nil),      // 55: cleat.admin.v1.ConfirmExportRequest
+	(*ConfirmExportResponse)(nil),     // 56: cleat.admin.v1.ConfirmExportResponse
+	(*ClusterKeyRequest)(nil),         // 57: cleat.admin.v1.ClusterKeyRequest
+	(*ClusterKeyResponse)(nil),        // 58: cleat.admin.v1.ClusterKeyResponse
 	(*timestamppb.Timestamp)(nil),     // 59: google.protobuf.Timestamp
 	(*durationpb.Duration)(nil),       // 60: google.protobuf.Duration
 }
@@ -4165,20 +4165,20 @@ var file_admin_proto_depIdxs = []int32{
 	29, // 20: cleat.admin.v1.StatusResponse.alarms:type_name -> cleat.admin.v1.Alarm
 	28, // 21: cleat.admin.v1.StatusResponse.members:type_name -> cleat.admin.v1.MemberStatus
 	27, // 22: cleat.admin.v1.StatusResponse.process:type_name -> cleat.admin.v1.Process
-	35, // 23: cleat.admin.v1.StatusResponse.cluster_key:type_name -> cleat.admin.v1.ClusterKey
+	46, // 23: cleat.admin.v1.StatusResponse.cluster_key:type_name -> cleat.admin.v1.ClusterKey
 	26, // 24: cleat.admin.v1.MemberStatus.status:type_name -> cleat.admin.v1.StatusResponse
 	60, // 25: cleat.admin.v1.MemberStatus.ahead:type_name -> google.protobuf.Duration
 	60, // 26: cleat.admin.v1.MemberStatus.round_trip:type_name -> google.protobuf.Duration
 	59, // 27: cleat.admin.v1.Certificate.not_after:type_name -> google.protobuf.Timestamp
 	59, // 28: cleat.admin.v1.Certificate.not_before:type_name -> google.protobuf.Timestamp
-	50, // 29: cleat.admin.v1.ListCertificatesResponse.certificates:type_name -> cleat.admin.v1.IssuedCertificate
+	37, // 29: cleat.admin.v1.ListCertificatesResponse.certificates:type_name -> cleat.admin.v1.IssuedCertificate
 	59, // 30: cleat.admin.v1.IssuedCertificate.not_before:type_name -> google.protobuf.Timestamp
 	59, // 31: cleat.admin.v1.IssuedCertificate.not_after:type_name -> google.protobuf.Timestamp
-	51, // 32: cleat.admin.v1.IssuedCertificate.revoked:type_name -> cleat.admin.v1.Revocation
+	38, // 32: cleat.admin.v1.IssuedCertificate.revoked:type_name -> cleat.admin.v1.Revocation
 	59, // 33: cleat.admin.v1.Revocation.time:type_name -> google.protobuf.Timestamp
-	50, // 34: cleat.admin.v1.RevokeCertificateResponse.certificates:type_name -> cleat.admin.v1.IssuedCertificate
+	37, // 34: cleat.admin.v1.RevokeCertificateResponse.certificates:type_name -> cleat.admin.v1.IssuedCertificate
 	59, // 35: cleat.admin.v1.AuditRequest.since:type_name -> google.protobuf.Timestamp
-	58, // 36: cleat.admin.v1.AuditResponse.events:type_name -> cleat.admin.v1.AuditEvent
+	45, // 36: cleat.admin.v1.AuditResponse.events:type_name -> cleat.admin.v1.AuditEvent
 	59, // 37: cleat.admin.v1.AuditEvent.time:type_name -> google.protobuf.Timestamp
 	59, // 38: cleat.admin.v1.AuditEvent.not_after:type_name -> google.protobuf.Timestamp
 	0,  // 39: cleat.admin.v1.Admin.IssueCertificate:input_type -> cleat.admin.v1.IssueCertificateRequest
@@ -4190,20 +4190,20 @@ var file_admin_proto_depIdxs = []int32{
 	11, // 45: cleat.admin.v1.Admin.Join:input_type -> cleat.admin.v1.JoinRequest
 	13, // 46: cleat.admin.v1.Admin.Recover:input_type -> cleat.admin.v1.RecoverRequest
 	15, // 47: cleat.admin.v1.Admin.Reload:input_type -> cleat.admin.v1.ReloadRequest
-	36, // 48: cleat.admin.v1.Admin.LockCA:input_type -> cleat.admin.v1.LockCARequest
-	38, // 49: cleat.admin.v1.Admin.UnlockCA:input_type -> cleat.admin.v1.UnlockCARequest
-	40, // 50: cleat.admin.v1.Admin.RotateClusterKey:input_type -> cleat.admin.v1.RotateClusterKeyRequest
-	42, // 51: cleat.admin.v1.Admin.ExportClusterKey:input_type -> cleat.admin.v1.ExportClusterKeyRequest
-	44, // 52: cleat.admin.v1.Admin.ConfirmExport:input_type -> cleat.admin.v1.ConfirmExportRequest
-	48, // 53: cleat.admin.v1.Admin.ListCertificates:input_type -> cleat.admin.v1.ListCertificatesRequest
-	52, // 54: cleat.admin.v1.Admin.RevokeCertificate:input_type -> cleat.admin.v1.RevokeCertificateRequest
-	54, // 55: cleat.admin.v1.Admin.RevocationList:input_type -> cleat.admin.v1.RevocationListRequest
-	56, // 56: cleat.admin.v1.Admin.Audit:input_type -> cleat.admin.v1.AuditRequest
+	35, // 48: cleat.admin.v1.Admin.ListCertificates:input_type -> cleat.admin.v1.ListCertificatesRequest
+	39, // 49: cleat.admin.v1.Admin.RevokeCertificate:input_type -> cleat.admin.v1.RevokeCertificateRequest
+	41, // 50: cleat.admin.v1.Admin.RevocationList:input_type -> cleat.admin.v1.RevocationListRequest
+	43, // 51: cleat.admin.v1.Admin.Audit:input_type -> cleat.admin.v1.AuditRequest
+	47, // 52: cleat.admin.v1.Admin.LockCA:input_type -> cleat.admin.v1.LockCARequest
+	49, // 53: cleat.admin.v1.Admin.UnlockCA:input_type -> cleat.admin.v1.UnlockCARequest
+	51, // 54: cleat.admin.v1.Admin.RotateClusterKey:input_type -> cleat.admin.v1.RotateClusterKeyRequest
+	53, // 55: cleat.admin.v1.Admin.ExportClusterKey:input_type -> cleat.admin.v1.ExportClusterKeyRequest
+	55, // 56: cleat.admin.v1.Admin.ConfirmExport:input_type -> cleat.admin.v1.ConfirmExportRequest
 	18, // 57: cleat.admin.v1.Entry.Admit:input_type -> cleat.admin.v1.AdmitRequest
 	20, // 58: cleat.admin.v1.Peer.Arrive:input_type -> cleat.admin.v1.ArriveRequest
 	22, // 59: cleat.admin.v1.Peer.Dismiss:input_type -> cleat.admin.v1.DismissRequest
 	25, // 60: cleat.admin.v1.Peer.Status:input_type -> cleat.admin.v1.StatusRequest
-	46, // 61: cleat.admin.v1.Peer.ClusterKey:input_type -> cleat.admin.v1.ClusterKeyRequest
+	57, // 61: cleat.admin.v1.Peer.ClusterKey:input_type -> cleat.admin.v1.ClusterKeyRequest
 	1,  // 62: cleat.admin.v1.Admin.IssueCertificate:output_type -> cleat.admin.v1.IssueCertificateResponse
 	26, // 63: cleat.admin.v1.Admin.Status:output_type -> cleat.admin.v1.StatusResponse
 	3,  // 64: cleat.admin.v1.Admin.Invite:output_type -> cleat.admin.v1.InviteResponse
@@ -4213,20 +4213,20 @@ var file_admin_proto_depIdxs = []int32{
 	12, // 68: cleat.admin.v1.Admin.Join:output_type -> cleat.admin.v1.JoinResponse
 	14, // 69: cleat.admin.v1.Admin.Recover:output_type -> cleat.admin.v1.RecoverResponse
 	16, // 70: cleat.admin.v1.Admin.Reload:output_type -> cleat.admin.v1.ReloadResponse
-	37, // 71: cleat.admin.v1.Admin.LockCA:output_type -> cleat.admin.v1.LockCAResponse
-	39, // 72: cleat.admin.v1.Admin.UnlockCA:output_type -> cleat.admin.v1.UnlockCAResponse
-	41, // 73: cleat.admin.v1.Admin.RotateClusterKey:output_type -> cleat.admin.v1.RotateClusterKeyResponse
-	43, // 74: cleat.admin.v1.Admin.ExportClusterKey:output_type -> cleat.admin.v1.ExportClusterKeyResponse
-	45, // 75: cleat.admin.v1.Admin.ConfirmExport:output_type -> cleat.admin.v1.ConfirmExportResponse
-	49, // 76: cleat.admin.v1.Admin.ListCertificates:output_type -> cleat.admin.v1.ListCertificatesResponse
-	53, // 77: cleat.admin.v1.Admin.RevokeCertificate:output_type -> cleat.admin.v1.RevokeCertificateResponse
-	55, // 78: cleat.admin.v1.Admin.RevocationList:output_type -> cleat.admin.v1.RevocationListResponse
-	57, // 79: cleat.admin.v1.Admin.Audit:output_type -> cleat.admin.v1.AuditResponse
+	36, // 71: cleat.admin.v1.Admin.ListCertificates:output_type -> cleat.admin.v1.ListCertificatesResponse
+	40, // 72: cleat.admin.v1.Admin.RevokeCertificate:output_type -> cleat.admin.v1.RevokeCertificateResponse
+	42, // 73: cleat.admin.v1.Admin.RevocationList:output_type -> cleat.admin.v1.RevocationListResponse
+	44, // 74: cleat.admin.v1.Admin.Audit:output_type -> cleat.admin.v1.AuditResponse
+	48, // 75: cleat.admin.v1.Admin.LockCA:output_type -> cleat.admin.v1.LockCAResponse
+	50, // 76: cleat.admin.v1.Admin.UnlockCA:output_type -> cleat.admin.v1.UnlockCAResponse
+	52, // 77: cleat.admin.v1.Admin.RotateClusterKey:output_type -> cleat.admin.v1.RotateClusterKeyResponse
+	54, // 78: cleat.admin.v1.Admin.ExportClusterKey:output_type -> cleat.admin.v1.ExportClusterKeyResponse
+	56, // 79: cleat.admin.v1.Admin.ConfirmExport:output_type -> cleat.admin.v1.ConfirmExportResponse
 	19, // 80: cleat.admin.v1.Entry.Admit:output_type -> cleat.admin.v1.AdmitResponse
 	21, // 81: cleat.admin.v1.Peer.Arrive:output_type -> cleat.admin.v1.ArriveResponse
 	23, // 82: cleat.admin.v1.Peer.Dismiss:output_type -> cleat.admin.v1.DismissResponse
 	26, // 83: cleat.admin.v1.Peer.Status:output_type -> cleat.admin.v1.StatusResponse
-	47, // 84: cleat.admin.v1.Peer.ClusterKey:output_type -> cleat.admin.v1.ClusterKeyResponse
+	58, // 84: cleat.admin.v1.Peer.ClusterKey:output_type -> cleat.admin.v1.ClusterKeyResponse
 	62, // [62:85] is the sub-list for method output_type
 	39, // [39:62] is the sub-list for method input_type
 	39, // [39:39] is the sub-list for extension type_name

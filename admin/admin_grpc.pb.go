@@ -30,15 +30,15 @@ const (
 	Admin_Join_FullMethodName              = "/cleat.admin.v1.Admin/Join"
 	Admin_Recover_FullMethodName           = "/cleat.admin.v1.Admin/Recover"
 	Admin_Reload_FullMethodName            = "/cleat.admin.v1.Admin/Reload"
+	Admin_ListCertificates_FullMethodName  = "/cleat.admin.v1.Admin/ListCertificates"
+	Admin_RevokeCertificate_FullMethodName = "/cleat.admin.v1.Admin/RevokeCertificate"
+	Admin_RevocationList_FullMethodName    = "/cleat.admin.v1.Admin/RevocationList"
+	Admin_Audit_FullMethodName             = "/cleat.admin.v1.Admin/Audit"
 	Admin_LockCA_FullMethodName            = "/cleat.admin.v1.Admin/LockCA"
 	Admin_UnlockCA_FullMethodName          = "/cleat.admin.v1.Admin/UnlockCA"
 	Admin_RotateClusterKey_FullMethodName  = "/cleat.admin.v1.Admin/RotateClusterKey"
 	Admin_ExportClusterKey_FullMethodName  = "/cleat.admin.v1.Admin/ExportClusterKey"
 	Admin_ConfirmExport_FullMethodName     = "/cleat.admin.v1.Admin/ConfirmExport"
-	Admin_ListCertificates_FullMethodName  = "/cleat.admin.v1.Admin/ListCertificates"
-	Admin_RevokeCertificate_FullMethodName = "/cleat.admin.v1.Admin/RevokeCertificate"
-	Admin_RevocationList_FullMethodName    = "/cleat.admin.v1.Admin/RevocationList"
-	Admin_Audit_FullMethodName             = "/cleat.admin.v1.Admin/Audit"
 )
 
 // AdminClient is the client API for Admin service.
@@ -73,6 +73,17 @@ type AdminClient interface {
 	// does. It answers when they count; if they are refused, nothing has changed,
 	// and the error says why.
 	Reload(ctx context.Context, in *ReloadRequest, opts ...grpc.CallOption) (*ReloadResponse, error)
+	// ListCertificates tells of the certificates that the cluster has issued; they
+	// are known until a week after their end.
+	ListCertificates(ctx context.Context, in *ListCertificatesRequest, opts ...grpc.CallOption) (*ListCertificatesResponse, error)
+	// RevokeCertificate ends certificates before their time: every member refuses
+	// them from when it hears of it, and ends their connections.
+	RevokeCertificate(ctx context.Context, in *RevokeCertificateRequest, opts ...grpc.CallOption) (*RevokeCertificateResponse, error)
+	// RevocationList gives the list of revoked certificates as an issuer has signed
+	// it, for programs that check certificates elsewhere.
+	RevocationList(ctx context.Context, in *RevocationListRequest, opts ...grpc.CallOption) (*RevocationListResponse, error)
+	// Audit tells what the CA did and refused, oldest first, on all members.
+	Audit(ctx context.Context, in *AuditRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[AuditResponse], error)
 	// LockCA has this member forget the cluster key, so that it issues nothing
 	// until UnlockCA; it goes on serving.
 	LockCA(ctx context.Context, in *LockCARequest, opts ...grpc.CallOption) (*LockCAResponse, error)
@@ -86,17 +97,6 @@ type AdminClient interface {
 	// Whoever has written that says so by ConfirmExport.
 	ExportClusterKey(ctx context.Context, in *ExportClusterKeyRequest, opts ...grpc.CallOption) (*ExportClusterKeyResponse, error)
 	ConfirmExport(ctx context.Context, in *ConfirmExportRequest, opts ...grpc.CallOption) (*ConfirmExportResponse, error)
-	// ListCertificates tells of the certificates that the cluster has issued; they
-	// are known until a week after their end.
-	ListCertificates(ctx context.Context, in *ListCertificatesRequest, opts ...grpc.CallOption) (*ListCertificatesResponse, error)
-	// RevokeCertificate ends certificates before their time: every member refuses
-	// them from when it hears of it, and ends their connections.
-	RevokeCertificate(ctx context.Context, in *RevokeCertificateRequest, opts ...grpc.CallOption) (*RevokeCertificateResponse, error)
-	// RevocationList gives the list of revoked certificates as an issuer has signed
-	// it, for programs that check certificates elsewhere.
-	RevocationList(ctx context.Context, in *RevocationListRequest, opts ...grpc.CallOption) (*RevocationListResponse, error)
-	// Audit tells what the CA did and refused, oldest first, on all members.
-	Audit(ctx context.Context, in *AuditRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[AuditResponse], error)
 }
 
 type adminClient struct {
@@ -197,6 +197,55 @@ func (c *adminClient) Reload(ctx context.Context, in *ReloadRequest, opts ...grp
 	return out, nil
 }
 
+func (c *adminClient) ListCertificates(ctx context.Context, in *ListCertificatesRequest, opts ...grpc.CallOption) (*ListCertificatesResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(ListCertificatesResponse)
+	err := c.cc.Invoke(ctx, Admin_ListCertificates_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *adminClient) RevokeCertificate(ctx context.Context, in *RevokeCertificateRequest, opts ...grpc.CallOption) (*RevokeCertificateResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(RevokeCertificateResponse)
+	err := c.cc.Invoke(ctx, Admin_RevokeCertificate_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *adminClient) RevocationList(ctx context.Context, in *RevocationListRequest, opts ...grpc.CallOption) (*RevocationListResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(RevocationListResponse)
+	err := c.cc.Invoke(ctx, Admin_RevocationList_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *adminClient) Audit(ctx context.Context, in *AuditRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[AuditResponse], error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	stream, err := c.cc.NewStream(ctx, &Admin_ServiceDesc.Streams[0], Admin_Audit_FullMethodName, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	x := &grpc.GenericClientStream[AuditRequest, AuditResponse]{ClientStream: stream}
+	if err := x.ClientStream.SendMsg(in); err != nil {
+		return nil, err
+	}
+	if err := x.ClientStream.CloseSend(); err != nil {
+		return nil, err
+	}
+	return x, nil
+}
+
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type Admin_AuditClient = grpc.ServerStreamingClient[AuditResponse]
+
 func (c *adminClient) LockCA(ctx context.Context, in *LockCARequest, opts ...grpc.CallOption) (*LockCAResponse, error) {
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
 	out := new(LockCAResponse)
@@ -247,55 +296,6 @@ func (c *adminClient) ConfirmExport(ctx context.Context, in *ConfirmExportReques
 	return out, nil
 }
 
-func (c *adminClient) ListCertificates(ctx context.Context, in *ListCertificatesRequest, opts ...grpc.CallOption) (*ListCertificatesResponse, error) {
-	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
-	out := new(ListCertificatesResponse)
-	err := c.cc.Invoke(ctx, Admin_ListCertificates_FullMethodName, in, out, cOpts...)
-	if err != nil {
-		return nil, err
-	}
-	return out, nil
-}
-
-func (c *adminClient) RevokeCertificate(ctx context.Context, in *RevokeCertificateRequest, opts ...grpc.CallOption) (*RevokeCertificateResponse, error) {
-	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
-	out := new(RevokeCertificateResponse)
-	err := c.cc.Invoke(ctx, Admin_RevokeCertificate_FullMethodName, in, out, cOpts...)
-	if err != nil {
-		return nil, err
-	}
-	return out, nil
-}
-
-func (c *adminClient) RevocationList(ctx context.Context, in *RevocationListRequest, opts ...grpc.CallOption) (*RevocationListResponse, error) {
-	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
-	out := new(RevocationListResponse)
-	err := c.cc.Invoke(ctx, Admin_RevocationList_FullMethodName, in, out, cOpts...)
-	if err != nil {
-		return nil, err
-	}
-	return out, nil
-}
-
-func (c *adminClient) Audit(ctx context.Context, in *AuditRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[AuditResponse], error) {
-	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
-	stream, err := c.cc.NewStream(ctx, &Admin_ServiceDesc.Streams[0], Admin_Audit_FullMethodName, cOpts...)
-	if err != nil {
-		return nil, err
-	}
-	x := &grpc.GenericClientStream[AuditRequest, AuditResponse]{ClientStream: stream}
-	if err := x.ClientStream.SendMsg(in); err != nil {
-		return nil, err
-	}
-	if err := x.ClientStream.CloseSend(); err != nil {
-		return nil, err
-	}
-	return x, nil
-}
-
-// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
-type Admin_AuditClient = grpc.ServerStreamingClient[AuditResponse]
-
 // AdminServer is the server API for Admin service.
 // All implementations must embed UnimplementedAdminServer
 // for forward compatibility.
@@ -328,6 +328,17 @@ type AdminServer interface {
 	// does. It answers when they count; if they are refused, nothing has changed,
 	// and the error says why.
 	Reload(context.Context, *ReloadRequest) (*ReloadResponse, error)
+	// ListCertificates tells of the certificates that the cluster has issued; they
+	// are known until a week after their end.
+	ListCertificates(context.Context, *ListCertificatesRequest) (*ListCertificatesResponse, error)
+	// RevokeCertificate ends certificates before their time: every member refuses
+	// them from when it hears of it, and ends their connections.
+	RevokeCertificate(context.Context, *RevokeCertificateRequest) (*RevokeCertificateResponse, error)
+	// RevocationList gives the list of revoked certificates as an issuer has signed
+	// it, for programs that check certificates elsewhere.
+	RevocationList(context.Context, *RevocationListRequest) (*RevocationListResponse, error)
+	// Audit tells what the CA did and refused, oldest first, on all members.
+	Audit(*AuditRequest, grpc.ServerStreamingServer[AuditResponse]) error
 	// LockCA has this member forget the cluster key, so that it issues nothing
 	// until UnlockCA; it goes on serving.
 	LockCA(context.Context, *LockCARequest) (*LockCAResponse, error)
@@ -341,17 +352,6 @@ type AdminServer interface {
 	// Whoever has written that says so by ConfirmExport.
 	ExportClusterKey(context.Context, *ExportClusterKeyRequest) (*ExportClusterKeyResponse, error)
 	ConfirmExport(context.Context, *ConfirmExportRequest) (*ConfirmExportResponse, error)
-	// ListCertificates tells of the certificates that the cluster has issued; they
-	// are known until a week after their end.
-	ListCertificates(context.Context, *ListCertificatesRequest) (*ListCertificatesResponse, error)
-	// RevokeCertificate ends certificates before their time: every member refuses
-	// them from when it hears of it, and ends their connections.
-	RevokeCertificate(context.Context, *RevokeCertificateRequest) (*RevokeCertificateResponse, error)
-	// RevocationList gives the list of revoked certificates as an issuer has signed
-	// it, for programs that check certificates elsewhere.
-	RevocationList(context.Context, *RevocationListRequest) (*RevocationListResponse, error)
-	// Audit tells what the CA did and refused, oldest first, on all members.
-	Audit(*AuditRequest, grpc.ServerStreamingServer[AuditResponse]) error
 	mustEmbedUnimplementedAdminServer()
 }
 
@@ -389,6 +389,18 @@ func (UnimplementedAdminServer) Recover(context.Context, *RecoverRequest) (*Reco
 func (UnimplementedAdminServer) Reload(context.Context, *ReloadRequest) (*ReloadResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method Reload not implemented")
 }
+func (UnimplementedAdminServer) ListCertificates(context.Context, *ListCertificatesRequest) (*ListCertificatesResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method ListCertificates not implemented")
+}
+func (UnimplementedAdminServer) RevokeCertificate(context.Context, *RevokeCertificateRequest) (*RevokeCertificateResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method RevokeCertificate not implemented")
+}
+func (UnimplementedAdminServer) RevocationList(context.Context, *RevocationListRequest) (*RevocationListResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method RevocationList not implemented")
+}
+func (UnimplementedAdminServer) Audit(*AuditRequest, grpc.ServerStreamingServer[AuditResponse]) error {
+	return status.Error(codes.Unimplemented, "method Audit not implemented")
+}
 func (UnimplementedAdminServer) LockCA(context.Context, *LockCARequest) (*LockCAResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method LockCA not implemented")
 }
@@ -403,18 +415,6 @@ func (UnimplementedAdminServer) ExportClusterKey(context.Context, *ExportCluster
 }
 func (UnimplementedAdminServer) ConfirmExport(context.Context, *ConfirmExportRequest) (*ConfirmExportResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method ConfirmExport not implemented")
-}
-func (UnimplementedAdminServer) ListCertificates(context.Context, *ListCertificatesRequest) (*ListCertificatesResponse, error) {
-	return nil, status.Error(codes.Unimplemented, "method ListCertificates not implemented")
-}
-func (UnimplementedAdminServer) RevokeCertificate(context.Context, *RevokeCertificateRequest) (*RevokeCertificateResponse, error) {
-	return nil, status.Error(codes.Unimplemented, "method RevokeCertificate not implemented")
-}
-func (UnimplementedAdminServer) RevocationList(context.Context, *RevocationListRequest) (*RevocationListResponse, error) {
-	return nil, status.Error(codes.Unimplemented, "method RevocationList not implemented")
-}
-func (UnimplementedAdminServer) Audit(*AuditRequest, grpc.ServerStreamingServer[AuditResponse]) error {
-	return status.Error(codes.Unimplemented, "method Audit not implemented")
 }
 func (UnimplementedAdminServer) mustEmbedUnimplementedAdminServer() {}
 func (UnimplementedAdminServer) testEmbeddedByValue()               {}
@@ -599,6 +599,71 @@ func _Admin_Reload_Handler(srv interface{}, ctx context.Context, dec func(interf
 	return interceptor(ctx, in, info, handler)
 }
 
+func _Admin_ListCertificates_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(ListCertificatesRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(AdminServer).ListCertificates(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: Admin_ListCertificates_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(AdminServer).ListCertificates(ctx, req.(*ListCertificatesRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _Admin_RevokeCertificate_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(RevokeCertificateRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(AdminServer).RevokeCertificate(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: Admin_RevokeCertificate_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(AdminServer).RevokeCertificate(ctx, req.(*RevokeCertificateRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _Admin_RevocationList_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(RevocationListRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(AdminServer).RevocationList(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: Admin_RevocationList_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(AdminServer).RevocationList(ctx, req.(*RevocationListRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _Admin_Audit_Handler(srv interface{}, stream grpc.ServerStream) error {
+	m := new(AuditRequest)
+	if err := stream.RecvMsg(m); err != nil {
+		return err
+	}
+	return srv.(AdminServer).Audit(m, &grpc.GenericServerStream[AuditRequest, AuditResponse]{ServerStream: stream})
+}
+
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type Admin_AuditServer = grpc.ServerStreamingServer[AuditResponse]
+
 func _Admin_LockCA_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
 	in := new(LockCARequest)
 	if err := dec(in); err != nil {
@@ -689,71 +754,6 @@ func _Admin_ConfirmExport_Handler(srv interface{}, ctx context.Context, dec func
 	return interceptor(ctx, in, info, handler)
 }
 
-func _Admin_ListCertificates_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
-	in := new(ListCertificatesRequest)
-	if err := dec(in); err != nil {
-		return nil, err
-	}
-	if interceptor == nil {
-		return srv.(AdminServer).ListCertificates(ctx, in)
-	}
-	info := &grpc.UnaryServerInfo{
-		Server:     srv,
-		FullMethod: Admin_ListCertificates_FullMethodName,
-	}
-	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
-		return srv.(AdminServer).ListCertificates(ctx, req.(*ListCertificatesRequest))
-	}
-	return interceptor(ctx, in, info, handler)
-}
-
-func _Admin_RevokeCertificate_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
-	in := new(RevokeCertificateRequest)
-	if err := dec(in); err != nil {
-		return nil, err
-	}
-	if interceptor == nil {
-		return srv.(AdminServer).RevokeCertificate(ctx, in)
-	}
-	info := &grpc.UnaryServerInfo{
-		Server:     srv,
-		FullMethod: Admin_RevokeCertificate_FullMethodName,
-	}
-	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
-		return srv.(AdminServer).RevokeCertificate(ctx, req.(*RevokeCertificateRequest))
-	}
-	return interceptor(ctx, in, info, handler)
-}
-
-func _Admin_RevocationList_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
-	in := new(RevocationListRequest)
-	if err := dec(in); err != nil {
-		return nil, err
-	}
-	if interceptor == nil {
-		return srv.(AdminServer).RevocationList(ctx, in)
-	}
-	info := &grpc.UnaryServerInfo{
-		Server:     srv,
-		FullMethod: Admin_RevocationList_FullMethodName,
-	}
-	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
-		return srv.(AdminServer).RevocationList(ctx, req.(*RevocationListRequest))
-	}
-	return interceptor(ctx, in, info, handler)
-}
-
-func _Admin_Audit_Handler(srv interface{}, stream grpc.ServerStream) error {
-	m := new(AuditRequest)
-	if err := stream.RecvMsg(m); err != nil {
-		return err
-	}
-	return srv.(AdminServer).Audit(m, &grpc.GenericServerStream[AuditRequest, AuditResponse]{ServerStream: stream})
-}
-
-// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
-type Admin_AuditServer = grpc.ServerStreamingServer[AuditResponse]
-
 // Admin_ServiceDesc is the grpc.ServiceDesc for Admin service.
 // It's only intended for direct use with grpc.RegisterService,
 // and not to be introspected or modified (even as a copy)
@@ -798,6 +798,18 @@ var Admin_ServiceDesc = grpc.ServiceDesc{
 			Handler:    _Admin_Reload_Handler,
 		},
 		{
+			MethodName: "ListCertificates",
+			Handler:    _Admin_ListCertificates_Handler,
+		},
+		{
+			MethodName: "RevokeCertificate",
+			Handler:    _Admin_RevokeCertificate_Handler,
+		},
+		{
+			MethodName: "RevocationList",
+			Handler:    _Admin_RevocationList_Handler,
+		},
+		{
 			MethodName: "LockCA",
 			Handler:    _Admin_LockCA_Handler,
 		},
@@ -816,18 +828,6 @@ var Admin_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "ConfirmExport",
 			Handler:    _Admin_ConfirmExport_Handler,
-		},
-		{
-			MethodName: "ListCertificates",
-			Handler:    _Admin_ListCertificates_Handler,
-		},
-		{
-			MethodName: "RevokeCertificate",
-			Handler:    _Admin_RevokeCertificate_Handler,
-		},
-		{
-			MethodName: "RevocationList",
-			Handler:    _Admin_RevocationList_Handler,
 		},
 	},
 	Streams: []grpc.StreamDesc{

@@ -94,14 +94,14 @@ type Authority struct {
 	// that Run waits for.
 	replaced chan struct{}
 
-	// keys holds a token when Run is to look after the cluster keys again.
-	keys     chan struct{}
-	rotating sync.Mutex // held while a key may be there that the ledger does not name yet
-
 	chronicle *chronicle
 	refusals  refusals
 	revoked   revoked
 	lists     atomic.Pointer[lists] // of revocation; nil: none yet. Written by Follow
+
+	// keys holds a token when Run is to look after the cluster keys again.
+	keys     chan struct{}
+	rotating sync.Mutex // held while a key may be there that the ledger does not name yet
 }
 
 // Certificate is one of the certificates that this member stands on.
