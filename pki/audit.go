@@ -77,12 +77,6 @@ func (a *Authority) noteIdentity(act Act, what, detail string) {
 	a.chronicle.add(a.complete(e))
 }
 
-// noteKeys records what became of the CA's keys, of which the log has told. Keys
-// are named by their ids.
-func (a *Authority) noteKeys(what, detail string) {
-	a.chronicle.add(a.complete(Event{Act: ActKeys, What: what, Detail: detail}))
-}
-
 func (a *Authority) complete(e Event) Event {
 	if e.Time.IsZero() {
 		e.Time = time.Now()

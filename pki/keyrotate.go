@@ -100,8 +100,7 @@ func (a *Authority) beginRotation(ctx context.Context) (KeyRotation, error) {
 		return nil
 	})
 	if err == nil {
-		a.log.Info("cluster key made", "key", r.New, "instead_of", r.Old)
-		a.noteKeys("cluster key made", "key "+r.New+" instead of "+r.Old)
+		a.Audit(ctx, Event{Act: ActKeys, What: "cluster key made", Detail: fmt.Sprintf("key %s, to replace %s", r.New, r.Old)})
 	}
 	return r, err
 }
@@ -164,8 +163,7 @@ func (a *Authority) sealAnew(ctx context.Context, r KeyRotation) error {
 		if err != nil {
 			return err
 		}
-		a.log.Info("the CA is sealed with another cluster key", "key", r.New, "instead_of", r.Old)
-		a.noteKeys("the CA is sealed with another cluster key", "key "+r.New+" instead of "+r.Old)
+		a.Audit(ctx, Event{Act: ActKeys, What: "the CA is sealed with another cluster key", Detail: fmt.Sprintf("key %s instead of %s", r.New, r.Old)})
 		return a.refresh(ctx)
 	}
 	return errChanged

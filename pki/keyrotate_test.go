@@ -12,6 +12,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -21,8 +22,29 @@ import (
 type fleet struct {
 	t       *testing.T
 	ledger  *memoryLedger
-	members map[uint64]*fleetMember
-	listed  []uint64
+	members map[uint64]*fleetMember // not changed once all have started
+
+	mu     sync.Mutex
+	listed []uint64              // under mu
+	here   map[uint64]*Authority // under mu: those that answer
+}
+
+func (f *fleet) list() []uint64 {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return slices.Clone(f.listed)
+}
+
+func (f *fleet) forget(id uint64) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.listed = slices.DeleteFunc(slices.Clone(f.listed), func(m uint64) bool { return m == id })
+}
+
+func (f *fleet) answers(id uint64, a *Authority) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.here[id] = a
 }
 
 type fleetMember struct {
@@ -35,14 +57,14 @@ type fleetMember struct {
 // newFleet starts n members, of which the first has made the CA.
 func newFleet(t *testing.T, n int) *fleet {
 	t.Helper()
-	f := &fleet{t: t, ledger: newLedger(), members: make(map[uint64]*fleetMember)}
+	f := &fleet{t: t, ledger: newLedger(), members: make(map[uint64]*fleetMember), here: make(map[uint64]*Authority)}
 	for id := range uint64(n) {
 		f.listed = append(f.listed, id+1)
 	}
 	for _, id := range f.listed {
 		c := testConfig(t)
 		c.MemberID, c.Name, c.Ledger, c.Replica = id, fmt.Sprint("member", id), f.ledger, replica{f.ledger}
-		c.Members = func() []uint64 { return f.listed }
+		c.Members = f.list
 		c.FetchKey = func(ctx context.Context, r KeyRequest) ([]byte, error) { return f.fetch(ctx, id, r) }
 		if id > 1 {
 			copyFile(t, keyFile(f.members[1].config), keyFile(c))
@@ -58,6 +80,7 @@ func (f *fleet) start(id uint64) *Authority {
 	f.t.Helper()
 	m := f.members[id]
 	m.Authority = open(f.t, m.config)
+	f.answers(id, m.Authority)
 	ctx, stop := context.WithCancel(f.t.Context())
 	m.stop, m.done = stop, make(chan struct{})
 	go func() {
@@ -70,6 +93,7 @@ func (f *fleet) start(id uint64) *Authority {
 
 func (f *fleet) end(id uint64) {
 	if m := f.members[id]; m.stop != nil {
+		f.answers(id, nil)
 		m.stop()
 		<-m.done
 		m.stop = nil
@@ -78,9 +102,12 @@ func (f *fleet) end(id uint64) {
 
 func (f *fleet) fetch(ctx context.Context, by uint64, r KeyRequest) ([]byte, error) {
 	var all []error
-	for _, id := range f.listed {
-		if m := f.members[id]; id != by && m.stop != nil {
-			sealed, err := m.GiveKey(ctx, by, r)
+	for _, id := range f.list() {
+		f.mu.Lock()
+		a := f.here[id]
+		f.mu.Unlock()
+		if id != by && a != nil {
+			sealed, err := a.GiveKey(ctx, by, r)
 			if err == nil {
 				return sealed, nil
 			}
@@ -166,7 +193,7 @@ func TestAMemberThatIsRemovedKeepsNobodyWaiting(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		f.listed = []uint64{1, 2}
+		f.forget(3)
 		f.members[1].nudge()
 		pass(time.Minute)
 		f.settled(f.members[1].Authority, r.New)
