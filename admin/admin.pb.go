@@ -1122,6 +1122,661 @@ func (x *Setting) GetNew() string {
 	return ""
 }
 
+type CAStatusRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *CAStatusRequest) Reset() {
+	*x = CAStatusRequest{}
+	mi := &file_admin_proto_msgTypes[18]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *CAStatusRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*CAStatusRequest) ProtoMessage() {}
+
+func (x *CAStatusRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_admin_proto_msgTypes[18]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use CAStatusRequest.ProtoReflect.Descriptor instead.
+func (*CAStatusRequest) Descriptor() ([]byte, []int) {
+	return file_admin_proto_rawDescGZIP(), []int{18}
+}
+
+type CAStatusResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// roots and intermediates: the first of each is the one that issues.
+	Roots         []*CACertificate `protobuf:"bytes,1,rep,name=roots,proto3" json:"roots,omitempty"`
+	Intermediates []*CACertificate `protobuf:"bytes,2,rep,name=intermediates,proto3" json:"intermediates,omitempty"`
+	// rotation is missing if none is under way.
+	Rotation      *CARotation `protobuf:"bytes,3,opt,name=rotation,proto3" json:"rotation,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *CAStatusResponse) Reset() {
+	*x = CAStatusResponse{}
+	mi := &file_admin_proto_msgTypes[19]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *CAStatusResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*CAStatusResponse) ProtoMessage() {}
+
+func (x *CAStatusResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_admin_proto_msgTypes[19]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use CAStatusResponse.ProtoReflect.Descriptor instead.
+func (*CAStatusResponse) Descriptor() ([]byte, []int) {
+	return file_admin_proto_rawDescGZIP(), []int{19}
+}
+
+func (x *CAStatusResponse) GetRoots() []*CACertificate {
+	if x != nil {
+		return x.Roots
+	}
+	return nil
+}
+
+func (x *CAStatusResponse) GetIntermediates() []*CACertificate {
+	if x != nil {
+		return x.Intermediates
+	}
+	return nil
+}
+
+func (x *CAStatusResponse) GetRotation() *CARotation {
+	if x != nil {
+		return x.Rotation
+	}
+	return nil
+}
+
+type CACertificate struct {
+	state     protoimpl.MessageState `protogen:"open.v1"`
+	Subject   string                 `protobuf:"bytes,1,opt,name=subject,proto3" json:"subject,omitempty"`
+	Serial    string                 `protobuf:"bytes,2,opt,name=serial,proto3" json:"serial,omitempty"`
+	NotBefore *timestamppb.Timestamp `protobuf:"bytes,3,opt,name=not_before,json=notBefore,proto3" json:"not_before,omitempty"`
+	NotAfter  *timestamppb.Timestamp `protobuf:"bytes,4,opt,name=not_after,json=notAfter,proto3" json:"not_after,omitempty"`
+	// digest is the SHA-256 of the certificate, in hex.
+	Digest string `protobuf:"bytes,5,opt,name=digest,proto3" json:"digest,omitempty"`
+	// held says that its key is the cluster's.
+	Held          bool `protobuf:"varint,6,opt,name=held,proto3" json:"held,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *CACertificate) Reset() {
+	*x = CACertificate{}
+	mi := &file_admin_proto_msgTypes[20]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *CACertificate) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*CACertificate) ProtoMessage() {}
+
+func (x *CACertificate) ProtoReflect() protoreflect.Message {
+	mi := &file_admin_proto_msgTypes[20]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use CACertificate.ProtoReflect.Descriptor instead.
+func (*CACertificate) Descriptor() ([]byte, []int) {
+	return file_admin_proto_rawDescGZIP(), []int{20}
+}
+
+func (x *CACertificate) GetSubject() string {
+	if x != nil {
+		return x.Subject
+	}
+	return ""
+}
+
+func (x *CACertificate) GetSerial() string {
+	if x != nil {
+		return x.Serial
+	}
+	return ""
+}
+
+func (x *CACertificate) GetNotBefore() *timestamppb.Timestamp {
+	if x != nil {
+		return x.NotBefore
+	}
+	return nil
+}
+
+func (x *CACertificate) GetNotAfter() *timestamppb.Timestamp {
+	if x != nil {
+		return x.NotAfter
+	}
+	return nil
+}
+
+func (x *CACertificate) GetDigest() string {
+	if x != nil {
+		return x.Digest
+	}
+	return ""
+}
+
+func (x *CACertificate) GetHeld() bool {
+	if x != nil {
+		return x.Held
+	}
+	return false
+}
+
+type CARotation struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Id    string                 `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
+	// kind is "root", "intermediate" or "import".
+	Kind string `protobuf:"bytes,2,opt,name=kind,proto3" json:"kind,omitempty"`
+	// step is "prepared", "trusted" or "issuing".
+	Step string `protobuf:"bytes,3,opt,name=step,proto3" json:"step,omitempty"`
+	// until is the step that it does not leave by itself; empty: none.
+	Until string `protobuf:"bytes,4,opt,name=until,proto3" json:"until,omitempty"`
+	// back says that it was aborted: the old generation issues again, and the new
+	// one is dropped in the end.
+	Back bool `protobuf:"varint,5,opt,name=back,proto3" json:"back,omitempty"`
+	// crossed says that clients that hold only the old root verify what the new one
+	// issues.
+	Crossed bool                   `protobuf:"varint,6,opt,name=crossed,proto3" json:"crossed,omitempty"`
+	BegunBy string                 `protobuf:"bytes,7,opt,name=begun_by,json=begunBy,proto3" json:"begun_by,omitempty"`
+	Begun   *timestamppb.Timestamp `protobuf:"bytes,8,opt,name=begun,proto3" json:"begun,omitempty"`
+	Members []*CAMember            `protobuf:"bytes,9,rep,name=members,proto3" json:"members,omitempty"`
+	// arriving are those who were let in and have not come.
+	Arriving []uint64 `protobuf:"fixed64,10,rep,packed,name=arriving,proto3" json:"arriving,omitempty"`
+	// hanging are the certificates that end to be good with the end of the rotation.
+	Hanging []*CAHanging `protobuf:"bytes,11,rep,name=hanging,proto3" json:"hanging,omitempty"`
+	// waits_for is what stands against the next step, in words.
+	WaitsFor      []string `protobuf:"bytes,12,rep,name=waits_for,json=waitsFor,proto3" json:"waits_for,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *CARotation) Reset() {
+	*x = CARotation{}
+	mi := &file_admin_proto_msgTypes[21]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *CARotation) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*CARotation) ProtoMessage() {}
+
+func (x *CARotation) ProtoReflect() protoreflect.Message {
+	mi := &file_admin_proto_msgTypes[21]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use CARotation.ProtoReflect.Descriptor instead.
+func (*CARotation) Descriptor() ([]byte, []int) {
+	return file_admin_proto_rawDescGZIP(), []int{21}
+}
+
+func (x *CARotation) GetId() string {
+	if x != nil {
+		return x.Id
+	}
+	return ""
+}
+
+func (x *CARotation) GetKind() string {
+	if x != nil {
+		return x.Kind
+	}
+	return ""
+}
+
+func (x *CARotation) GetStep() string {
+	if x != nil {
+		return x.Step
+	}
+	return ""
+}
+
+func (x *CARotation) GetUntil() string {
+	if x != nil {
+		return x.Until
+	}
+	return ""
+}
+
+func (x *CARotation) GetBack() bool {
+	if x != nil {
+		return x.Back
+	}
+	return false
+}
+
+func (x *CARotation) GetCrossed() bool {
+	if x != nil {
+		return x.Crossed
+	}
+	return false
+}
+
+func (x *CARotation) GetBegunBy() string {
+	if x != nil {
+		return x.BegunBy
+	}
+	return ""
+}
+
+func (x *CARotation) GetBegun() *timestamppb.Timestamp {
+	if x != nil {
+		return x.Begun
+	}
+	return nil
+}
+
+func (x *CARotation) GetMembers() []*CAMember {
+	if x != nil {
+		return x.Members
+	}
+	return nil
+}
+
+func (x *CARotation) GetArriving() []uint64 {
+	if x != nil {
+		return x.Arriving
+	}
+	return nil
+}
+
+func (x *CARotation) GetHanging() []*CAHanging {
+	if x != nil {
+		return x.Hanging
+	}
+	return nil
+}
+
+func (x *CARotation) GetWaitsFor() []string {
+	if x != nil {
+		return x.WaitsFor
+	}
+	return nil
+}
+
+type CAMember struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Id            uint64                 `protobuf:"fixed64,1,opt,name=id,proto3" json:"id,omitempty"`
+	Trusts        bool                   `protobuf:"varint,2,opt,name=trusts,proto3" json:"trusts,omitempty"` // it accepts what either generation issues
+	Moved         bool                   `protobuf:"varint,3,opt,name=moved,proto3" json:"moved,omitempty"`   // its certificate is of the one that issues
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *CAMember) Reset() {
+	*x = CAMember{}
+	mi := &file_admin_proto_msgTypes[22]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *CAMember) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*CAMember) ProtoMessage() {}
+
+func (x *CAMember) ProtoReflect() protoreflect.Message {
+	mi := &file_admin_proto_msgTypes[22]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use CAMember.ProtoReflect.Descriptor instead.
+func (*CAMember) Descriptor() ([]byte, []int) {
+	return file_admin_proto_rawDescGZIP(), []int{22}
+}
+
+func (x *CAMember) GetId() uint64 {
+	if x != nil {
+		return x.Id
+	}
+	return 0
+}
+
+func (x *CAMember) GetTrusts() bool {
+	if x != nil {
+		return x.Trusts
+	}
+	return false
+}
+
+func (x *CAMember) GetMoved() bool {
+	if x != nil {
+		return x.Moved
+	}
+	return false
+}
+
+type CAHanging struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Name          string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	Count         int32                  `protobuf:"varint,2,opt,name=count,proto3" json:"count,omitempty"`
+	NotAfter      *timestamppb.Timestamp `protobuf:"bytes,3,opt,name=not_after,json=notAfter,proto3" json:"not_after,omitempty"` // of the one that ends last
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *CAHanging) Reset() {
+	*x = CAHanging{}
+	mi := &file_admin_proto_msgTypes[23]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *CAHanging) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*CAHanging) ProtoMessage() {}
+
+func (x *CAHanging) ProtoReflect() protoreflect.Message {
+	mi := &file_admin_proto_msgTypes[23]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use CAHanging.ProtoReflect.Descriptor instead.
+func (*CAHanging) Descriptor() ([]byte, []int) {
+	return file_admin_proto_rawDescGZIP(), []int{23}
+}
+
+func (x *CAHanging) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *CAHanging) GetCount() int32 {
+	if x != nil {
+		return x.Count
+	}
+	return 0
+}
+
+func (x *CAHanging) GetNotAfter() *timestamppb.Timestamp {
+	if x != nil {
+		return x.NotAfter
+	}
+	return nil
+}
+
+type RotateCARequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// act is "root" or "intermediate", which begin a rotation, or "continue",
+	// "finish" or "abort".
+	Act string `protobuf:"bytes,1,opt,name=act,proto3" json:"act,omitempty"`
+	// until is the step that it is to wait at: "prepared", "trusted" or "issuing";
+	// empty: none. It goes with what begins and with "continue".
+	Until string `protobuf:"bytes,2,opt,name=until,proto3" json:"until,omitempty"`
+	// force finishes though certificates hang on what is dropped.
+	Force         bool `protobuf:"varint,3,opt,name=force,proto3" json:"force,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RotateCARequest) Reset() {
+	*x = RotateCARequest{}
+	mi := &file_admin_proto_msgTypes[24]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RotateCARequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RotateCARequest) ProtoMessage() {}
+
+func (x *RotateCARequest) ProtoReflect() protoreflect.Message {
+	mi := &file_admin_proto_msgTypes[24]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RotateCARequest.ProtoReflect.Descriptor instead.
+func (*RotateCARequest) Descriptor() ([]byte, []int) {
+	return file_admin_proto_rawDescGZIP(), []int{24}
+}
+
+func (x *RotateCARequest) GetAct() string {
+	if x != nil {
+		return x.Act
+	}
+	return ""
+}
+
+func (x *RotateCARequest) GetUntil() string {
+	if x != nil {
+		return x.Until
+	}
+	return ""
+}
+
+func (x *RotateCARequest) GetForce() bool {
+	if x != nil {
+		return x.Force
+	}
+	return false
+}
+
+type RequestCARequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RequestCARequest) Reset() {
+	*x = RequestCARequest{}
+	mi := &file_admin_proto_msgTypes[25]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RequestCARequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RequestCARequest) ProtoMessage() {}
+
+func (x *RequestCARequest) ProtoReflect() protoreflect.Message {
+	mi := &file_admin_proto_msgTypes[25]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RequestCARequest.ProtoReflect.Descriptor instead.
+func (*RequestCARequest) Descriptor() ([]byte, []int) {
+	return file_admin_proto_rawDescGZIP(), []int{25}
+}
+
+type RequestCAResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// csr_pem is a PKCS #10 certificate request.
+	CsrPem        []byte `protobuf:"bytes,1,opt,name=csr_pem,json=csrPem,proto3" json:"csr_pem,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RequestCAResponse) Reset() {
+	*x = RequestCAResponse{}
+	mi := &file_admin_proto_msgTypes[26]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RequestCAResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RequestCAResponse) ProtoMessage() {}
+
+func (x *RequestCAResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_admin_proto_msgTypes[26]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RequestCAResponse.ProtoReflect.Descriptor instead.
+func (*RequestCAResponse) Descriptor() ([]byte, []int) {
+	return file_admin_proto_rawDescGZIP(), []int{26}
+}
+
+func (x *RequestCAResponse) GetCsrPem() []byte {
+	if x != nil {
+		return x.CsrPem
+	}
+	return nil
+}
+
+type ImportCARequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// certificates_pem are the intermediate, then what leads to its root, which is
+	// part of it.
+	CertificatesPem []byte `protobuf:"bytes,1,opt,name=certificates_pem,json=certificatesPem,proto3" json:"certificates_pem,omitempty"`
+	// key_pem is the intermediate's; empty: the key of RequestCA.
+	KeyPem        []byte `protobuf:"bytes,2,opt,name=key_pem,json=keyPem,proto3" json:"key_pem,omitempty"`
+	Until         string `protobuf:"bytes,3,opt,name=until,proto3" json:"until,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ImportCARequest) Reset() {
+	*x = ImportCARequest{}
+	mi := &file_admin_proto_msgTypes[27]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ImportCARequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ImportCARequest) ProtoMessage() {}
+
+func (x *ImportCARequest) ProtoReflect() protoreflect.Message {
+	mi := &file_admin_proto_msgTypes[27]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ImportCARequest.ProtoReflect.Descriptor instead.
+func (*ImportCARequest) Descriptor() ([]byte, []int) {
+	return file_admin_proto_rawDescGZIP(), []int{27}
+}
+
+func (x *ImportCARequest) GetCertificatesPem() []byte {
+	if x != nil {
+		return x.CertificatesPem
+	}
+	return nil
+}
+
+func (x *ImportCARequest) GetKeyPem() []byte {
+	if x != nil {
+		return x.KeyPem
+	}
+	return nil
+}
+
+func (x *ImportCARequest) GetUntil() string {
+	if x != nil {
+		return x.Until
+	}
+	return ""
+}
+
 type AdmitRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	Token string                 `protobuf:"bytes,1,opt,name=token,proto3" json:"token,omitempty"`
@@ -1140,7 +1795,7 @@ type AdmitRequest struct {
 
 func (x *AdmitRequest) Reset() {
 	*x = AdmitRequest{}
-	mi := &file_admin_proto_msgTypes[18]
+	mi := &file_admin_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1152,7 +1807,7 @@ func (x *AdmitRequest) String() string {
 func (*AdmitRequest) ProtoMessage() {}
 
 func (x *AdmitRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_proto_msgTypes[18]
+	mi := &file_admin_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1165,7 +1820,7 @@ func (x *AdmitRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AdmitRequest.ProtoReflect.Descriptor instead.
 func (*AdmitRequest) Descriptor() ([]byte, []int) {
-	return file_admin_proto_rawDescGZIP(), []int{18}
+	return file_admin_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *AdmitRequest) GetToken() string {
@@ -1227,7 +1882,7 @@ type AdmitResponse struct {
 
 func (x *AdmitResponse) Reset() {
 	*x = AdmitResponse{}
-	mi := &file_admin_proto_msgTypes[19]
+	mi := &file_admin_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1239,7 +1894,7 @@ func (x *AdmitResponse) String() string {
 func (*AdmitResponse) ProtoMessage() {}
 
 func (x *AdmitResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_proto_msgTypes[19]
+	mi := &file_admin_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1252,7 +1907,7 @@ func (x *AdmitResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AdmitResponse.ProtoReflect.Descriptor instead.
 func (*AdmitResponse) Descriptor() ([]byte, []int) {
-	return file_admin_proto_rawDescGZIP(), []int{19}
+	return file_admin_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *AdmitResponse) GetClusterId() uint64 {
@@ -1310,7 +1965,7 @@ type ArriveRequest struct {
 
 func (x *ArriveRequest) Reset() {
 	*x = ArriveRequest{}
-	mi := &file_admin_proto_msgTypes[20]
+	mi := &file_admin_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1322,7 +1977,7 @@ func (x *ArriveRequest) String() string {
 func (*ArriveRequest) ProtoMessage() {}
 
 func (x *ArriveRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_proto_msgTypes[20]
+	mi := &file_admin_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1335,7 +1990,7 @@ func (x *ArriveRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ArriveRequest.ProtoReflect.Descriptor instead.
 func (*ArriveRequest) Descriptor() ([]byte, []int) {
-	return file_admin_proto_rawDescGZIP(), []int{20}
+	return file_admin_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *ArriveRequest) GetName() string {
@@ -1383,7 +2038,7 @@ type ArriveResponse struct {
 
 func (x *ArriveResponse) Reset() {
 	*x = ArriveResponse{}
-	mi := &file_admin_proto_msgTypes[21]
+	mi := &file_admin_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1395,7 +2050,7 @@ func (x *ArriveResponse) String() string {
 func (*ArriveResponse) ProtoMessage() {}
 
 func (x *ArriveResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_proto_msgTypes[21]
+	mi := &file_admin_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1408,7 +2063,7 @@ func (x *ArriveResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ArriveResponse.ProtoReflect.Descriptor instead.
 func (*ArriveResponse) Descriptor() ([]byte, []int) {
-	return file_admin_proto_rawDescGZIP(), []int{21}
+	return file_admin_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *ArriveResponse) GetMembers() []*Member {
@@ -1426,7 +2081,7 @@ type DismissRequest struct {
 
 func (x *DismissRequest) Reset() {
 	*x = DismissRequest{}
-	mi := &file_admin_proto_msgTypes[22]
+	mi := &file_admin_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1438,7 +2093,7 @@ func (x *DismissRequest) String() string {
 func (*DismissRequest) ProtoMessage() {}
 
 func (x *DismissRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_proto_msgTypes[22]
+	mi := &file_admin_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1451,7 +2106,7 @@ func (x *DismissRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DismissRequest.ProtoReflect.Descriptor instead.
 func (*DismissRequest) Descriptor() ([]byte, []int) {
-	return file_admin_proto_rawDescGZIP(), []int{22}
+	return file_admin_proto_rawDescGZIP(), []int{32}
 }
 
 type DismissResponse struct {
@@ -1462,7 +2117,7 @@ type DismissResponse struct {
 
 func (x *DismissResponse) Reset() {
 	*x = DismissResponse{}
-	mi := &file_admin_proto_msgTypes[23]
+	mi := &file_admin_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1474,7 +2129,7 @@ func (x *DismissResponse) String() string {
 func (*DismissResponse) ProtoMessage() {}
 
 func (x *DismissResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_proto_msgTypes[23]
+	mi := &file_admin_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1487,7 +2142,7 @@ func (x *DismissResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DismissResponse.ProtoReflect.Descriptor instead.
 func (*DismissResponse) Descriptor() ([]byte, []int) {
-	return file_admin_proto_rawDescGZIP(), []int{23}
+	return file_admin_proto_rawDescGZIP(), []int{33}
 }
 
 type Member struct {
@@ -1503,7 +2158,7 @@ type Member struct {
 
 func (x *Member) Reset() {
 	*x = Member{}
-	mi := &file_admin_proto_msgTypes[24]
+	mi := &file_admin_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1515,7 +2170,7 @@ func (x *Member) String() string {
 func (*Member) ProtoMessage() {}
 
 func (x *Member) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_proto_msgTypes[24]
+	mi := &file_admin_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1528,7 +2183,7 @@ func (x *Member) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Member.ProtoReflect.Descriptor instead.
 func (*Member) Descriptor() ([]byte, []int) {
-	return file_admin_proto_rawDescGZIP(), []int{24}
+	return file_admin_proto_rawDescGZIP(), []int{34}
 }
 
 func (x *Member) GetId() uint64 {
@@ -1579,7 +2234,7 @@ type StatusRequest struct {
 
 func (x *StatusRequest) Reset() {
 	*x = StatusRequest{}
-	mi := &file_admin_proto_msgTypes[25]
+	mi := &file_admin_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1591,7 +2246,7 @@ func (x *StatusRequest) String() string {
 func (*StatusRequest) ProtoMessage() {}
 
 func (x *StatusRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_proto_msgTypes[25]
+	mi := &file_admin_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1604,7 +2259,7 @@ func (x *StatusRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StatusRequest.ProtoReflect.Descriptor instead.
 func (*StatusRequest) Descriptor() ([]byte, []int) {
-	return file_admin_proto_rawDescGZIP(), []int{25}
+	return file_admin_proto_rawDescGZIP(), []int{35}
 }
 
 func (x *StatusRequest) GetMembers() bool {
@@ -1644,14 +2299,17 @@ type StatusResponse struct {
 	// io.prometheus.client.MetricFamily.
 	Metrics [][]byte `protobuf:"bytes,14,rep,name=metrics,proto3" json:"metrics,omitempty"`
 	// process is this member's on its machine.
-	Process       *Process `protobuf:"bytes,15,opt,name=process,proto3" json:"process,omitempty"`
+	Process *Process `protobuf:"bytes,15,opt,name=process,proto3" json:"process,omitempty"`
+	// rotation is the step of the CA's rotation that is under way, as far as this
+	// member knows; empty: none is.
+	Rotation      string `protobuf:"bytes,30,opt,name=rotation,proto3" json:"rotation,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *StatusResponse) Reset() {
 	*x = StatusResponse{}
-	mi := &file_admin_proto_msgTypes[26]
+	mi := &file_admin_proto_msgTypes[36]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1663,7 +2321,7 @@ func (x *StatusResponse) String() string {
 func (*StatusResponse) ProtoMessage() {}
 
 func (x *StatusResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_proto_msgTypes[26]
+	mi := &file_admin_proto_msgTypes[36]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1676,7 +2334,7 @@ func (x *StatusResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StatusResponse.ProtoReflect.Descriptor instead.
 func (*StatusResponse) Descriptor() ([]byte, []int) {
-	return file_admin_proto_rawDescGZIP(), []int{26}
+	return file_admin_proto_rawDescGZIP(), []int{36}
 }
 
 func (x *StatusResponse) GetVersion() string {
@@ -1784,6 +2442,13 @@ func (x *StatusResponse) GetProcess() *Process {
 	return nil
 }
 
+func (x *StatusResponse) GetRotation() string {
+	if x != nil {
+		return x.Rotation
+	}
+	return ""
+}
+
 type Process struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Pid           int64                  `protobuf:"varint,1,opt,name=pid,proto3" json:"pid,omitempty"`
@@ -1794,7 +2459,7 @@ type Process struct {
 
 func (x *Process) Reset() {
 	*x = Process{}
-	mi := &file_admin_proto_msgTypes[27]
+	mi := &file_admin_proto_msgTypes[37]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1806,7 +2471,7 @@ func (x *Process) String() string {
 func (*Process) ProtoMessage() {}
 
 func (x *Process) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_proto_msgTypes[27]
+	mi := &file_admin_proto_msgTypes[37]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1819,7 +2484,7 @@ func (x *Process) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Process.ProtoReflect.Descriptor instead.
 func (*Process) Descriptor() ([]byte, []int) {
-	return file_admin_proto_rawDescGZIP(), []int{27}
+	return file_admin_proto_rawDescGZIP(), []int{37}
 }
 
 func (x *Process) GetPid() int64 {
@@ -1858,7 +2523,7 @@ type MemberStatus struct {
 
 func (x *MemberStatus) Reset() {
 	*x = MemberStatus{}
-	mi := &file_admin_proto_msgTypes[28]
+	mi := &file_admin_proto_msgTypes[38]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1870,7 +2535,7 @@ func (x *MemberStatus) String() string {
 func (*MemberStatus) ProtoMessage() {}
 
 func (x *MemberStatus) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_proto_msgTypes[28]
+	mi := &file_admin_proto_msgTypes[38]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1883,7 +2548,7 @@ func (x *MemberStatus) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use MemberStatus.ProtoReflect.Descriptor instead.
 func (*MemberStatus) Descriptor() ([]byte, []int) {
-	return file_admin_proto_rawDescGZIP(), []int{28}
+	return file_admin_proto_rawDescGZIP(), []int{38}
 }
 
 func (x *MemberStatus) GetId() uint64 {
@@ -1959,7 +2624,7 @@ type Alarm struct {
 
 func (x *Alarm) Reset() {
 	*x = Alarm{}
-	mi := &file_admin_proto_msgTypes[29]
+	mi := &file_admin_proto_msgTypes[39]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1971,7 +2636,7 @@ func (x *Alarm) String() string {
 func (*Alarm) ProtoMessage() {}
 
 func (x *Alarm) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_proto_msgTypes[29]
+	mi := &file_admin_proto_msgTypes[39]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1984,7 +2649,7 @@ func (x *Alarm) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Alarm.ProtoReflect.Descriptor instead.
 func (*Alarm) Descriptor() ([]byte, []int) {
-	return file_admin_proto_rawDescGZIP(), []int{29}
+	return file_admin_proto_rawDescGZIP(), []int{39}
 }
 
 func (x *Alarm) GetType() string {
@@ -2015,7 +2680,7 @@ type Doors struct {
 
 func (x *Doors) Reset() {
 	*x = Doors{}
-	mi := &file_admin_proto_msgTypes[30]
+	mi := &file_admin_proto_msgTypes[40]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2027,7 +2692,7 @@ func (x *Doors) String() string {
 func (*Doors) ProtoMessage() {}
 
 func (x *Doors) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_proto_msgTypes[30]
+	mi := &file_admin_proto_msgTypes[40]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2040,7 +2705,7 @@ func (x *Doors) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Doors.ProtoReflect.Descriptor instead.
 func (*Doors) Descriptor() ([]byte, []int) {
-	return file_admin_proto_rawDescGZIP(), []int{30}
+	return file_admin_proto_rawDescGZIP(), []int{40}
 }
 
 func (x *Doors) GetClient() string {
@@ -2084,7 +2749,7 @@ type Certificate struct {
 
 func (x *Certificate) Reset() {
 	*x = Certificate{}
-	mi := &file_admin_proto_msgTypes[31]
+	mi := &file_admin_proto_msgTypes[41]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2096,7 +2761,7 @@ func (x *Certificate) String() string {
 func (*Certificate) ProtoMessage() {}
 
 func (x *Certificate) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_proto_msgTypes[31]
+	mi := &file_admin_proto_msgTypes[41]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2109,7 +2774,7 @@ func (x *Certificate) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Certificate.ProtoReflect.Descriptor instead.
 func (*Certificate) Descriptor() ([]byte, []int) {
-	return file_admin_proto_rawDescGZIP(), []int{31}
+	return file_admin_proto_rawDescGZIP(), []int{41}
 }
 
 func (x *Certificate) GetKind() string {
@@ -2154,7 +2819,7 @@ type Raft struct {
 
 func (x *Raft) Reset() {
 	*x = Raft{}
-	mi := &file_admin_proto_msgTypes[32]
+	mi := &file_admin_proto_msgTypes[42]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2166,7 +2831,7 @@ func (x *Raft) String() string {
 func (*Raft) ProtoMessage() {}
 
 func (x *Raft) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_proto_msgTypes[32]
+	mi := &file_admin_proto_msgTypes[42]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2179,7 +2844,7 @@ func (x *Raft) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Raft.ProtoReflect.Descriptor instead.
 func (*Raft) Descriptor() ([]byte, []int) {
-	return file_admin_proto_rawDescGZIP(), []int{32}
+	return file_admin_proto_rawDescGZIP(), []int{42}
 }
 
 func (x *Raft) GetLeader() uint64 {
@@ -2230,7 +2895,7 @@ type Database struct {
 
 func (x *Database) Reset() {
 	*x = Database{}
-	mi := &file_admin_proto_msgTypes[33]
+	mi := &file_admin_proto_msgTypes[43]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2242,7 +2907,7 @@ func (x *Database) String() string {
 func (*Database) ProtoMessage() {}
 
 func (x *Database) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_proto_msgTypes[33]
+	mi := &file_admin_proto_msgTypes[43]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2255,7 +2920,7 @@ func (x *Database) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Database.ProtoReflect.Descriptor instead.
 func (*Database) Descriptor() ([]byte, []int) {
-	return file_admin_proto_rawDescGZIP(), []int{33}
+	return file_admin_proto_rawDescGZIP(), []int{43}
 }
 
 func (x *Database) GetSize() int64 {
@@ -2306,7 +2971,7 @@ type Space struct {
 
 func (x *Space) Reset() {
 	*x = Space{}
-	mi := &file_admin_proto_msgTypes[34]
+	mi := &file_admin_proto_msgTypes[44]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2318,7 +2983,7 @@ func (x *Space) String() string {
 func (*Space) ProtoMessage() {}
 
 func (x *Space) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_proto_msgTypes[34]
+	mi := &file_admin_proto_msgTypes[44]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2331,7 +2996,7 @@ func (x *Space) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Space.ProtoReflect.Descriptor instead.
 func (*Space) Descriptor() ([]byte, []int) {
-	return file_admin_proto_rawDescGZIP(), []int{34}
+	return file_admin_proto_rawDescGZIP(), []int{44}
 }
 
 func (x *Space) GetOk() bool {
@@ -2435,7 +3100,54 @@ const file_admin_proto_rawDesc = "" +
 	"\aSetting\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x10\n" +
 	"\x03old\x18\x02 \x01(\tR\x03old\x12\x10\n" +
-	"\x03new\x18\x03 \x01(\tR\x03new\"\xa8\x01\n" +
+	"\x03new\x18\x03 \x01(\tR\x03new\"\x11\n" +
+	"\x0fCAStatusRequest\"\xc4\x01\n" +
+	"\x10CAStatusResponse\x123\n" +
+	"\x05roots\x18\x01 \x03(\v2\x1d.cleat.admin.v1.CACertificateR\x05roots\x12C\n" +
+	"\rintermediates\x18\x02 \x03(\v2\x1d.cleat.admin.v1.CACertificateR\rintermediates\x126\n" +
+	"\brotation\x18\x03 \x01(\v2\x1a.cleat.admin.v1.CARotationR\brotation\"\xe1\x01\n" +
+	"\rCACertificate\x12\x18\n" +
+	"\asubject\x18\x01 \x01(\tR\asubject\x12\x16\n" +
+	"\x06serial\x18\x02 \x01(\tR\x06serial\x129\n" +
+	"\n" +
+	"not_before\x18\x03 \x01(\v2\x1a.google.protobuf.TimestampR\tnotBefore\x127\n" +
+	"\tnot_after\x18\x04 \x01(\v2\x1a.google.protobuf.TimestampR\bnotAfter\x12\x16\n" +
+	"\x06digest\x18\x05 \x01(\tR\x06digest\x12\x12\n" +
+	"\x04held\x18\x06 \x01(\bR\x04held\"\xf7\x02\n" +
+	"\n" +
+	"CARotation\x12\x0e\n" +
+	"\x02id\x18\x01 \x01(\tR\x02id\x12\x12\n" +
+	"\x04kind\x18\x02 \x01(\tR\x04kind\x12\x12\n" +
+	"\x04step\x18\x03 \x01(\tR\x04step\x12\x14\n" +
+	"\x05until\x18\x04 \x01(\tR\x05until\x12\x12\n" +
+	"\x04back\x18\x05 \x01(\bR\x04back\x12\x18\n" +
+	"\acrossed\x18\x06 \x01(\bR\acrossed\x12\x19\n" +
+	"\bbegun_by\x18\a \x01(\tR\abegunBy\x120\n" +
+	"\x05begun\x18\b \x01(\v2\x1a.google.protobuf.TimestampR\x05begun\x122\n" +
+	"\amembers\x18\t \x03(\v2\x18.cleat.admin.v1.CAMemberR\amembers\x12\x1a\n" +
+	"\barriving\x18\n" +
+	" \x03(\x06R\barriving\x123\n" +
+	"\ahanging\x18\v \x03(\v2\x19.cleat.admin.v1.CAHangingR\ahanging\x12\x1b\n" +
+	"\twaits_for\x18\f \x03(\tR\bwaitsFor\"H\n" +
+	"\bCAMember\x12\x0e\n" +
+	"\x02id\x18\x01 \x01(\x06R\x02id\x12\x16\n" +
+	"\x06trusts\x18\x02 \x01(\bR\x06trusts\x12\x14\n" +
+	"\x05moved\x18\x03 \x01(\bR\x05moved\"n\n" +
+	"\tCAHanging\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\x12\x14\n" +
+	"\x05count\x18\x02 \x01(\x05R\x05count\x127\n" +
+	"\tnot_after\x18\x03 \x01(\v2\x1a.google.protobuf.TimestampR\bnotAfter\"O\n" +
+	"\x0fRotateCARequest\x12\x10\n" +
+	"\x03act\x18\x01 \x01(\tR\x03act\x12\x14\n" +
+	"\x05until\x18\x02 \x01(\tR\x05until\x12\x14\n" +
+	"\x05force\x18\x03 \x01(\bR\x05force\"\x12\n" +
+	"\x10RequestCARequest\",\n" +
+	"\x11RequestCAResponse\x12\x17\n" +
+	"\acsr_pem\x18\x01 \x01(\fR\x06csrPem\"k\n" +
+	"\x0fImportCARequest\x12)\n" +
+	"\x10certificates_pem\x18\x01 \x01(\fR\x0fcertificatesPem\x12\x17\n" +
+	"\akey_pem\x18\x02 \x01(\fR\x06keyPem\x12\x14\n" +
+	"\x05until\x18\x03 \x01(\tR\x05until\"\xa8\x01\n" +
 	"\fAdmitRequest\x12\x14\n" +
 	"\x05token\x18\x01 \x01(\tR\x05token\x12\x10\n" +
 	"\x03csr\x18\x02 \x01(\fR\x03csr\x12\x12\n" +
@@ -2472,7 +3184,7 @@ const file_admin_proto_rawDesc = "" +
 	"\alearner\x18\x05 \x01(\bR\alearner\"C\n" +
 	"\rStatusRequest\x12\x18\n" +
 	"\amembers\x18\x01 \x01(\bR\amembers\x12\x18\n" +
-	"\ametrics\x18\x02 \x03(\tR\ametrics\"\x8f\x05\n" +
+	"\ametrics\x18\x02 \x03(\tR\ametrics\"\xab\x05\n" +
 	"\x0eStatusResponse\x12\x18\n" +
 	"\aversion\x18\x01 \x01(\tR\aversion\x12\x1d\n" +
 	"\n" +
@@ -2490,7 +3202,8 @@ const file_admin_proto_rawDesc = "" +
 	"\x06alarms\x18\f \x03(\v2\x15.cleat.admin.v1.AlarmR\x06alarms\x126\n" +
 	"\amembers\x18\r \x03(\v2\x1c.cleat.admin.v1.MemberStatusR\amembers\x12\x18\n" +
 	"\ametrics\x18\x0e \x03(\fR\ametrics\x121\n" +
-	"\aprocess\x18\x0f \x01(\v2\x17.cleat.admin.v1.ProcessR\aprocess\"6\n" +
+	"\aprocess\x18\x0f \x01(\v2\x17.cleat.admin.v1.ProcessR\aprocess\x12\x1a\n" +
+	"\brotation\x18\x1e \x01(\tR\brotation\"6\n" +
 	"\aProcess\x12\x10\n" +
 	"\x03pid\x18\x01 \x01(\x03R\x03pid\x12\x19\n" +
 	"\bdata_dir\x18\x02 \x01(\tR\adataDir\"\xd5\x02\n" +
@@ -2534,7 +3247,7 @@ const file_admin_proto_rawDesc = "" +
 	"\x05Space\x12\x0e\n" +
 	"\x02ok\x18\x01 \x01(\bR\x02ok\x12\x12\n" +
 	"\x04free\x18\x02 \x01(\x04R\x04free\x12\x18\n" +
-	"\areserve\x18\x03 \x01(\x04R\areserve2\xdd\x05\n" +
+	"\areserve\x18\x03 \x01(\x04R\areserve2\x9c\b\n" +
 	"\x05Admin\x12e\n" +
 	"\x10IssueCertificate\x12'.cleat.admin.v1.IssueCertificateRequest\x1a(.cleat.admin.v1.IssueCertificateResponse\x12G\n" +
 	"\x06Status\x12\x1d.cleat.admin.v1.StatusRequest\x1a\x1e.cleat.admin.v1.StatusResponse\x12G\n" +
@@ -2545,7 +3258,11 @@ const file_admin_proto_rawDesc = "" +
 	"\vRevokeToken\x12\".cleat.admin.v1.RevokeTokenRequest\x1a#.cleat.admin.v1.RevokeTokenResponse\x12A\n" +
 	"\x04Join\x12\x1b.cleat.admin.v1.JoinRequest\x1a\x1c.cleat.admin.v1.JoinResponse\x12J\n" +
 	"\aRecover\x12\x1e.cleat.admin.v1.RecoverRequest\x1a\x1f.cleat.admin.v1.RecoverResponse\x12G\n" +
-	"\x06Reload\x12\x1d.cleat.admin.v1.ReloadRequest\x1a\x1e.cleat.admin.v1.ReloadResponse2M\n" +
+	"\x06Reload\x12\x1d.cleat.admin.v1.ReloadRequest\x1a\x1e.cleat.admin.v1.ReloadResponse\x12M\n" +
+	"\bCAStatus\x12\x1f.cleat.admin.v1.CAStatusRequest\x1a .cleat.admin.v1.CAStatusResponse\x12M\n" +
+	"\bRotateCA\x12\x1f.cleat.admin.v1.RotateCARequest\x1a .cleat.admin.v1.CAStatusResponse\x12P\n" +
+	"\tRequestCA\x12 .cleat.admin.v1.RequestCARequest\x1a!.cleat.admin.v1.RequestCAResponse\x12M\n" +
+	"\bImportCA\x12\x1f.cleat.admin.v1.ImportCARequest\x1a .cleat.admin.v1.CAStatusResponse2M\n" +
 	"\x05Entry\x12D\n" +
 	"\x05Admit\x12\x1c.cleat.admin.v1.AdmitRequest\x1a\x1d.cleat.admin.v1.AdmitResponse2\xe4\x01\n" +
 	"\x04Peer\x12G\n" +
@@ -2565,7 +3282,7 @@ func file_admin_proto_rawDescGZIP() []byte {
 	return file_admin_proto_rawDescData
 }
 
-var file_admin_proto_msgTypes = make([]protoimpl.MessageInfo, 35)
+var file_admin_proto_msgTypes = make([]protoimpl.MessageInfo, 45)
 var file_admin_proto_goTypes = []any{
 	(*IssueCertificateRequest)(nil),  // 0: cleat.admin.v1.IssueCertificateRequest
 	(*IssueCertificateResponse)(nil), // 1: cleat.admin.v1.IssueCertificateResponse
@@ -2585,86 +3302,113 @@ var file_admin_proto_goTypes = []any{
 	(*ReloadRequest)(nil),            // 15: cleat.admin.v1.ReloadRequest
 	(*ReloadResponse)(nil),           // 16: cleat.admin.v1.ReloadResponse
 	(*Setting)(nil),                  // 17: cleat.admin.v1.Setting
-	(*AdmitRequest)(nil),             // 18: cleat.admin.v1.AdmitRequest
-	(*AdmitResponse)(nil),            // 19: cleat.admin.v1.AdmitResponse
-	(*ArriveRequest)(nil),            // 20: cleat.admin.v1.ArriveRequest
-	(*ArriveResponse)(nil),           // 21: cleat.admin.v1.ArriveResponse
-	(*DismissRequest)(nil),           // 22: cleat.admin.v1.DismissRequest
-	(*DismissResponse)(nil),          // 23: cleat.admin.v1.DismissResponse
-	(*Member)(nil),                   // 24: cleat.admin.v1.Member
-	(*StatusRequest)(nil),            // 25: cleat.admin.v1.StatusRequest
-	(*StatusResponse)(nil),           // 26: cleat.admin.v1.StatusResponse
-	(*Process)(nil),                  // 27: cleat.admin.v1.Process
-	(*MemberStatus)(nil),             // 28: cleat.admin.v1.MemberStatus
-	(*Alarm)(nil),                    // 29: cleat.admin.v1.Alarm
-	(*Doors)(nil),                    // 30: cleat.admin.v1.Doors
-	(*Certificate)(nil),              // 31: cleat.admin.v1.Certificate
-	(*Raft)(nil),                     // 32: cleat.admin.v1.Raft
-	(*Database)(nil),                 // 33: cleat.admin.v1.Database
-	(*Space)(nil),                    // 34: cleat.admin.v1.Space
-	(*timestamppb.Timestamp)(nil),    // 35: google.protobuf.Timestamp
-	(*durationpb.Duration)(nil),      // 36: google.protobuf.Duration
+	(*CAStatusRequest)(nil),          // 18: cleat.admin.v1.CAStatusRequest
+	(*CAStatusResponse)(nil),         // 19: cleat.admin.v1.CAStatusResponse
+	(*CACertificate)(nil),            // 20: cleat.admin.v1.CACertificate
+	(*CARotation)(nil),               // 21: cleat.admin.v1.CARotation
+	(*CAMember)(nil),                 // 22: cleat.admin.v1.CAMember
+	(*CAHanging)(nil),                // 23: cleat.admin.v1.CAHanging
+	(*RotateCARequest)(nil),          // 24: cleat.admin.v1.RotateCARequest
+	(*RequestCARequest)(nil),         // 25: cleat.admin.v1.RequestCARequest
+	(*RequestCAResponse)(nil),        // 26: cleat.admin.v1.RequestCAResponse
+	(*ImportCARequest)(nil),          // 27: cleat.admin.v1.ImportCARequest
+	(*AdmitRequest)(nil),             // 28: cleat.admin.v1.AdmitRequest
+	(*AdmitResponse)(nil),            // 29: cleat.admin.v1.AdmitResponse
+	(*ArriveRequest)(nil),            // 30: cleat.admin.v1.ArriveRequest
+	(*ArriveResponse)(nil),           // 31: cleat.admin.v1.ArriveResponse
+	(*DismissRequest)(nil),           // 32: cleat.admin.v1.DismissRequest
+	(*DismissResponse)(nil),          // 33: cleat.admin.v1.DismissResponse
+	(*Member)(nil),                   // 34: cleat.admin.v1.Member
+	(*StatusRequest)(nil),            // 35: cleat.admin.v1.StatusRequest
+	(*StatusResponse)(nil),           // 36: cleat.admin.v1.StatusResponse
+	(*Process)(nil),                  // 37: cleat.admin.v1.Process
+	(*MemberStatus)(nil),             // 38: cleat.admin.v1.MemberStatus
+	(*Alarm)(nil),                    // 39: cleat.admin.v1.Alarm
+	(*Doors)(nil),                    // 40: cleat.admin.v1.Doors
+	(*Certificate)(nil),              // 41: cleat.admin.v1.Certificate
+	(*Raft)(nil),                     // 42: cleat.admin.v1.Raft
+	(*Database)(nil),                 // 43: cleat.admin.v1.Database
+	(*Space)(nil),                    // 44: cleat.admin.v1.Space
+	(*timestamppb.Timestamp)(nil),    // 45: google.protobuf.Timestamp
+	(*durationpb.Duration)(nil),      // 46: google.protobuf.Duration
 }
 var file_admin_proto_depIdxs = []int32{
-	35, // 0: cleat.admin.v1.IssueCertificateResponse.not_after:type_name -> google.protobuf.Timestamp
+	45, // 0: cleat.admin.v1.IssueCertificateResponse.not_after:type_name -> google.protobuf.Timestamp
 	6,  // 1: cleat.admin.v1.InviteResponse.info:type_name -> cleat.admin.v1.Token
 	6,  // 2: cleat.admin.v1.CreateTokenResponse.info:type_name -> cleat.admin.v1.Token
-	35, // 3: cleat.admin.v1.Token.created:type_name -> google.protobuf.Timestamp
-	35, // 4: cleat.admin.v1.Token.expires:type_name -> google.protobuf.Timestamp
-	35, // 5: cleat.admin.v1.Token.revoked:type_name -> google.protobuf.Timestamp
+	45, // 3: cleat.admin.v1.Token.created:type_name -> google.protobuf.Timestamp
+	45, // 4: cleat.admin.v1.Token.expires:type_name -> google.protobuf.Timestamp
+	45, // 5: cleat.admin.v1.Token.revoked:type_name -> google.protobuf.Timestamp
 	6,  // 6: cleat.admin.v1.ListTokensResponse.tokens:type_name -> cleat.admin.v1.Token
 	6,  // 7: cleat.admin.v1.RevokeTokenResponse.token:type_name -> cleat.admin.v1.Token
-	24, // 8: cleat.admin.v1.RecoverResponse.removed:type_name -> cleat.admin.v1.Member
+	34, // 8: cleat.admin.v1.RecoverResponse.removed:type_name -> cleat.admin.v1.Member
 	17, // 9: cleat.admin.v1.ReloadResponse.changed:type_name -> cleat.admin.v1.Setting
 	17, // 10: cleat.admin.v1.ReloadResponse.waiting:type_name -> cleat.admin.v1.Setting
-	35, // 11: cleat.admin.v1.AdmitRequest.time:type_name -> google.protobuf.Timestamp
-	24, // 12: cleat.admin.v1.ArriveResponse.members:type_name -> cleat.admin.v1.Member
-	30, // 13: cleat.admin.v1.StatusResponse.doors:type_name -> cleat.admin.v1.Doors
-	31, // 14: cleat.admin.v1.StatusResponse.certificates:type_name -> cleat.admin.v1.Certificate
-	32, // 15: cleat.admin.v1.StatusResponse.raft:type_name -> cleat.admin.v1.Raft
-	33, // 16: cleat.admin.v1.StatusResponse.database:type_name -> cleat.admin.v1.Database
-	34, // 17: cleat.admin.v1.StatusResponse.space:type_name -> cleat.admin.v1.Space
-	35, // 18: cleat.admin.v1.StatusResponse.started:type_name -> google.protobuf.Timestamp
-	35, // 19: cleat.admin.v1.StatusResponse.time:type_name -> google.protobuf.Timestamp
-	29, // 20: cleat.admin.v1.StatusResponse.alarms:type_name -> cleat.admin.v1.Alarm
-	28, // 21: cleat.admin.v1.StatusResponse.members:type_name -> cleat.admin.v1.MemberStatus
-	27, // 22: cleat.admin.v1.StatusResponse.process:type_name -> cleat.admin.v1.Process
-	26, // 23: cleat.admin.v1.MemberStatus.status:type_name -> cleat.admin.v1.StatusResponse
-	36, // 24: cleat.admin.v1.MemberStatus.ahead:type_name -> google.protobuf.Duration
-	36, // 25: cleat.admin.v1.MemberStatus.round_trip:type_name -> google.protobuf.Duration
-	35, // 26: cleat.admin.v1.Certificate.not_after:type_name -> google.protobuf.Timestamp
-	35, // 27: cleat.admin.v1.Certificate.not_before:type_name -> google.protobuf.Timestamp
-	0,  // 28: cleat.admin.v1.Admin.IssueCertificate:input_type -> cleat.admin.v1.IssueCertificateRequest
-	25, // 29: cleat.admin.v1.Admin.Status:input_type -> cleat.admin.v1.StatusRequest
-	2,  // 30: cleat.admin.v1.Admin.Invite:input_type -> cleat.admin.v1.InviteRequest
-	4,  // 31: cleat.admin.v1.Admin.CreateToken:input_type -> cleat.admin.v1.CreateTokenRequest
-	7,  // 32: cleat.admin.v1.Admin.ListTokens:input_type -> cleat.admin.v1.ListTokensRequest
-	9,  // 33: cleat.admin.v1.Admin.RevokeToken:input_type -> cleat.admin.v1.RevokeTokenRequest
-	11, // 34: cleat.admin.v1.Admin.Join:input_type -> cleat.admin.v1.JoinRequest
-	13, // 35: cleat.admin.v1.Admin.Recover:input_type -> cleat.admin.v1.RecoverRequest
-	15, // 36: cleat.admin.v1.Admin.Reload:input_type -> cleat.admin.v1.ReloadRequest
-	18, // 37: cleat.admin.v1.Entry.Admit:input_type -> cleat.admin.v1.AdmitRequest
-	20, // 38: cleat.admin.v1.Peer.Arrive:input_type -> cleat.admin.v1.ArriveRequest
-	22, // 39: cleat.admin.v1.Peer.Dismiss:input_type -> cleat.admin.v1.DismissRequest
-	25, // 40: cleat.admin.v1.Peer.Status:input_type -> cleat.admin.v1.StatusRequest
-	1,  // 41: cleat.admin.v1.Admin.IssueCertificate:output_type -> cleat.admin.v1.IssueCertificateResponse
-	26, // 42: cleat.admin.v1.Admin.Status:output_type -> cleat.admin.v1.StatusResponse
-	3,  // 43: cleat.admin.v1.Admin.Invite:output_type -> cleat.admin.v1.InviteResponse
-	5,  // 44: cleat.admin.v1.Admin.CreateToken:output_type -> cleat.admin.v1.CreateTokenResponse
-	8,  // 45: cleat.admin.v1.Admin.ListTokens:output_type -> cleat.admin.v1.ListTokensResponse
-	10, // 46: cleat.admin.v1.Admin.RevokeToken:output_type -> cleat.admin.v1.RevokeTokenResponse
-	12, // 47: cleat.admin.v1.Admin.Join:output_type -> cleat.admin.v1.JoinResponse
-	14, // 48: cleat.admin.v1.Admin.Recover:output_type -> cleat.admin.v1.RecoverResponse
-	16, // 49: cleat.admin.v1.Admin.Reload:output_type -> cleat.admin.v1.ReloadResponse
-	19, // 50: cleat.admin.v1.Entry.Admit:output_type -> cleat.admin.v1.AdmitResponse
-	21, // 51: cleat.admin.v1.Peer.Arrive:output_type -> cleat.admin.v1.ArriveResponse
-	23, // 52: cleat.admin.v1.Peer.Dismiss:output_type -> cleat.admin.v1.DismissResponse
-	26, // 53: cleat.admin.v1.Peer.Status:output_type -> cleat.admin.v1.StatusResponse
-	41, // [41:54] is the sub-list for method output_type
-	28, // [28:41] is the sub-list for method input_type
-	28, // [28:28] is the sub-list for extension type_name
-	28, // [28:28] is the sub-list for extension extendee
-	0,  // [0:28] is the sub-list for field type_name
+	20, // 11: cleat.admin.v1.CAStatusResponse.roots:type_name -> cleat.admin.v1.CACertificate
+	20, // 12: cleat.admin.v1.CAStatusResponse.intermediates:type_name -> cleat.admin.v1.CACertificate
+	21, // 13: cleat.admin.v1.CAStatusResponse.rotation:type_name -> cleat.admin.v1.CARotation
+	45, // 14: cleat.admin.v1.CACertificate.not_before:type_name -> google.protobuf.Timestamp
+	45, // 15: cleat.admin.v1.CACertificate.not_after:type_name -> google.protobuf.Timestamp
+	45, // 16: cleat.admin.v1.CARotation.begun:type_name -> google.protobuf.Timestamp
+	22, // 17: cleat.admin.v1.CARotation.members:type_name -> cleat.admin.v1.CAMember
+	23, // 18: cleat.admin.v1.CARotation.hanging:type_name -> cleat.admin.v1.CAHanging
+	45, // 19: cleat.admin.v1.CAHanging.not_after:type_name -> google.protobuf.Timestamp
+	45, // 20: cleat.admin.v1.AdmitRequest.time:type_name -> google.protobuf.Timestamp
+	34, // 21: cleat.admin.v1.ArriveResponse.members:type_name -> cleat.admin.v1.Member
+	40, // 22: cleat.admin.v1.StatusResponse.doors:type_name -> cleat.admin.v1.Doors
+	41, // 23: cleat.admin.v1.StatusResponse.certificates:type_name -> cleat.admin.v1.Certificate
+	42, // 24: cleat.admin.v1.StatusResponse.raft:type_name -> cleat.admin.v1.Raft
+	43, // 25: cleat.admin.v1.StatusResponse.database:type_name -> cleat.admin.v1.Database
+	44, // 26: cleat.admin.v1.StatusResponse.space:type_name -> cleat.admin.v1.Space
+	45, // 27: cleat.admin.v1.StatusResponse.started:type_name -> google.protobuf.Timestamp
+	45, // 28: cleat.admin.v1.StatusResponse.time:type_name -> google.protobuf.Timestamp
+	39, // 29: cleat.admin.v1.StatusResponse.alarms:type_name -> cleat.admin.v1.Alarm
+	38, // 30: cleat.admin.v1.StatusResponse.members:type_name -> cleat.admin.v1.MemberStatus
+	37, // 31: cleat.admin.v1.StatusResponse.process:type_name -> cleat.admin.v1.Process
+	36, // 32: cleat.admin.v1.MemberStatus.status:type_name -> cleat.admin.v1.StatusResponse
+	46, // 33: cleat.admin.v1.MemberStatus.ahead:type_name -> google.protobuf.Duration
+	46, // 34: cleat.admin.v1.MemberStatus.round_trip:type_name -> google.protobuf.Duration
+	45, // 35: cleat.admin.v1.Certificate.not_after:type_name -> google.protobuf.Timestamp
+	45, // 36: cleat.admin.v1.Certificate.not_before:type_name -> google.protobuf.Timestamp
+	0,  // 37: cleat.admin.v1.Admin.IssueCertificate:input_type -> cleat.admin.v1.IssueCertificateRequest
+	35, // 38: cleat.admin.v1.Admin.Status:input_type -> cleat.admin.v1.StatusRequest
+	2,  // 39: cleat.admin.v1.Admin.Invite:input_type -> cleat.admin.v1.InviteRequest
+	4,  // 40: cleat.admin.v1.Admin.CreateToken:input_type -> cleat.admin.v1.CreateTokenRequest
+	7,  // 41: cleat.admin.v1.Admin.ListTokens:input_type -> cleat.admin.v1.ListTokensRequest
+	9,  // 42: cleat.admin.v1.Admin.RevokeToken:input_type -> cleat.admin.v1.RevokeTokenRequest
+	11, // 43: cleat.admin.v1.Admin.Join:input_type -> cleat.admin.v1.JoinRequest
+	13, // 44: cleat.admin.v1.Admin.Recover:input_type -> cleat.admin.v1.RecoverRequest
+	15, // 45: cleat.admin.v1.Admin.Reload:input_type -> cleat.admin.v1.ReloadRequest
+	18, // 46: cleat.admin.v1.Admin.CAStatus:input_type -> cleat.admin.v1.CAStatusRequest
+	24, // 47: cleat.admin.v1.Admin.RotateCA:input_type -> cleat.admin.v1.RotateCARequest
+	25, // 48: cleat.admin.v1.Admin.RequestCA:input_type -> cleat.admin.v1.RequestCARequest
+	27, // 49: cleat.admin.v1.Admin.ImportCA:input_type -> cleat.admin.v1.ImportCARequest
+	28, // 50: cleat.admin.v1.Entry.Admit:input_type -> cleat.admin.v1.AdmitRequest
+	30, // 51: cleat.admin.v1.Peer.Arrive:input_type -> cleat.admin.v1.ArriveRequest
+	32, // 52: cleat.admin.v1.Peer.Dismiss:input_type -> cleat.admin.v1.DismissRequest
+	35, // 53: cleat.admin.v1.Peer.Status:input_type -> cleat.admin.v1.StatusRequest
+	1,  // 54: cleat.admin.v1.Admin.IssueCertificate:output_type -> cleat.admin.v1.IssueCertificateResponse
+	36, // 55: cleat.admin.v1.Admin.Status:output_type -> cleat.admin.v1.StatusResponse
+	3,  // 56: cleat.admin.v1.Admin.Invite:output_type -> cleat.admin.v1.InviteResponse
+	5,  // 57: cleat.admin.v1.Admin.CreateToken:output_type -> cleat.admin.v1.CreateTokenResponse
+	8,  // 58: cleat.admin.v1.Admin.ListTokens:output_type -> cleat.admin.v1.ListTokensResponse
+	10, // 59: cleat.admin.v1.Admin.RevokeToken:output_type -> cleat.admin.v1.RevokeTokenResponse
+	12, // 60: cleat.admin.v1.Admin.Join:output_type -> cleat.admin.v1.JoinResponse
+	14, // 61: cleat.admin.v1.Admin.Recover:output_type -> cleat.admin.v1.RecoverResponse
+	16, // 62: cleat.admin.v1.Admin.Reload:output_type -> cleat.admin.v1.ReloadResponse
+	19, // 63: cleat.admin.v1.Admin.CAStatus:output_type -> cleat.admin.v1.CAStatusResponse
+	19, // 64: cleat.admin.v1.Admin.RotateCA:output_type -> cleat.admin.v1.CAStatusResponse
+	26, // 65: cleat.admin.v1.Admin.RequestCA:output_type -> cleat.admin.v1.RequestCAResponse
+	19, // 66: cleat.admin.v1.Admin.ImportCA:output_type -> cleat.admin.v1.CAStatusResponse
+	29, // 67: cleat.admin.v1.Entry.Admit:output_type -> cleat.admin.v1.AdmitResponse
+	31, // 68: cleat.admin.v1.Peer.Arrive:output_type -> cleat.admin.v1.ArriveResponse
+	33, // 69: cleat.admin.v1.Peer.Dismiss:output_type -> cleat.admin.v1.DismissResponse
+	36, // 70: cleat.admin.v1.Peer.Status:output_type -> cleat.admin.v1.StatusResponse
+	54, // [54:71] is the sub-list for method output_type
+	37, // [37:54] is the sub-list for method input_type
+	37, // [37:37] is the sub-list for extension type_name
+	37, // [37:37] is the sub-list for extension extendee
+	0,  // [0:37] is the sub-list for field type_name
 }
 
 func init() { file_admin_proto_init() }
@@ -2678,7 +3422,7 @@ func file_admin_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_admin_proto_rawDesc), len(file_admin_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   35,
+			NumMessages:   45,
 			NumExtensions: 0,
 			NumServices:   3,
 		},

@@ -41,7 +41,7 @@ func (a *Authority) Embed(allowed func(*x509.Certificate) error) (*Embedded, err
 		authority.WithX509RootCerts(a.issuing().root),
 		authority.WithX509SignerFunc(func() ([]*x509.Certificate, crypto.Signer, error) {
 			i := a.issuing()
-			return []*x509.Certificate{i.intermediate}, i.signer, nil
+			return i.chain, i.signer, nil
 		}),
 		authority.WithX509IntermediateCerts(a.issuing().intermediate),
 		authority.WithX509Enforcers(enforcer(func(cert *x509.Certificate) error {

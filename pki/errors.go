@@ -28,6 +28,16 @@ var (
 	// ErrProfile refuses a profile that is unknown or not for the caller.
 	ErrProfile = errors.New("pki: profile not accepted")
 
+	// ErrRotating means that another rotation of the CA is under way.
+	ErrRotating = errors.New("pki: a rotation of the CA is under way")
+	// ErrRotation means that a rotation of the CA cannot be begun, or carried on,
+	// as was asked.
+	ErrRotation = errors.New("pki: rotation of the CA")
+	// ErrStep means that a rotation has no such step.
+	ErrStep = errors.New("pki: no step of a rotation")
+	// ErrImport refuses a CA's certificate or key from elsewhere.
+	ErrImport = errors.New("pki: the CA's certificate is not taken")
+
 	// ErrNotMember means that a connection's other end is not known as a member.
 	ErrNotMember = errors.New("pki: not a member's connection")
 	// ErrAdmission means that a cluster's answer to a machine that joins does not

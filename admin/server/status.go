@@ -57,6 +57,9 @@ func (s *Server) Own(metrics []string) (*admin.StatusResponse, error) {
 		Started: timestamppb.New(s.started),
 		Process: &admin.Process{Pid: int64(os.Getpid()), DataDir: c.DataDir},
 	}
+	if step := c.Authority.Rotating(); step != "" {
+		own.Rotation = string(step)
+	}
 	if c.Alarms != nil {
 		own.Alarms = c.Alarms()
 	}
