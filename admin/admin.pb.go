@@ -1326,7 +1326,8 @@ type CARotation struct {
 	Members []*CAMember            `protobuf:"bytes,9,rep,name=members,proto3" json:"members,omitempty"`
 	// arriving are those who were let in and have not come.
 	Arriving []uint64 `protobuf:"fixed64,10,rep,packed,name=arriving,proto3" json:"arriving,omitempty"`
-	// hanging are the certificates that end to be good with the end of the rotation.
+	// hanging are the certificates that end to be good with the end of the rotation,
+	// of at most 1000 names.
 	Hanging []*CAHanging `protobuf:"bytes,11,rep,name=hanging,proto3" json:"hanging,omitempty"`
 	// waits_for is what stands against the next step, in words.
 	WaitsFor      []string `protobuf:"bytes,12,rep,name=waits_for,json=waitsFor,proto3" json:"waits_for,omitempty"`

@@ -17,6 +17,10 @@ import (
 // maxImportBytes bounds what an import sends: some certificates and a key.
 const maxImportBytes = 256 << 10
 
+// maxHanging bounds the names in an answer; how many certificates hang in all is
+// told beside them.
+const maxHanging = 1000
+
 var errRotateAct = errors.New("there is no such act on a rotation: say root, intermediate, continue, finish or abort")
 
 // CAStatus tells what the CA is, and how far a rotation has come.
@@ -111,7 +115,7 @@ func rotationOf(r *pki.Rotation) *admin.CARotation {
 	for _, m := range r.Members {
 		out.Members = append(out.Members, &admin.CAMember{Id: m.ID, Trusts: m.Trusts, Moved: m.Moved})
 	}
-	for _, h := range r.Hanging {
+	for _, h := range r.Hanging[:min(len(r.Hanging), maxHanging)] {
 		out.Hanging = append(out.Hanging, &admin.CAHanging{Name: h.Name, Count: int32(h.Count), NotAfter: timestamppb.New(h.NotAfter)})
 	}
 	return out
