@@ -3021,6 +3021,741 @@ func (x *Space) GetReserve() uint64 {
 	return 0
 }
 
+type ListCertificatesRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// certificate is a serial number, in decimal digits or in hex, or the name of
+	// all that are meant; empty is all. The others leave out what does not fit.
+	Certificate       string `protobuf:"bytes,1,opt,name=certificate,proto3" json:"certificate,omitempty"`
+	Profile           string `protobuf:"bytes,2,opt,name=profile,proto3" json:"profile,omitempty"`
+	Member            uint64 `protobuf:"fixed64,3,opt,name=member,proto3" json:"member,omitempty"`
+	Revoked           bool   `protobuf:"varint,4,opt,name=revoked,proto3" json:"revoked,omitempty"`                                                // only those
+	Ended             bool   `protobuf:"varint,5,opt,name=ended,proto3" json:"ended,omitempty"`                                                    // those that have expired, too
+	EndsWithinSeconds int64  `protobuf:"varint,6,opt,name=ends_within_seconds,json=endsWithinSeconds,proto3" json:"ends_within_seconds,omitempty"` // 0: whenever
+	unknownFields     protoimpl.UnknownFields
+	sizeCache         protoimpl.SizeCache
+}
+
+func (x *ListCertificatesRequest) Reset() {
+	*x = ListCertificatesRequest{}
+	mi := &file_admin_proto_msgTypes[45]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListCertificatesRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListCertificatesRequest) ProtoMessage() {}
+
+func (x *ListCertificatesRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_admin_proto_msgTypes[45]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListCertificatesRequest.ProtoReflect.Descriptor instead.
+func (*ListCertificatesRequest) Descriptor() ([]byte, []int) {
+	return file_admin_proto_rawDescGZIP(), []int{45}
+}
+
+func (x *ListCertificatesRequest) GetCertificate() string {
+	if x != nil {
+		return x.Certificate
+	}
+	return ""
+}
+
+func (x *ListCertificatesRequest) GetProfile() string {
+	if x != nil {
+		return x.Profile
+	}
+	return ""
+}
+
+func (x *ListCertificatesRequest) GetMember() uint64 {
+	if x != nil {
+		return x.Member
+	}
+	return 0
+}
+
+func (x *ListCertificatesRequest) GetRevoked() bool {
+	if x != nil {
+		return x.Revoked
+	}
+	return false
+}
+
+func (x *ListCertificatesRequest) GetEnded() bool {
+	if x != nil {
+		return x.Ended
+	}
+	return false
+}
+
+func (x *ListCertificatesRequest) GetEndsWithinSeconds() int64 {
+	if x != nil {
+		return x.EndsWithinSeconds
+	}
+	return 0
+}
+
+type ListCertificatesResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Certificates  []*IssuedCertificate   `protobuf:"bytes,1,rep,name=certificates,proto3" json:"certificates,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListCertificatesResponse) Reset() {
+	*x = ListCertificatesResponse{}
+	mi := &file_admin_proto_msgTypes[46]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListCertificatesResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListCertificatesResponse) ProtoMessage() {}
+
+func (x *ListCertificatesResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_admin_proto_msgTypes[46]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListCertificatesResponse.ProtoReflect.Descriptor instead.
+func (*ListCertificatesResponse) Descriptor() ([]byte, []int) {
+	return file_admin_proto_rawDescGZIP(), []int{46}
+}
+
+func (x *ListCertificatesResponse) GetCertificates() []*IssuedCertificate {
+	if x != nil {
+		return x.Certificates
+	}
+	return nil
+}
+
+type IssuedCertificate struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Serial        string                 `protobuf:"bytes,1,opt,name=serial,proto3" json:"serial,omitempty"` // in decimal digits
+	Name          string                 `protobuf:"bytes,2,opt,name=name,proto3" json:"name,omitempty"`
+	Profile       string                 `protobuf:"bytes,3,opt,name=profile,proto3" json:"profile,omitempty"`
+	Member        uint64                 `protobuf:"fixed64,4,opt,name=member,proto3" json:"member,omitempty"` // whose it is, if a member's
+	NotBefore     *timestamppb.Timestamp `protobuf:"bytes,5,opt,name=not_before,json=notBefore,proto3" json:"not_before,omitempty"`
+	NotAfter      *timestamppb.Timestamp `protobuf:"bytes,6,opt,name=not_after,json=notAfter,proto3" json:"not_after,omitempty"`
+	Revoked       *Revocation            `protobuf:"bytes,7,opt,name=revoked,proto3" json:"revoked,omitempty"` // missing if it was not
+	Der           []byte                 `protobuf:"bytes,8,opt,name=der,proto3" json:"der,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *IssuedCertificate) Reset() {
+	*x = IssuedCertificate{}
+	mi := &file_admin_proto_msgTypes[47]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *IssuedCertificate) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*IssuedCertificate) ProtoMessage() {}
+
+func (x *IssuedCertificate) ProtoReflect() protoreflect.Message {
+	mi := &file_admin_proto_msgTypes[47]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use IssuedCertificate.ProtoReflect.Descriptor instead.
+func (*IssuedCertificate) Descriptor() ([]byte, []int) {
+	return file_admin_proto_rawDescGZIP(), []int{47}
+}
+
+func (x *IssuedCertificate) GetSerial() string {
+	if x != nil {
+		return x.Serial
+	}
+	return ""
+}
+
+func (x *IssuedCertificate) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *IssuedCertificate) GetProfile() string {
+	if x != nil {
+		return x.Profile
+	}
+	return ""
+}
+
+func (x *IssuedCertificate) GetMember() uint64 {
+	if x != nil {
+		return x.Member
+	}
+	return 0
+}
+
+func (x *IssuedCertificate) GetNotBefore() *timestamppb.Timestamp {
+	if x != nil {
+		return x.NotBefore
+	}
+	return nil
+}
+
+func (x *IssuedCertificate) GetNotAfter() *timestamppb.Timestamp {
+	if x != nil {
+		return x.NotAfter
+	}
+	return nil
+}
+
+func (x *IssuedCertificate) GetRevoked() *Revocation {
+	if x != nil {
+		return x.Revoked
+	}
+	return nil
+}
+
+func (x *IssuedCertificate) GetDer() []byte {
+	if x != nil {
+		return x.Der
+	}
+	return nil
+}
+
+type Revocation struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Time          *timestamppb.Timestamp `protobuf:"bytes,1,opt,name=time,proto3" json:"time,omitempty"`
+	Reason        string                 `protobuf:"bytes,2,opt,name=reason,proto3" json:"reason,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Revocation) Reset() {
+	*x = Revocation{}
+	mi := &file_admin_proto_msgTypes[48]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Revocation) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Revocation) ProtoMessage() {}
+
+func (x *Revocation) ProtoReflect() protoreflect.Message {
+	mi := &file_admin_proto_msgTypes[48]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Revocation.ProtoReflect.Descriptor instead.
+func (*Revocation) Descriptor() ([]byte, []int) {
+	return file_admin_proto_rawDescGZIP(), []int{48}
+}
+
+func (x *Revocation) GetTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.Time
+	}
+	return nil
+}
+
+func (x *Revocation) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
+}
+
+type RevokeCertificateRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// certificate is a serial number, or the name of all that are meant.
+	Certificate string `protobuf:"bytes,1,opt,name=certificate,proto3" json:"certificate,omitempty"`
+	// reason is one that revocation lists know, as "key-compromise"; empty is
+	// "unspecified".
+	Reason        string `protobuf:"bytes,2,opt,name=reason,proto3" json:"reason,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RevokeCertificateRequest) Reset() {
+	*x = RevokeCertificateRequest{}
+	mi := &file_admin_proto_msgTypes[49]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RevokeCertificateRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RevokeCertificateRequest) ProtoMessage() {}
+
+func (x *RevokeCertificateRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_admin_proto_msgTypes[49]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RevokeCertificateRequest.ProtoReflect.Descriptor instead.
+func (*RevokeCertificateRequest) Descriptor() ([]byte, []int) {
+	return file_admin_proto_rawDescGZIP(), []int{49}
+}
+
+func (x *RevokeCertificateRequest) GetCertificate() string {
+	if x != nil {
+		return x.Certificate
+	}
+	return ""
+}
+
+func (x *RevokeCertificateRequest) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
+}
+
+type RevokeCertificateResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// certificates are those that are meant; some may have been revoked before.
+	Certificates  []*IssuedCertificate `protobuf:"bytes,1,rep,name=certificates,proto3" json:"certificates,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RevokeCertificateResponse) Reset() {
+	*x = RevokeCertificateResponse{}
+	mi := &file_admin_proto_msgTypes[50]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RevokeCertificateResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RevokeCertificateResponse) ProtoMessage() {}
+
+func (x *RevokeCertificateResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_admin_proto_msgTypes[50]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RevokeCertificateResponse.ProtoReflect.Descriptor instead.
+func (*RevokeCertificateResponse) Descriptor() ([]byte, []int) {
+	return file_admin_proto_rawDescGZIP(), []int{50}
+}
+
+func (x *RevokeCertificateResponse) GetCertificates() []*IssuedCertificate {
+	if x != nil {
+		return x.Certificates
+	}
+	return nil
+}
+
+type RevocationListRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// issuer is the id of the issuer's key in hex; empty is the one that issues
+	// now.
+	Issuer        string `protobuf:"bytes,1,opt,name=issuer,proto3" json:"issuer,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RevocationListRequest) Reset() {
+	*x = RevocationListRequest{}
+	mi := &file_admin_proto_msgTypes[51]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RevocationListRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RevocationListRequest) ProtoMessage() {}
+
+func (x *RevocationListRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_admin_proto_msgTypes[51]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RevocationListRequest.ProtoReflect.Descriptor instead.
+func (*RevocationListRequest) Descriptor() ([]byte, []int) {
+	return file_admin_proto_rawDescGZIP(), []int{51}
+}
+
+func (x *RevocationListRequest) GetIssuer() string {
+	if x != nil {
+		return x.Issuer
+	}
+	return ""
+}
+
+type RevocationListResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Der           []byte                 `protobuf:"bytes,1,opt,name=der,proto3" json:"der,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RevocationListResponse) Reset() {
+	*x = RevocationListResponse{}
+	mi := &file_admin_proto_msgTypes[52]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RevocationListResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RevocationListResponse) ProtoMessage() {}
+
+func (x *RevocationListResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_admin_proto_msgTypes[52]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RevocationListResponse.ProtoReflect.Descriptor instead.
+func (*RevocationListResponse) Descriptor() ([]byte, []int) {
+	return file_admin_proto_rawDescGZIP(), []int{52}
+}
+
+func (x *RevocationListResponse) GetDer() []byte {
+	if x != nil {
+		return x.Der
+	}
+	return nil
+}
+
+type AuditRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Since *timestamppb.Timestamp `protobuf:"bytes,1,opt,name=since,proto3" json:"since,omitempty"` // missing: whenever
+	// follow goes on telling of what comes.
+	Follow        bool `protobuf:"varint,2,opt,name=follow,proto3" json:"follow,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *AuditRequest) Reset() {
+	*x = AuditRequest{}
+	mi := &file_admin_proto_msgTypes[53]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *AuditRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*AuditRequest) ProtoMessage() {}
+
+func (x *AuditRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_admin_proto_msgTypes[53]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use AuditRequest.ProtoReflect.Descriptor instead.
+func (*AuditRequest) Descriptor() ([]byte, []int) {
+	return file_admin_proto_rawDescGZIP(), []int{53}
+}
+
+func (x *AuditRequest) GetSince() *timestamppb.Timestamp {
+	if x != nil {
+		return x.Since
+	}
+	return nil
+}
+
+func (x *AuditRequest) GetFollow() bool {
+	if x != nil {
+		return x.Follow
+	}
+	return false
+}
+
+type AuditResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Events        []*AuditEvent          `protobuf:"bytes,1,rep,name=events,proto3" json:"events,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *AuditResponse) Reset() {
+	*x = AuditResponse{}
+	mi := &file_admin_proto_msgTypes[54]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *AuditResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*AuditResponse) ProtoMessage() {}
+
+func (x *AuditResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_admin_proto_msgTypes[54]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use AuditResponse.ProtoReflect.Descriptor instead.
+func (*AuditResponse) Descriptor() ([]byte, []int) {
+	return file_admin_proto_rawDescGZIP(), []int{54}
+}
+
+func (x *AuditResponse) GetEvents() []*AuditEvent {
+	if x != nil {
+		return x.Events
+	}
+	return nil
+}
+
+// AuditEvent is one thing that the CA did or refused. What says nothing of it is
+// left empty.
+type AuditEvent struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Time          *timestamppb.Timestamp `protobuf:"bytes,1,opt,name=time,proto3" json:"time,omitempty"`
+	Member        uint64                 `protobuf:"fixed64,2,opt,name=member,proto3" json:"member,omitempty"` // at which it happened
+	Act           string                 `protobuf:"bytes,3,opt,name=act,proto3" json:"act,omitempty"`         // issue, renew, refuse, revoke, invite, join, rotate, keys
+	What          string                 `protobuf:"bytes,4,opt,name=what,proto3" json:"what,omitempty"`
+	By            string                 `protobuf:"bytes,5,opt,name=by,proto3" json:"by,omitempty"`
+	Name          string                 `protobuf:"bytes,6,opt,name=name,proto3" json:"name,omitempty"`
+	Profile       string                 `protobuf:"bytes,7,opt,name=profile,proto3" json:"profile,omitempty"`
+	Serial        string                 `protobuf:"bytes,8,opt,name=serial,proto3" json:"serial,omitempty"`
+	NotAfter      *timestamppb.Timestamp `protobuf:"bytes,9,opt,name=not_after,json=notAfter,proto3" json:"not_after,omitempty"`
+	Subject       uint64                 `protobuf:"fixed64,10,opt,name=subject,proto3" json:"subject,omitempty"` // the member that it is about
+	Token         string                 `protobuf:"bytes,11,opt,name=token,proto3" json:"token,omitempty"`       // the beginning of its id
+	Door          string                 `protobuf:"bytes,12,opt,name=door,proto3" json:"door,omitempty"`
+	Remote        string                 `protobuf:"bytes,13,opt,name=remote,proto3" json:"remote,omitempty"`
+	Reason        string                 `protobuf:"bytes,14,opt,name=reason,proto3" json:"reason,omitempty"`
+	Detail        string                 `protobuf:"bytes,15,opt,name=detail,proto3" json:"detail,omitempty"`
+	Count         int64                  `protobuf:"varint,16,opt,name=count,proto3" json:"count,omitempty"` // how many it stands for, if not one
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *AuditEvent) Reset() {
+	*x = AuditEvent{}
+	mi := &file_admin_proto_msgTypes[55]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *AuditEvent) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*AuditEvent) ProtoMessage() {}
+
+func (x *AuditEvent) ProtoReflect() protoreflect.Message {
+	mi := &file_admin_proto_msgTypes[55]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use AuditEvent.ProtoReflect.Descriptor instead.
+func (*AuditEvent) Descriptor() ([]byte, []int) {
+	return file_admin_proto_rawDescGZIP(), []int{55}
+}
+
+func (x *AuditEvent) GetTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.Time
+	}
+	return nil
+}
+
+func (x *AuditEvent) GetMember() uint64 {
+	if x != nil {
+		return x.Member
+	}
+	return 0
+}
+
+func (x *AuditEvent) GetAct() string {
+	if x != nil {
+		return x.Act
+	}
+	return ""
+}
+
+func (x *AuditEvent) GetWhat() string {
+	if x != nil {
+		return x.What
+	}
+	return ""
+}
+
+func (x *AuditEvent) GetBy() string {
+	if x != nil {
+		return x.By
+	}
+	return ""
+}
+
+func (x *AuditEvent) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *AuditEvent) GetProfile() string {
+	if x != nil {
+		return x.Profile
+	}
+	return ""
+}
+
+func (x *AuditEvent) GetSerial() string {
+	if x != nil {
+		return x.Serial
+	}
+	return ""
+}
+
+func (x *AuditEvent) GetNotAfter() *timestamppb.Timestamp {
+	if x != nil {
+		return x.NotAfter
+	}
+	return nil
+}
+
+func (x *AuditEvent) GetSubject() uint64 {
+	if x != nil {
+		return x.Subject
+	}
+	return 0
+}
+
+func (x *AuditEvent) GetToken() string {
+	if x != nil {
+		return x.Token
+	}
+	return ""
+}
+
+func (x *AuditEvent) GetDoor() string {
+	if x != nil {
+		return x.Door
+	}
+	return ""
+}
+
+func (x *AuditEvent) GetRemote() string {
+	if x != nil {
+		return x.Remote
+	}
+	return ""
+}
+
+func (x *AuditEvent) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
+}
+
+func (x *AuditEvent) GetDetail() string {
+	if x != nil {
+		return x.Detail
+	}
+	return ""
+}
+
+func (x *AuditEvent) GetCount() int64 {
+	if x != nil {
+		return x.Count
+	}
+	return 0
+}
+
 var File_admin_proto protoreflect.FileDescriptor
 
 const file_admin_proto_rawDesc = "" +
@@ -3248,7 +3983,63 @@ const file_admin_proto_rawDesc = "" +
 	"\x05Space\x12\x0e\n" +
 	"\x02ok\x18\x01 \x01(\bR\x02ok\x12\x12\n" +
 	"\x04free\x18\x02 \x01(\x04R\x04free\x12\x18\n" +
-	"\areserve\x18\x03 \x01(\x04R\areserve2\x9c\b\n" +
+	"\areserve\x18\x03 \x01(\x04R\areserve\"\xcd\x01\n" +
+	"\x17ListCertificatesRequest\x12 \n" +
+	"\vcertificate\x18\x01 \x01(\tR\vcertificate\x12\x18\n" +
+	"\aprofile\x18\x02 \x01(\tR\aprofile\x12\x16\n" +
+	"\x06member\x18\x03 \x01(\x06R\x06member\x12\x18\n" +
+	"\arevoked\x18\x04 \x01(\bR\arevoked\x12\x14\n" +
+	"\x05ended\x18\x05 \x01(\bR\x05ended\x12.\n" +
+	"\x13ends_within_seconds\x18\x06 \x01(\x03R\x11endsWithinSeconds\"a\n" +
+	"\x18ListCertificatesResponse\x12E\n" +
+	"\fcertificates\x18\x01 \x03(\v2!.cleat.admin.v1.IssuedCertificateR\fcertificates\"\xad\x02\n" +
+	"\x11IssuedCertificate\x12\x16\n" +
+	"\x06serial\x18\x01 \x01(\tR\x06serial\x12\x12\n" +
+	"\x04name\x18\x02 \x01(\tR\x04name\x12\x18\n" +
+	"\aprofile\x18\x03 \x01(\tR\aprofile\x12\x16\n" +
+	"\x06member\x18\x04 \x01(\x06R\x06member\x129\n" +
+	"\n" +
+	"not_before\x18\x05 \x01(\v2\x1a.google.protobuf.TimestampR\tnotBefore\x127\n" +
+	"\tnot_after\x18\x06 \x01(\v2\x1a.google.protobuf.TimestampR\bnotAfter\x124\n" +
+	"\arevoked\x18\a \x01(\v2\x1a.cleat.admin.v1.RevocationR\arevoked\x12\x10\n" +
+	"\x03der\x18\b \x01(\fR\x03der\"T\n" +
+	"\n" +
+	"Revocation\x12.\n" +
+	"\x04time\x18\x01 \x01(\v2\x1a.google.protobuf.TimestampR\x04time\x12\x16\n" +
+	"\x06reason\x18\x02 \x01(\tR\x06reason\"T\n" +
+	"\x18RevokeCertificateRequest\x12 \n" +
+	"\vcertificate\x18\x01 \x01(\tR\vcertificate\x12\x16\n" +
+	"\x06reason\x18\x02 \x01(\tR\x06reason\"b\n" +
+	"\x19RevokeCertificateResponse\x12E\n" +
+	"\fcertificates\x18\x01 \x03(\v2!.cleat.admin.v1.IssuedCertificateR\fcertificates\"/\n" +
+	"\x15RevocationListRequest\x12\x16\n" +
+	"\x06issuer\x18\x01 \x01(\tR\x06issuer\"*\n" +
+	"\x16RevocationListResponse\x12\x10\n" +
+	"\x03der\x18\x01 \x01(\fR\x03der\"X\n" +
+	"\fAuditRequest\x120\n" +
+	"\x05since\x18\x01 \x01(\v2\x1a.google.protobuf.TimestampR\x05since\x12\x16\n" +
+	"\x06follow\x18\x02 \x01(\bR\x06follow\"C\n" +
+	"\rAuditResponse\x122\n" +
+	"\x06events\x18\x01 \x03(\v2\x1a.cleat.admin.v1.AuditEventR\x06events\"\xab\x03\n" +
+	"\n" +
+	"AuditEvent\x12.\n" +
+	"\x04time\x18\x01 \x01(\v2\x1a.google.protobuf.TimestampR\x04time\x12\x16\n" +
+	"\x06member\x18\x02 \x01(\x06R\x06member\x12\x10\n" +
+	"\x03act\x18\x03 \x01(\tR\x03act\x12\x12\n" +
+	"\x04what\x18\x04 \x01(\tR\x04what\x12\x0e\n" +
+	"\x02by\x18\x05 \x01(\tR\x02by\x12\x12\n" +
+	"\x04name\x18\x06 \x01(\tR\x04name\x12\x18\n" +
+	"\aprofile\x18\a \x01(\tR\aprofile\x12\x16\n" +
+	"\x06serial\x18\b \x01(\tR\x06serial\x127\n" +
+	"\tnot_after\x18\t \x01(\v2\x1a.google.protobuf.TimestampR\bnotAfter\x12\x18\n" +
+	"\asubject\x18\n" +
+	" \x01(\x06R\asubject\x12\x14\n" +
+	"\x05token\x18\v \x01(\tR\x05token\x12\x12\n" +
+	"\x04door\x18\f \x01(\tR\x04door\x12\x16\n" +
+	"\x06remote\x18\r \x01(\tR\x06remote\x12\x16\n" +
+	"\x06reason\x18\x0e \x01(\tR\x06reason\x12\x16\n" +
+	"\x06detail\x18\x0f \x01(\tR\x06detail\x12\x14\n" +
+	"\x05count\x18\x10 \x01(\x03R\x05count2\x96\v\n" +
 	"\x05Admin\x12e\n" +
 	"\x10IssueCertificate\x12'.cleat.admin.v1.IssueCertificateRequest\x1a(.cleat.admin.v1.IssueCertificateResponse\x12G\n" +
 	"\x06Status\x12\x1d.cleat.admin.v1.StatusRequest\x1a\x1e.cleat.admin.v1.StatusResponse\x12G\n" +
@@ -3263,7 +4054,11 @@ const file_admin_proto_rawDesc = "" +
 	"\bCAStatus\x12\x1f.cleat.admin.v1.CAStatusRequest\x1a .cleat.admin.v1.CAStatusResponse\x12M\n" +
 	"\bRotateCA\x12\x1f.cleat.admin.v1.RotateCARequest\x1a .cleat.admin.v1.CAStatusResponse\x12P\n" +
 	"\tRequestCA\x12 .cleat.admin.v1.RequestCARequest\x1a!.cleat.admin.v1.RequestCAResponse\x12M\n" +
-	"\bImportCA\x12\x1f.cleat.admin.v1.ImportCARequest\x1a .cleat.admin.v1.CAStatusResponse2M\n" +
+	"\bImportCA\x12\x1f.cleat.admin.v1.ImportCARequest\x1a .cleat.admin.v1.CAStatusResponse\x12e\n" +
+	"\x10ListCertificates\x12'.cleat.admin.v1.ListCertificatesRequest\x1a(.cleat.admin.v1.ListCertificatesResponse\x12h\n" +
+	"\x11RevokeCertificate\x12(.cleat.admin.v1.RevokeCertificateRequest\x1a).cleat.admin.v1.RevokeCertificateResponse\x12_\n" +
+	"\x0eRevocationList\x12%.cleat.admin.v1.RevocationListRequest\x1a&.cleat.admin.v1.RevocationListResponse\x12F\n" +
+	"\x05Audit\x12\x1c.cleat.admin.v1.AuditRequest\x1a\x1d.cleat.admin.v1.AuditResponse0\x012M\n" +
 	"\x05Entry\x12D\n" +
 	"\x05Admit\x12\x1c.cleat.admin.v1.AdmitRequest\x1a\x1d.cleat.admin.v1.AdmitResponse2\xe4\x01\n" +
 	"\x04Peer\x12G\n" +
@@ -3283,63 +4078,74 @@ func file_admin_proto_rawDescGZIP() []byte {
 	return file_admin_proto_rawDescData
 }
 
-var file_admin_proto_msgTypes = make([]protoimpl.MessageInfo, 45)
+var file_admin_proto_msgTypes = make([]protoimpl.MessageInfo, 56)
 var file_admin_proto_goTypes = []any{
-	(*IssueCertificateRequest)(nil),  // 0: cleat.admin.v1.IssueCertificateRequest
-	(*IssueCertificateResponse)(nil), // 1: cleat.admin.v1.IssueCertificateResponse
-	(*InviteRequest)(nil),            // 2: cleat.admin.v1.InviteRequest
-	(*InviteResponse)(nil),           // 3: cleat.admin.v1.InviteResponse
-	(*CreateTokenRequest)(nil),       // 4: cleat.admin.v1.CreateTokenRequest
-	(*CreateTokenResponse)(nil),      // 5: cleat.admin.v1.CreateTokenResponse
-	(*Token)(nil),                    // 6: cleat.admin.v1.Token
-	(*ListTokensRequest)(nil),        // 7: cleat.admin.v1.ListTokensRequest
-	(*ListTokensResponse)(nil),       // 8: cleat.admin.v1.ListTokensResponse
-	(*RevokeTokenRequest)(nil),       // 9: cleat.admin.v1.RevokeTokenRequest
-	(*RevokeTokenResponse)(nil),      // 10: cleat.admin.v1.RevokeTokenResponse
-	(*JoinRequest)(nil),              // 11: cleat.admin.v1.JoinRequest
-	(*JoinResponse)(nil),             // 12: cleat.admin.v1.JoinResponse
-	(*RecoverRequest)(nil),           // 13: cleat.admin.v1.RecoverRequest
-	(*RecoverResponse)(nil),          // 14: cleat.admin.v1.RecoverResponse
-	(*ReloadRequest)(nil),            // 15: cleat.admin.v1.ReloadRequest
-	(*ReloadResponse)(nil),           // 16: cleat.admin.v1.ReloadResponse
-	(*Setting)(nil),                  // 17: cleat.admin.v1.Setting
-	(*CAStatusRequest)(nil),          // 18: cleat.admin.v1.CAStatusRequest
-	(*CAStatusResponse)(nil),         // 19: cleat.admin.v1.CAStatusResponse
-	(*CACertificate)(nil),            // 20: cleat.admin.v1.CACertificate
-	(*CARotation)(nil),               // 21: cleat.admin.v1.CARotation
-	(*CAMember)(nil),                 // 22: cleat.admin.v1.CAMember
-	(*CAHanging)(nil),                // 23: cleat.admin.v1.CAHanging
-	(*RotateCARequest)(nil),          // 24: cleat.admin.v1.RotateCARequest
-	(*RequestCARequest)(nil),         // 25: cleat.admin.v1.RequestCARequest
-	(*RequestCAResponse)(nil),        // 26: cleat.admin.v1.RequestCAResponse
-	(*ImportCARequest)(nil),          // 27: cleat.admin.v1.ImportCARequest
-	(*AdmitRequest)(nil),             // 28: cleat.admin.v1.AdmitRequest
-	(*AdmitResponse)(nil),            // 29: cleat.admin.v1.AdmitResponse
-	(*ArriveRequest)(nil),            // 30: cleat.admin.v1.ArriveRequest
-	(*ArriveResponse)(nil),           // 31: cleat.admin.v1.ArriveResponse
-	(*DismissRequest)(nil),           // 32: cleat.admin.v1.DismissRequest
-	(*DismissResponse)(nil),          // 33: cleat.admin.v1.DismissResponse
-	(*Member)(nil),                   // 34: cleat.admin.v1.Member
-	(*StatusRequest)(nil),            // 35: cleat.admin.v1.StatusRequest
-	(*StatusResponse)(nil),           // 36: cleat.admin.v1.StatusResponse
-	(*Process)(nil),                  // 37: cleat.admin.v1.Process
-	(*MemberStatus)(nil),             // 38: cleat.admin.v1.MemberStatus
-	(*Alarm)(nil),                    // 39: cleat.admin.v1.Alarm
-	(*Doors)(nil),                    // 40: cleat.admin.v1.Doors
-	(*Certificate)(nil),              // 41: cleat.admin.v1.Certificate
-	(*Raft)(nil),                     // 42: cleat.admin.v1.Raft
-	(*Database)(nil),                 // 43: cleat.admin.v1.Database
-	(*Space)(nil),                    // 44: cleat.admin.v1.Space
-	(*timestamppb.Timestamp)(nil),    // 45: google.protobuf.Timestamp
-	(*durationpb.Duration)(nil),      // 46: google.protobuf.Duration
+	(*IssueCertificateRequest)(nil),   // 0: cleat.admin.v1.IssueCertificateRequest
+	(*IssueCertificateResponse)(nil),  // 1: cleat.admin.v1.IssueCertificateResponse
+	(*InviteRequest)(nil),             // 2: cleat.admin.v1.InviteRequest
+	(*InviteResponse)(nil),            // 3: cleat.admin.v1.InviteResponse
+	(*CreateTokenRequest)(nil),        // 4: cleat.admin.v1.CreateTokenRequest
+	(*CreateTokenResponse)(nil),       // 5: cleat.admin.v1.CreateTokenResponse
+	(*Token)(nil),                     // 6: cleat.admin.v1.Token
+	(*ListTokensRequest)(nil),         // 7: cleat.admin.v1.ListTokensRequest
+	(*ListTokensResponse)(nil),        // 8: cleat.admin.v1.ListTokensResponse
+	(*RevokeTokenRequest)(nil),        // 9: cleat.admin.v1.RevokeTokenRequest
+	(*RevokeTokenResponse)(nil),       // 10: cleat.admin.v1.RevokeTokenResponse
+	(*JoinRequest)(nil),               // 11: cleat.admin.v1.JoinRequest
+	(*JoinResponse)(nil),              // 12: cleat.admin.v1.JoinResponse
+	(*RecoverRequest)(nil),            // 13: cleat.admin.v1.RecoverRequest
+	(*RecoverResponse)(nil),           // 14: cleat.admin.v1.RecoverResponse
+	(*ReloadRequest)(nil),             // 15: cleat.admin.v1.ReloadRequest
+	(*ReloadResponse)(nil),            // 16: cleat.admin.v1.ReloadResponse
+	(*Setting)(nil),                   // 17: cleat.admin.v1.Setting
+	(*CAStatusRequest)(nil),           // 18: cleat.admin.v1.CAStatusRequest
+	(*CAStatusResponse)(nil),          // 19: cleat.admin.v1.CAStatusResponse
+	(*CACertificate)(nil),             // 20: cleat.admin.v1.CACertificate
+	(*CARotation)(nil),                // 21: cleat.admin.v1.CARotation
+	(*CAMember)(nil),                  // 22: cleat.admin.v1.CAMember
+	(*CAHanging)(nil),                 // 23: cleat.admin.v1.CAHanging
+	(*RotateCARequest)(nil),           // 24: cleat.admin.v1.RotateCARequest
+	(*RequestCARequest)(nil),          // 25: cleat.admin.v1.RequestCARequest
+	(*RequestCAResponse)(nil),         // 26: cleat.admin.v1.RequestCAResponse
+	(*ImportCARequest)(nil),           // 27: cleat.admin.v1.ImportCARequest
+	(*AdmitRequest)(nil),              // 28: cleat.admin.v1.AdmitRequest
+	(*AdmitResponse)(nil),             // 29: cleat.admin.v1.AdmitResponse
+	(*ArriveRequest)(nil),             // 30: cleat.admin.v1.ArriveRequest
+	(*ArriveResponse)(nil),            // 31: cleat.admin.v1.ArriveResponse
+	(*DismissRequest)(nil),            // 32: cleat.admin.v1.DismissRequest
+	(*DismissResponse)(nil),           // 33: cleat.admin.v1.DismissResponse
+	(*Member)(nil),                    // 34: cleat.admin.v1.Member
+	(*StatusRequest)(nil),             // 35: cleat.admin.v1.StatusRequest
+	(*StatusResponse)(nil),            // 36: cleat.admin.v1.StatusResponse
+	(*Process)(nil),                   // 37: cleat.admin.v1.Process
+	(*MemberStatus)(nil),              // 38: cleat.admin.v1.MemberStatus
+	(*Alarm)(nil),                     // 39: cleat.admin.v1.Alarm
+	(*Doors)(nil),                     // 40: cleat.admin.v1.Doors
+	(*Certificate)(nil),               // 41: cleat.admin.v1.Certificate
+	(*Raft)(nil),                      // 42: cleat.admin.v1.Raft
+	(*Database)(nil),                  // 43: cleat.admin.v1.Database
+	(*Space)(nil),                     // 44: cleat.admin.v1.Space
+	(*ListCertificatesRequest)(nil),   // 45: cleat.admin.v1.ListCertificatesRequest
+	(*ListCertificatesResponse)(nil),  // 46: cleat.admin.v1.ListCertificatesResponse
+	(*IssuedCertificate)(nil),         // 47: cleat.admin.v1.IssuedCertificate
+	(*Revocation)(nil),                // 48: cleat.admin.v1.Revocation
+	(*RevokeCertificateRequest)(nil),  // 49: cleat.admin.v1.RevokeCertificateRequest
+	(*RevokeCertificateResponse)(nil), // 50: cleat.admin.v1.RevokeCertificateResponse
+	(*RevocationListRequest)(nil),     // 51: cleat.admin.v1.RevocationListRequest
+	(*RevocationListResponse)(nil),    // 52: cleat.admin.v1.RevocationListResponse
+	(*AuditRequest)(nil),              // 53: cleat.admin.v1.AuditRequest
+	(*AuditResponse)(nil),             // 54: cleat.admin.v1.AuditResponse
+	(*AuditEvent)(nil),                // 55: cleat.admin.v1.AuditEvent
+	(*timestamppb.Timestamp)(nil),     // 56: google.protobuf.Timestamp
+	(*durationpb.Duration)(nil),       // 57: google.protobuf.Duration
 }
 var file_admin_proto_depIdxs = []int32{
-	45, // 0: cleat.admin.v1.IssueCertificateResponse.not_after:type_name -> google.protobuf.Timestamp
+	56, // 0: cleat.admin.v1.IssueCertificateResponse.not_after:type_name -> google.protobuf.Timestamp
 	6,  // 1: cleat.admin.v1.InviteResponse.info:type_name -> cleat.admin.v1.Token
 	6,  // 2: cleat.admin.v1.CreateTokenResponse.info:type_name -> cleat.admin.v1.Token
-	45, // 3: cleat.admin.v1.Token.created:type_name -> google.protobuf.Timestamp
-	45, // 4: cleat.admin.v1.Token.expires:type_name -> google.protobuf.Timestamp
-	45, // 5: cleat.admin.v1.Token.revoked:type_name -> google.protobuf.Timestamp
+	56, // 3: cleat.admin.v1.Token.created:type_name -> google.protobuf.Timestamp
+	56, // 4: cleat.admin.v1.Token.expires:type_name -> google.protobuf.Timestamp
+	56, // 5: cleat.admin.v1.Token.revoked:type_name -> google.protobuf.Timestamp
 	6,  // 6: cleat.admin.v1.ListTokensResponse.tokens:type_name -> cleat.admin.v1.Token
 	6,  // 7: cleat.admin.v1.RevokeTokenResponse.token:type_name -> cleat.admin.v1.Token
 	34, // 8: cleat.admin.v1.RecoverResponse.removed:type_name -> cleat.admin.v1.Member
@@ -3348,68 +4154,86 @@ var file_admin_proto_depIdxs = []int32{
 	20, // 11: cleat.admin.v1.CAStatusResponse.roots:type_name -> cleat.admin.v1.CACertificate
 	20, // 12: cleat.admin.v1.CAStatusResponse.intermediates:type_name -> cleat.admin.v1.CACertificate
 	21, // 13: cleat.admin.v1.CAStatusResponse.rotation:type_name -> cleat.admin.v1.CARotation
-	45, // 14: cleat.admin.v1.CACertificate.not_before:type_name -> google.protobuf.Timestamp
-	45, // 15: cleat.admin.v1.CACertificate.not_after:type_name -> google.protobuf.Timestamp
-	45, // 16: cleat.admin.v1.CARotation.begun:type_name -> google.protobuf.Timestamp
+	56, // 14: cleat.admin.v1.CACertificate.not_before:type_name -> google.protobuf.Timestamp
+	56, // 15: cleat.admin.v1.CACertificate.not_after:type_name -> google.protobuf.Timestamp
+	56, // 16: cleat.admin.v1.CARotation.begun:type_name -> google.protobuf.Timestamp
 	22, // 17: cleat.admin.v1.CARotation.members:type_name -> cleat.admin.v1.CAMember
 	23, // 18: cleat.admin.v1.CARotation.hanging:type_name -> cleat.admin.v1.CAHanging
-	45, // 19: cleat.admin.v1.CAHanging.not_after:type_name -> google.protobuf.Timestamp
-	45, // 20: cleat.admin.v1.AdmitRequest.time:type_name -> google.protobuf.Timestamp
+	56, // 19: cleat.admin.v1.CAHanging.not_after:type_name -> google.protobuf.Timestamp
+	56, // 20: cleat.admin.v1.AdmitRequest.time:type_name -> google.protobuf.Timestamp
 	34, // 21: cleat.admin.v1.ArriveResponse.members:type_name -> cleat.admin.v1.Member
 	40, // 22: cleat.admin.v1.StatusResponse.doors:type_name -> cleat.admin.v1.Doors
 	41, // 23: cleat.admin.v1.StatusResponse.certificates:type_name -> cleat.admin.v1.Certificate
 	42, // 24: cleat.admin.v1.StatusResponse.raft:type_name -> cleat.admin.v1.Raft
 	43, // 25: cleat.admin.v1.StatusResponse.database:type_name -> cleat.admin.v1.Database
 	44, // 26: cleat.admin.v1.StatusResponse.space:type_name -> cleat.admin.v1.Space
-	45, // 27: cleat.admin.v1.StatusResponse.started:type_name -> google.protobuf.Timestamp
-	45, // 28: cleat.admin.v1.StatusResponse.time:type_name -> google.protobuf.Timestamp
+	56, // 27: cleat.admin.v1.StatusResponse.started:type_name -> google.protobuf.Timestamp
+	56, // 28: cleat.admin.v1.StatusResponse.time:type_name -> google.protobuf.Timestamp
 	39, // 29: cleat.admin.v1.StatusResponse.alarms:type_name -> cleat.admin.v1.Alarm
 	38, // 30: cleat.admin.v1.StatusResponse.members:type_name -> cleat.admin.v1.MemberStatus
 	37, // 31: cleat.admin.v1.StatusResponse.process:type_name -> cleat.admin.v1.Process
 	36, // 32: cleat.admin.v1.MemberStatus.status:type_name -> cleat.admin.v1.StatusResponse
-	46, // 33: cleat.admin.v1.MemberStatus.ahead:type_name -> google.protobuf.Duration
-	46, // 34: cleat.admin.v1.MemberStatus.round_trip:type_name -> google.protobuf.Duration
-	45, // 35: cleat.admin.v1.Certificate.not_after:type_name -> google.protobuf.Timestamp
-	45, // 36: cleat.admin.v1.Certificate.not_before:type_name -> google.protobuf.Timestamp
-	0,  // 37: cleat.admin.v1.Admin.IssueCertificate:input_type -> cleat.admin.v1.IssueCertificateRequest
-	35, // 38: cleat.admin.v1.Admin.Status:input_type -> cleat.admin.v1.StatusRequest
-	2,  // 39: cleat.admin.v1.Admin.Invite:input_type -> cleat.admin.v1.InviteRequest
-	4,  // 40: cleat.admin.v1.Admin.CreateToken:input_type -> cleat.admin.v1.CreateTokenRequest
-	7,  // 41: cleat.admin.v1.Admin.ListTokens:input_type -> cleat.admin.v1.ListTokensRequest
-	9,  // 42: cleat.admin.v1.Admin.RevokeToken:input_type -> cleat.admin.v1.RevokeTokenRequest
-	11, // 43: cleat.admin.v1.Admin.Join:input_type -> cleat.admin.v1.JoinRequest
-	13, // 44: cleat.admin.v1.Admin.Recover:input_type -> cleat.admin.v1.RecoverRequest
-	15, // 45: cleat.admin.v1.Admin.Reload:input_type -> cleat.admin.v1.ReloadRequest
-	18, // 46: cleat.admin.v1.Admin.CAStatus:input_type -> cleat.admin.v1.CAStatusRequest
-	24, // 47: cleat.admin.v1.Admin.RotateCA:input_type -> cleat.admin.v1.RotateCARequest
-	25, // 48: cleat.admin.v1.Admin.RequestCA:input_type -> cleat.admin.v1.RequestCARequest
-	27, // 49: cleat.admin.v1.Admin.ImportCA:input_type -> cleat.admin.v1.ImportCARequest
-	28, // 50: cleat.admin.v1.Entry.Admit:input_type -> cleat.admin.v1.AdmitRequest
-	30, // 51: cleat.admin.v1.Peer.Arrive:input_type -> cleat.admin.v1.ArriveRequest
-	32, // 52: cleat.admin.v1.Peer.Dismiss:input_type -> cleat.admin.v1.DismissRequest
-	35, // 53: cleat.admin.v1.Peer.Status:input_type -> cleat.admin.v1.StatusRequest
-	1,  // 54: cleat.admin.v1.Admin.IssueCertificate:output_type -> cleat.admin.v1.IssueCertificateResponse
-	36, // 55: cleat.admin.v1.Admin.Status:output_type -> cleat.admin.v1.StatusResponse
-	3,  // 56: cleat.admin.v1.Admin.Invite:output_type -> cleat.admin.v1.InviteResponse
-	5,  // 57: cleat.admin.v1.Admin.CreateToken:output_type -> cleat.admin.v1.CreateTokenResponse
-	8,  // 58: cleat.admin.v1.Admin.ListTokens:output_type -> cleat.admin.v1.ListTokensResponse
-	10, // 59: cleat.admin.v1.Admin.RevokeToken:output_type -> cleat.admin.v1.RevokeTokenResponse
-	12, // 60: cleat.admin.v1.Admin.Join:output_type -> cleat.admin.v1.JoinResponse
-	14, // 61: cleat.admin.v1.Admin.Recover:output_type -> cleat.admin.v1.RecoverResponse
-	16, // 62: cleat.admin.v1.Admin.Reload:output_type -> cleat.admin.v1.ReloadResponse
-	19, // 63: cleat.admin.v1.Admin.CAStatus:output_type -> cleat.admin.v1.CAStatusResponse
-	19, // 64: cleat.admin.v1.Admin.RotateCA:output_type -> cleat.admin.v1.CAStatusResponse
-	26, // 65: cleat.admin.v1.Admin.RequestCA:output_type -> cleat.admin.v1.RequestCAResponse
-	19, // 66: cleat.admin.v1.Admin.ImportCA:output_type -> cleat.admin.v1.CAStatusResponse
-	29, // 67: cleat.admin.v1.Entry.Admit:output_type -> cleat.admin.v1.AdmitResponse
-	31, // 68: cleat.admin.v1.Peer.Arrive:output_type -> cleat.admin.v1.ArriveResponse
-	33, // 69: cleat.admin.v1.Peer.Dismiss:output_type -> cleat.admin.v1.DismissResponse
-	36, // 70: cleat.admin.v1.Peer.Status:output_type -> cleat.admin.v1.StatusResponse
-	54, // [54:71] is the sub-list for method output_type
-	37, // [37:54] is the sub-list for method input_type
-	37, // [37:37] is the sub-list for extension type_name
-	37, // [37:37] is the sub-list for extension extendee
-	0,  // [0:37] is the sub-list for field type_name
+	57, // 33: cleat.admin.v1.MemberStatus.ahead:type_name -> google.protobuf.Duration
+	57, // 34: cleat.admin.v1.MemberStatus.round_trip:type_name -> google.protobuf.Duration
+	56, // 35: cleat.admin.v1.Certificate.not_after:type_name -> google.protobuf.Timestamp
+	56, // 36: cleat.admin.v1.Certificate.not_before:type_name -> google.protobuf.Timestamp
+	47, // 37: cleat.admin.v1.ListCertificatesResponse.certificates:type_name -> cleat.admin.v1.IssuedCertificate
+	56, // 38: cleat.admin.v1.IssuedCertificate.not_before:type_name -> google.protobuf.Timestamp
+	56, // 39: cleat.admin.v1.IssuedCertificate.not_after:type_name -> google.protobuf.Timestamp
+	48, // 40: cleat.admin.v1.IssuedCertificate.revoked:type_name -> cleat.admin.v1.Revocation
+	56, // 41: cleat.admin.v1.Revocation.time:type_name -> google.protobuf.Timestamp
+	47, // 42: cleat.admin.v1.RevokeCertificateResponse.certificates:type_name -> cleat.admin.v1.IssuedCertificate
+	56, // 43: cleat.admin.v1.AuditRequest.since:type_name -> google.protobuf.Timestamp
+	55, // 44: cleat.admin.v1.AuditResponse.events:type_name -> cleat.admin.v1.AuditEvent
+	56, // 45: cleat.admin.v1.AuditEvent.time:type_name -> google.protobuf.Timestamp
+	56, // 46: cleat.admin.v1.AuditEvent.not_after:type_name -> google.protobuf.Timestamp
+	0,  // 47: cleat.admin.v1.Admin.IssueCertificate:input_type -> cleat.admin.v1.IssueCertificateRequest
+	35, // 48: cleat.admin.v1.Admin.Status:input_type -> cleat.admin.v1.StatusRequest
+	2,  // 49: cleat.admin.v1.Admin.Invite:input_type -> cleat.admin.v1.InviteRequest
+	4,  // 50: cleat.admin.v1.Admin.CreateToken:input_type -> cleat.admin.v1.CreateTokenRequest
+	7,  // 51: cleat.admin.v1.Admin.ListTokens:input_type -> cleat.admin.v1.ListTokensRequest
+	9,  // 52: cleat.admin.v1.Admin.RevokeToken:input_type -> cleat.admin.v1.RevokeTokenRequest
+	11, // 53: cleat.admin.v1.Admin.Join:input_type -> cleat.admin.v1.JoinRequest
+	13, // 54: cleat.admin.v1.Admin.Recover:input_type -> cleat.admin.v1.RecoverRequest
+	15, // 55: cleat.admin.v1.Admin.Reload:input_type -> cleat.admin.v1.ReloadRequest
+	18, // 56: cleat.admin.v1.Admin.CAStatus:input_type -> cleat.admin.v1.CAStatusRequest
+	24, // 57: cleat.admin.v1.Admin.RotateCA:input_type -> cleat.admin.v1.RotateCARequest
+	25, // 58: cleat.admin.v1.Admin.RequestCA:input_type -> cleat.admin.v1.RequestCARequest
+	27, // 59: cleat.admin.v1.Admin.ImportCA:input_type -> cleat.admin.v1.ImportCARequest
+	45, // 60: cleat.admin.v1.Admin.ListCertificates:input_type -> cleat.admin.v1.ListCertificatesRequest
+	49, // 61: cleat.admin.v1.Admin.RevokeCertificate:input_type -> cleat.admin.v1.RevokeCertificateRequest
+	51, // 62: cleat.admin.v1.Admin.RevocationList:input_type -> cleat.admin.v1.RevocationListRequest
+	53, // 63: cleat.admin.v1.Admin.Audit:input_type -> cleat.admin.v1.AuditRequest
+	28, // 64: cleat.admin.v1.Entry.Admit:input_type -> cleat.admin.v1.AdmitRequest
+	30, // 65: cleat.admin.v1.Peer.Arrive:input_type -> cleat.admin.v1.ArriveRequest
+	32, // 66: cleat.admin.v1.Peer.Dismiss:input_type -> cleat.admin.v1.DismissRequest
+	35, // 67: cleat.admin.v1.Peer.Status:input_type -> cleat.admin.v1.StatusRequest
+	1,  // 68: cleat.admin.v1.Admin.IssueCertificate:output_type -> cleat.admin.v1.IssueCertificateResponse
+	36, // 69: cleat.admin.v1.Admin.Status:output_type -> cleat.admin.v1.StatusResponse
+	3,  // 70: cleat.admin.v1.Admin.Invite:output_type -> cleat.admin.v1.InviteResponse
+	5,  // 71: cleat.admin.v1.Admin.CreateToken:output_type -> cleat.admin.v1.CreateTokenResponse
+	8,  // 72: cleat.admin.v1.Admin.ListTokens:output_type -> cleat.admin.v1.ListTokensResponse
+	10, // 73: cleat.admin.v1.Admin.RevokeToken:output_type -> cleat.admin.v1.RevokeTokenResponse
+	12, // 74: cleat.admin.v1.Admin.Join:output_type -> cleat.admin.v1.JoinResponse
+	14, // 75: cleat.admin.v1.Admin.Recover:output_type -> cleat.admin.v1.RecoverResponse
+	16, // 76: cleat.admin.v1.Admin.Reload:output_type -> cleat.admin.v1.ReloadResponse
+	19, // 77: cleat.admin.v1.Admin.CAStatus:output_type -> cleat.admin.v1.CAStatusResponse
+	19, // 78: cleat.admin.v1.Admin.RotateCA:output_type -> cleat.admin.v1.CAStatusResponse
+	26, // 79: cleat.admin.v1.Admin.RequestCA:output_type -> cleat.admin.v1.RequestCAResponse
+	19, // 80: cleat.admin.v1.Admin.ImportCA:output_type -> cleat.admin.v1.CAStatusResponse
+	46, // 81: cleat.admin.v1.Admin.ListCertificates:output_type -> cleat.admin.v1.ListCertificatesResponse
+	50, // 82: cleat.admin.v1.Admin.RevokeCertificate:output_type -> cleat.admin.v1.RevokeCertificateResponse
+	52, // 83: cleat.admin.v1.Admin.RevocationList:output_type -> cleat.admin.v1.RevocationListResponse
+	54, // 84: cleat.admin.v1.Admin.Audit:output_type -> cleat.admin.v1.AuditResponse
+	29, // 85: cleat.admin.v1.Entry.Admit:output_type -> cleat.admin.v1.AdmitResponse
+	31, // 86: cleat.admin.v1.Peer.Arrive:output_type -> cleat.admin.v1.ArriveResponse
+	33, // 87: cleat.admin.v1.Peer.Dismiss:output_type -> cleat.admin.v1.DismissResponse
+	36, // 88: cleat.admin.v1.Peer.Status:output_type -> cleat.admin.v1.StatusResponse
+	68, // [68:89] is the sub-list for method output_type
+	47, // [47:68] is the sub-list for method input_type
+	47, // [47:47] is the sub-list for extension type_name
+	47, // [47:47] is the sub-list for extension extendee
+	0,  // [0:47] is the sub-list for field type_name
 }
 
 func init() { file_admin_proto_init() }
@@ -3423,7 +4247,7 @@ func file_admin_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_admin_proto_rawDesc), len(file_admin_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   45,
+			NumMessages:   56,
 			NumExtensions: 0,
 			NumServices:   3,
 		},

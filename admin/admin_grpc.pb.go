@@ -21,19 +21,23 @@ import (
 const _ = grpc.SupportPackageIsVersion9
 
 const (
-	Admin_IssueCertificate_FullMethodName = "/cleat.admin.v1.Admin/IssueCertificate"
-	Admin_Status_FullMethodName           = "/cleat.admin.v1.Admin/Status"
-	Admin_Invite_FullMethodName           = "/cleat.admin.v1.Admin/Invite"
-	Admin_CreateToken_FullMethodName      = "/cleat.admin.v1.Admin/CreateToken"
-	Admin_ListTokens_FullMethodName       = "/cleat.admin.v1.Admin/ListTokens"
-	Admin_RevokeToken_FullMethodName      = "/cleat.admin.v1.Admin/RevokeToken"
-	Admin_Join_FullMethodName             = "/cleat.admin.v1.Admin/Join"
-	Admin_Recover_FullMethodName          = "/cleat.admin.v1.Admin/Recover"
-	Admin_Reload_FullMethodName           = "/cleat.admin.v1.Admin/Reload"
-	Admin_CAStatus_FullMethodName         = "/cleat.admin.v1.Admin/CAStatus"
-	Admin_RotateCA_FullMethodName         = "/cleat.admin.v1.Admin/RotateCA"
-	Admin_RequestCA_FullMethodName        = "/cleat.admin.v1.Admin/RequestCA"
-	Admin_ImportCA_FullMethodName         = "/cleat.admin.v1.Admin/ImportCA"
+	Admin_IssueCertificate_FullMethodName  = "/cleat.admin.v1.Admin/IssueCertificate"
+	Admin_Status_FullMethodName            = "/cleat.admin.v1.Admin/Status"
+	Admin_Invite_FullMethodName            = "/cleat.admin.v1.Admin/Invite"
+	Admin_CreateToken_FullMethodName       = "/cleat.admin.v1.Admin/CreateToken"
+	Admin_ListTokens_FullMethodName        = "/cleat.admin.v1.Admin/ListTokens"
+	Admin_RevokeToken_FullMethodName       = "/cleat.admin.v1.Admin/RevokeToken"
+	Admin_Join_FullMethodName              = "/cleat.admin.v1.Admin/Join"
+	Admin_Recover_FullMethodName           = "/cleat.admin.v1.Admin/Recover"
+	Admin_Reload_FullMethodName            = "/cleat.admin.v1.Admin/Reload"
+	Admin_CAStatus_FullMethodName          = "/cleat.admin.v1.Admin/CAStatus"
+	Admin_RotateCA_FullMethodName          = "/cleat.admin.v1.Admin/RotateCA"
+	Admin_RequestCA_FullMethodName         = "/cleat.admin.v1.Admin/RequestCA"
+	Admin_ImportCA_FullMethodName          = "/cleat.admin.v1.Admin/ImportCA"
+	Admin_ListCertificates_FullMethodName  = "/cleat.admin.v1.Admin/ListCertificates"
+	Admin_RevokeCertificate_FullMethodName = "/cleat.admin.v1.Admin/RevokeCertificate"
+	Admin_RevocationList_FullMethodName    = "/cleat.admin.v1.Admin/RevocationList"
+	Admin_Audit_FullMethodName             = "/cleat.admin.v1.Admin/Audit"
 )
 
 // AdminClient is the client API for Admin service.
@@ -78,6 +82,17 @@ type AdminClient interface {
 	RequestCA(ctx context.Context, in *RequestCARequest, opts ...grpc.CallOption) (*RequestCAResponse, error)
 	// ImportCA begins a rotation to an intermediate from elsewhere.
 	ImportCA(ctx context.Context, in *ImportCARequest, opts ...grpc.CallOption) (*CAStatusResponse, error)
+	// ListCertificates tells of the certificates that the cluster has issued; they
+	// are known until a week after their end.
+	ListCertificates(ctx context.Context, in *ListCertificatesRequest, opts ...grpc.CallOption) (*ListCertificatesResponse, error)
+	// RevokeCertificate ends certificates before their time: every member refuses
+	// them from when it hears of it, and ends their connections.
+	RevokeCertificate(ctx context.Context, in *RevokeCertificateRequest, opts ...grpc.CallOption) (*RevokeCertificateResponse, error)
+	// RevocationList gives the list of revoked certificates as an issuer has signed
+	// it, for programs that check certificates elsewhere.
+	RevocationList(ctx context.Context, in *RevocationListRequest, opts ...grpc.CallOption) (*RevocationListResponse, error)
+	// Audit tells what the CA did and refused, oldest first, on all members.
+	Audit(ctx context.Context, in *AuditRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[AuditResponse], error)
 }
 
 type adminClient struct {
@@ -218,6 +233,55 @@ func (c *adminClient) ImportCA(ctx context.Context, in *ImportCARequest, opts ..
 	return out, nil
 }
 
+func (c *adminClient) ListCertificates(ctx context.Context, in *ListCertificatesRequest, opts ...grpc.CallOption) (*ListCertificatesResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(ListCertificatesResponse)
+	err := c.cc.Invoke(ctx, Admin_ListCertificates_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *adminClient) RevokeCertificate(ctx context.Context, in *RevokeCertificateRequest, opts ...grpc.CallOption) (*RevokeCertificateResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(RevokeCertificateResponse)
+	err := c.cc.Invoke(ctx, Admin_RevokeCertificate_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *adminClient) RevocationList(ctx context.Context, in *RevocationListRequest, opts ...grpc.CallOption) (*RevocationListResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(RevocationListResponse)
+	err := c.cc.Invoke(ctx, Admin_RevocationList_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *adminClient) Audit(ctx context.Context, in *AuditRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[AuditResponse], error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	stream, err := c.cc.NewStream(ctx, &Admin_ServiceDesc.Streams[0], Admin_Audit_FullMethodName, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	x := &grpc.GenericClientStream[AuditRequest, AuditResponse]{ClientStream: stream}
+	if err := x.ClientStream.SendMsg(in); err != nil {
+		return nil, err
+	}
+	if err := x.ClientStream.CloseSend(); err != nil {
+		return nil, err
+	}
+	return x, nil
+}
+
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type Admin_AuditClient = grpc.ServerStreamingClient[AuditResponse]
+
 // AdminServer is the server API for Admin service.
 // All implementations must embed UnimplementedAdminServer
 // for forward compatibility.
@@ -260,6 +324,17 @@ type AdminServer interface {
 	RequestCA(context.Context, *RequestCARequest) (*RequestCAResponse, error)
 	// ImportCA begins a rotation to an intermediate from elsewhere.
 	ImportCA(context.Context, *ImportCARequest) (*CAStatusResponse, error)
+	// ListCertificates tells of the certificates that the cluster has issued; they
+	// are known until a week after their end.
+	ListCertificates(context.Context, *ListCertificatesRequest) (*ListCertificatesResponse, error)
+	// RevokeCertificate ends certificates before their time: every member refuses
+	// them from when it hears of it, and ends their connections.
+	RevokeCertificate(context.Context, *RevokeCertificateRequest) (*RevokeCertificateResponse, error)
+	// RevocationList gives the list of revoked certificates as an issuer has signed
+	// it, for programs that check certificates elsewhere.
+	RevocationList(context.Context, *RevocationListRequest) (*RevocationListResponse, error)
+	// Audit tells what the CA did and refused, oldest first, on all members.
+	Audit(*AuditRequest, grpc.ServerStreamingServer[AuditResponse]) error
 	mustEmbedUnimplementedAdminServer()
 }
 
@@ -308,6 +383,18 @@ func (UnimplementedAdminServer) RequestCA(context.Context, *RequestCARequest) (*
 }
 func (UnimplementedAdminServer) ImportCA(context.Context, *ImportCARequest) (*CAStatusResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method ImportCA not implemented")
+}
+func (UnimplementedAdminServer) ListCertificates(context.Context, *ListCertificatesRequest) (*ListCertificatesResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method ListCertificates not implemented")
+}
+func (UnimplementedAdminServer) RevokeCertificate(context.Context, *RevokeCertificateRequest) (*RevokeCertificateResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method RevokeCertificate not implemented")
+}
+func (UnimplementedAdminServer) RevocationList(context.Context, *RevocationListRequest) (*RevocationListResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method RevocationList not implemented")
+}
+func (UnimplementedAdminServer) Audit(*AuditRequest, grpc.ServerStreamingServer[AuditResponse]) error {
+	return status.Error(codes.Unimplemented, "method Audit not implemented")
 }
 func (UnimplementedAdminServer) mustEmbedUnimplementedAdminServer() {}
 func (UnimplementedAdminServer) testEmbeddedByValue()               {}
@@ -564,6 +651,71 @@ func _Admin_ImportCA_Handler(srv interface{}, ctx context.Context, dec func(inte
 	return interceptor(ctx, in, info, handler)
 }
 
+func _Admin_ListCertificates_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(ListCertificatesRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(AdminServer).ListCertificates(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: Admin_ListCertificates_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(AdminServer).ListCertificates(ctx, req.(*ListCertificatesRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _Admin_RevokeCertificate_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(RevokeCertificateRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(AdminServer).RevokeCertificate(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: Admin_RevokeCertificate_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(AdminServer).RevokeCertificate(ctx, req.(*RevokeCertificateRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _Admin_RevocationList_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(RevocationListRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(AdminServer).RevocationList(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: Admin_RevocationList_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(AdminServer).RevocationList(ctx, req.(*RevocationListRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _Admin_Audit_Handler(srv interface{}, stream grpc.ServerStream) error {
+	m := new(AuditRequest)
+	if err := stream.RecvMsg(m); err != nil {
+		return err
+	}
+	return srv.(AdminServer).Audit(m, &grpc.GenericServerStream[AuditRequest, AuditResponse]{ServerStream: stream})
+}
+
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type Admin_AuditServer = grpc.ServerStreamingServer[AuditResponse]
+
 // Admin_ServiceDesc is the grpc.ServiceDesc for Admin service.
 // It's only intended for direct use with grpc.RegisterService,
 // and not to be introspected or modified (even as a copy)
@@ -623,8 +775,26 @@ var Admin_ServiceDesc = grpc.ServiceDesc{
 			MethodName: "ImportCA",
 			Handler:    _Admin_ImportCA_Handler,
 		},
+		{
+			MethodName: "ListCertificates",
+			Handler:    _Admin_ListCertificates_Handler,
+		},
+		{
+			MethodName: "RevokeCertificate",
+			Handler:    _Admin_RevokeCertificate_Handler,
+		},
+		{
+			MethodName: "RevocationList",
+			Handler:    _Admin_RevocationList_Handler,
+		},
 	},
-	Streams:  []grpc.StreamDesc{},
+	Streams: []grpc.StreamDesc{
+		{
+			StreamName:    "Audit",
+			Handler:       _Admin_Audit_Handler,
+			ServerStreams: true,
+		},
+	},
 	Metadata: "admin.proto",
 }
 

@@ -71,6 +71,7 @@ type conn struct {
 	net.Conn
 	caller *caller
 	met    func() // tells that a server has it, or that it is closed; may be called again; nil: nobody asks
+	left   func() // tells that it is closed; may be called again; nil: nobody asks
 }
 
 // Write lets others have the processor after each write while large answers go
@@ -87,6 +88,9 @@ func (c *conn) Close() error {
 	err := c.Conn.Close()
 	if c.met != nil {
 		c.met()
+	}
+	if c.left != nil {
+		c.left()
 	}
 	c.caller.account.close()
 	return err

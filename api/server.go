@@ -5,6 +5,7 @@ package api
 import (
 	"cmp"
 	"context"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -76,6 +77,12 @@ type Config struct {
 	// SocketUsers decides who may use the Unix socket. Its error is told to
 	// the caller who is refused.
 	SocketUsers func(uid uint32, gids []uint32) (state.Identity, error)
+	// Revoked says of a client certificate that was let in that it would not be
+	// any more; nil: none ever is. See Drop.
+	Revoked func(*x509.Certificate) bool
+	// Refused is told whom the TLS doors refused, and logs it; nil: the server
+	// does.
+	Refused func(reason, remote string, err error)
 	// RegisterAdmin adds services to the socket door; nil: none. Their calls
 	// come from callers who are root.
 	RegisterAdmin func(grpc.ServiceRegistrar)
@@ -97,6 +104,7 @@ type Server struct {
 	patience *patience
 	fair     *fairness
 	streams  streams
+	guests   guests // those of the TLS doors
 	healthy  *health.Server
 
 	// network serves the TLS door and the gateway, local the socket, which

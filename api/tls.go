@@ -81,11 +81,17 @@ func (s *Server) admitTLS(raw net.Conn, config *tls.Config) {
 		identity: state.Identity{Name: connection.PeerCertificates[0].Subject.CommonName},
 		account:  s.fair.open(&s.fair.network, 1),
 	}
-	if connection.NegotiatedProtocol == "h2" {
-		s.network.give(&conn{Conn: c, caller: who})
+	in := &conn{Conn: c, caller: who}
+	if !s.welcome(in, raw, connection.PeerCertificates[0]) {
+		s.refuseTLS(raw, errRevoked)
+		_ = in.Close() // it was not served
 		return
 	}
-	s.toWeb(&conn{Conn: c, caller: who})
+	if connection.NegotiatedProtocol == "h2" {
+		s.network.give(in)
+		return
+	}
+	s.toWeb(in)
 }
 
 // firstWord waits until a client has said something, which a stop does not wait
@@ -111,7 +117,11 @@ func (s *Server) refuseTLS(raw net.Conn, err error) {
 	}
 	reason := reasonOf(err)
 	s.metrics.tlsRefused.WithLabelValues(reason).Inc()
-	s.log.Warn("tls: connection refused", "reason", reason, "remote", raw.RemoteAddr().String(), "err", err)
+	if remote := raw.RemoteAddr().String(); s.config.Refused != nil {
+		s.config.Refused(reason, remote, err)
+	} else {
+		s.log.Warn("tls: connection refused", "reason", reason, "remote", remote, "err", err)
+	}
 	if reason == "plaintext" {
 		_, _ = io.WriteString(raw, plaintextAnswer) // a courtesy to curl
 	}

@@ -24,8 +24,12 @@ func certCommand() *cli.Command {
 		Name:  "cert",
 		Usage: "certificates for programs and people elsewhere",
 		Description: `Example:
-  cleatctl cert issue alice --out alice-cert`,
-		Subcommands: []*cli.Command{certIssueCommand()},
+  cleatctl cert issue alice --out alice-cert
+  cleatctl cert list -w table
+  cleatctl cert revoke alice --reason key-compromise`,
+		Subcommands: []*cli.Command{
+			certIssueCommand(), certListCommand(), certShowCommand(), certRevokeCommand(), certCRLCommand(),
+		},
 	}
 }
 

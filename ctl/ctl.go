@@ -65,7 +65,7 @@ func newApp(stdin io.Reader, stdout, stderr io.Writer) *cli.App {
 			leaseCommand(), compactionCommand(), endpointCommand(), memberCommand(), moveLeaderCommand(), snapshotCommand(),
 			authCommand(), userCommand(), roleCommand(), alarmCommand(), defragCommand(), downgradeCommand(),
 			lockCommand(), electCommand(), makeMirrorCommand(), checkCommand(), optionsCommand(),
-			inviteCommand(), joinCommand(), recoverCommand(), tokenCommand(), certCommand(), caCommand(), loginCommand(), logoutCommand(), contextCommand(), renewCommand(),
+			inviteCommand(), joinCommand(), recoverCommand(), tokenCommand(), certCommand(), caCommand(), auditCommand(), loginCommand(), logoutCommand(), contextCommand(), renewCommand(),
 			statusCommand(), doctorCommand(), topCommand(), versionCommand(), completionCommand(),
 		},
 	}

@@ -20,12 +20,7 @@ func (r replica) Get(bucket string, key []byte) ([]byte, error) {
 }
 
 func (r replica) List(bucket string, prefix []byte) ([]pki.Item, error) {
-	found, err := r.LedgerList(time.Now(), bucket, prefix)
-	items := make([]pki.Item, len(found))
-	for i, f := range found {
-		items[i] = pki.Item(f)
-	}
-	return items, err
+	return itemsOf(r.LedgerList(time.Now(), bucket, prefix))
 }
 
 func (r replica) Changed(bucket string) <-chan struct{} { return r.LedgerChanged(bucket) }

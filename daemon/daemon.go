@@ -320,7 +320,6 @@ func (d *Daemon) startLocal(run context.Context) error {
 	d.keep(run, "arrival", d.arrive)
 	d.keep(run, "tokens", d.machine.Tokens().Run)
 	d.keep(run, "own row", d.announce)
-	d.keep(run, "removals", d.dropRemoved)
 	d.keep(run, "leading", func(ctx context.Context) error { return d.node.Lead(ctx, d.lead) })
 	d.keep(run, "status", d.tellStatus)
 	d.keep(run, "watchdog", func(ctx context.Context) error { return watchdog(ctx, d.log, d.progress) })

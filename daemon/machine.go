@@ -49,7 +49,10 @@ func (l ledger) List(ctx context.Context, bucket string, prefix []byte) ([]pki.I
 	if err := l.node.Sync(ctx); err != nil {
 		return nil, err
 	}
-	found, err := l.machine.LedgerList(time.Now(), bucket, prefix)
+	return itemsOf(l.machine.LedgerList(time.Now(), bucket, prefix))
+}
+
+func itemsOf(found []state.Item, err error) ([]pki.Item, error) {
 	items := make([]pki.Item, len(found))
 	for i, f := range found {
 		items[i] = pki.Item(f)

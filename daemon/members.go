@@ -176,6 +176,9 @@ func (d *Daemon) answerRemove(ctx context.Context, question []byte) ([]byte, err
 	if _, err := committed(d.node.Propose(ctx, state.MemberRemoveCommand(selfIdentity, id))); err != nil {
 		return nil, err
 	}
+	if err := d.pki.RevokeMember(ctx, id); err != nil {
+		d.log.Warn("the certificates of the removed member are not on the revocation list yet; the next leader puts them there", "member", hexID(id), "cause", err)
+	}
 	return []byte{removalDone}, nil
 }
 

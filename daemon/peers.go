@@ -40,6 +40,7 @@ func (d *Daemon) openPeers() {
 		Receive: d.node.Receive,
 		Members: func(r grpc.ServiceRegistrar) { admin.RegisterPeerServer(r, arrivals{Daemon: d}) },
 		Entry:   entry.Register,
+		Refused: d.refusedAt(doorPeer),
 	}, doors...)
 }
 

@@ -60,8 +60,8 @@ func (d *Daemon) told(c *Config) string {
 	if advertised := d.advertisedBy(c); advertised != "" {
 		return advertised
 	}
-	addresses := []string{c.clientAddress(""), c.peerAddress("")}
-	for _, l := range slices.Concat(d.doors.client(), d.doors.peer()) {
+	addresses := []string{c.clientAddress(""), c.peerAddress(""), c.caAddress("")}
+	for _, l := range slices.Concat(d.doors.client(), d.doors.peer(), d.doors.ca()) {
 		addresses = append(addresses, l.Addr().String())
 	}
 	if slices.ContainsFunc(addresses, everywhere) {

@@ -100,19 +100,3 @@ func (d *Daemon) promote(ctx context.Context) error {
 		}
 	}
 }
-
-// dropRemoved cuts off who was removed, at once.
-func (d *Daemon) dropRemoved(ctx context.Context) error {
-	if d.peers == nil {
-		return nil
-	}
-	for {
-		changed := d.machine.MembersChanged()
-		d.peers.Drop(d.machine.Removed)
-		select {
-		case <-ctx.Done():
-			return nil
-		case <-changed:
-		}
-	}
-}

@@ -31,6 +31,7 @@ func (d *Daemon) serve(run context.Context) error {
 		Tracer:        d.tracer(),
 		Logger:        d.log, Registerer: d.registry, Gatherer: d.registry,
 		Snapshot: d.snapshot,
+		Revoked:  d.pki.Revoked, Refused: d.refusedAt(doorClient),
 	})
 	if err != nil {
 		return err
@@ -41,6 +42,7 @@ func (d *Daemon) serve(run context.Context) error {
 	for _, l := range d.doors.client() {
 		d.serveClients(run, l)
 	}
+	d.keepTrust(run)
 	if err := d.openCA(); err != nil {
 		return err
 	}

@@ -6,6 +6,7 @@ import (
 	"cmp"
 	"context"
 	"crypto/tls"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"io"
@@ -37,6 +38,10 @@ const (
 type Trust interface {
 	PeerDoor() *tls.Config
 	PeerDialer(member uint64) *tls.Config
+	// Revoked says of a certificate that was let in that it would not be any more.
+	Revoked(*x509.Certificate) bool
+	// Doubted is told that another member refuses the certificate of this one.
+	Doubted()
 }
 
 // Services are what there is behind the door. All are required.
@@ -47,6 +52,9 @@ type Services struct {
 	Receive func(ctx context.Context, from uint64, state io.Reader) error
 	// Members registers what members may call, Entry what whoever joins may.
 	Members, Entry func(grpc.ServiceRegistrar)
+
+	// Refused is told whom the door refused, and logs it. Nil: the door does.
+	Refused func(reason, remote string, err error)
 }
 
 // Door is a member's peer door and its way to the others. It implements
@@ -61,6 +69,7 @@ type Door struct {
 	trust   Trust
 	members *grpc.Server
 	entry   *grpc.Server
+	refused func(reason, remote string, err error) // nil: nobody is told
 
 	streams chan net.Conn // raft's, which arrived
 	calls   *handoff      // connections for members, and for entry
@@ -105,6 +114,7 @@ func (d *Door) Open(trust Trust, s Services, listeners ...net.Listener) {
 	}
 	d.trust, d.listeners = trust, listeners
 	d.members, d.entry = memberServer(s), entryServer(s)
+	d.refused = s.Refused
 	d.work.Go(func() { _ = d.members.Serve(d.calls) }) // ends with the handoff, and says only that
 	d.work.Go(func() { _ = d.entry.Serve(d.joins) })
 	d.work.Go(d.remake)
@@ -165,9 +175,9 @@ func (d *Door) admit(raw net.Conn) {
 	if err != nil {
 		_ = raw.Close() // refused
 		if d.life.Err() == nil {
-			reason := cmp.Or(pki.RefusalReason(err), "handshake")
+			reason := cmp.Or(reasonOf(err), "handshake")
 			d.metrics.refused.WithLabelValues(reason).Inc()
-			d.log.Warn("peer door: connection refused", "reason", reason, "remote", raw.RemoteAddr(), "err", err)
+			d.tell(reason, raw.RemoteAddr().String(), err)
 		}
 		return
 	}
@@ -210,11 +220,12 @@ func (d *Door) shakeHands(ctx context.Context, raw net.Conn) (*link, error) {
 		if l.member, err = pki.MemberOf(c.ConnectionState()); err != nil {
 			return nil, err
 		}
-		l.until = earlier(l.until, c.ConnectionState().PeerCertificates[0].NotAfter)
+		l.shown = c.ConnectionState().PeerCertificates[0]
+		l.until = earlier(l.until, l.shown.NotAfter)
 	default:
 		return nil, fmt.Errorf("peer: a member that speaks none of %s, %s", raftProtocol, callProtocol)
 	}
-	return l, d.links.add(l)
+	return l, d.keep(l)
 }
 
 var errCrowded = errors.New("peer: as many machines as may are joining already")
@@ -264,8 +275,47 @@ func (d *Door) close() error {
 	return errors.Join(errs...)
 }
 
-// Drop ends the connections of members that were removed. The handshake refuses
-// new ones.
-func (d *Door) Drop(removed func(member uint64) bool) {
-	d.links.close(func(l *link) bool { return l.member != 0 && removed(l.member) })
+// Drop ends the connections with members whose certificates do not count any
+// more. The handshake refuses new ones.
+func (d *Door) Drop(revoked func(*x509.Certificate) bool) {
+	d.links.close(func(l *link) bool { return l.shown != nil && revoked(l.shown) })
+}
+
+// keep notes a connection, and then that it may stay: Drop may have passed since
+// hands were shaken.
+func (d *Door) keep(l *link) error {
+	if err := d.links.add(l); err != nil {
+		return err
+	}
+	if l.shown != nil && d.trust.Revoked(l.shown) {
+		_ = l.Close() // nothing was sent
+		return errRevoked
+	}
+	return nil
+}
+
+// errRevoked has the reason that the handshake itself gives for it.
+var errRevoked = refusedRevoked{}
+
+type refusedRevoked struct{}
+
+func (refusedRevoked) Error() string {
+	return "peer: the certificate was revoked, or its member removed"
+}
+func (refusedRevoked) Reason() string { return pki.ReasonRevoked }
+
+func reasonOf(err error) string {
+	if errors.Is(err, errRevoked) {
+		return errRevoked.Reason()
+	}
+	return pki.RefusalReason(err)
+}
+
+// tell tells of a connection that was refused, once.
+func (d *Door) tell(reason, remote string, err error) {
+	if d.refused != nil {
+		d.refused(reason, remote, err)
+		return
+	}
+	d.log.Warn("peer door: connection refused", "reason", reason, "remote", remote, "err", err)
 }

@@ -65,6 +65,9 @@ type identity struct {
 	member uint64
 	life   time.Duration
 	shown  atomic.Int64
+
+	revoked atomic.Pointer[func(*x509.Certificate) bool] // nil: none
+	doubts  atomic.Int64
 }
 
 func (i *identity) issue() (*tls.Certificate, error) {
@@ -110,6 +113,13 @@ func (i *identity) PeerDialer(member uint64) *tls.Config {
 		GetClientCertificate: func(*tls.CertificateRequestInfo) (*tls.Certificate, error) { return i.issue() },
 	}
 }
+
+func (i *identity) Revoked(c *x509.Certificate) bool {
+	refuses := i.revoked.Load()
+	return refuses != nil && (*refuses)(c)
+}
+
+func (i *identity) Doubted() { i.doubts.Add(1) }
 
 // opened returns an open door and where it is.
 func opened(t *testing.T, i *identity, reply answer) (*Door, string) {
@@ -252,7 +262,9 @@ func TestConnectionsAreMadeAnewBeforeTheirCertificatesEnd(t *testing.T) {
 	}
 }
 
-func only(member uint64) func(uint64) bool { return func(m uint64) bool { return m == member } }
+func only(member uint64) func(*x509.Certificate) bool {
+	return func(c *x509.Certificate) bool { return c.URIs[0].Path == fmt.Sprintf("/member/%016x", member) }
+}
 
 func TestAMemberThatWasRemovedIsCutOff(t *testing.T) {
 	ca := newAuthority(t)
@@ -305,5 +317,44 @@ func TestWhatWasAnsweredGetsOutOfADoorThatCloses(t *testing.T) {
 		if err := <-answered; err != nil {
 			t.Errorf("an answer was lost: %v", err)
 		}
+	}
+}
+
+// The door asks once more when a connection is noted: a revocation may have come
+// since hands were shaken, and Drop have passed. Who dialed learns of a refusal
+// when it reads, and then doubts its own certificate.
+func TestWhoIsRevokedWhileShakingHandsIsCutOff(t *testing.T) {
+	ca := newAuthority(t)
+	mine, theirs := &identity{authority: ca, t: t, member: 1, life: time.Hour}, &identity{authority: ca, t: t, member: 2, life: time.Hour}
+	one, _ := opened(t, mine, echo)
+	refused := make(chan string, 2)
+	_, at := openedFor(t, theirs, Services{Answer: echo, Refused: func(reason, _ string, err error) { refused <- fmt.Sprint(reason, " ", err) }})
+	first := only(1)
+	theirs.revoked.Store(&first)
+	near, err := one.Dial(patience(t), 2, at)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := near.Read(make([]byte, 1)); err == nil {
+		t.Error("it was let in")
+	}
+	if got := <-refused; got != "revoked "+errRevoked.Error() {
+		t.Errorf("told %q", got)
+	}
+	second := only(2)
+	mine.revoked.Store(&second)
+	if _, err := one.Dial(patience(t), 2, at); !errors.Is(err, errRevoked) {
+		t.Errorf("dialled: %v", err)
+	}
+
+	stranger := &identity{authority: newAuthority(t), t: t, member: 1, life: time.Hour}
+	stranger.pool = ca.pool // it trusts the others, who do not trust it
+	far, _ := opened(t, stranger, echo)
+	conn, err := far.Dial(patience(t), 2, at)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := conn.Read(make([]byte, 1)); err == nil || stranger.doubts.Load() != 1 || mine.doubts.Load() != 0 {
+		t.Errorf("%v; doubts %d of the refused, %d of another", err, stranger.doubts.Load(), mine.doubts.Load())
 	}
 }

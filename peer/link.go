@@ -6,6 +6,7 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"net"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -13,12 +14,14 @@ import (
 
 // link is one connection to or from another member, or from whoever joins.
 type link struct {
-	net.Conn          // TLS, once hands are shaken
-	raw      net.Conn // what lies under it
-	member   uint64   // who is at the other end; 0 is somebody who joins
+	net.Conn                   // TLS, once hands are shaken
+	raw      net.Conn          // what lies under it
+	member   uint64            // who is at the other end; 0 is somebody who joins
+	shown    *x509.Certificate // by the other end; nil: none
 	protocol string
-	dialed   bool // from here
-	aged     bool // under set.mu: a new one is in its place already
+	dialed   bool   // from here
+	doubted  func() // told that the other end refuses our certificate
+	aged     bool   // under set.mu: a new one is in its place already
 
 	opened time.Time
 	until  time.Time // when the first of both certificates ends; zero: never
@@ -51,6 +54,22 @@ func earlier(a, b time.Time) time.Time {
 // stale is when the side that dialed is to make a new connection: members renew
 // their certificates well before nine tenths of their life.
 func (l *link) stale() time.Time { return l.opened.Add(l.until.Sub(l.opened) / 10 * 9) }
+
+// Read also notices that the other end refused this member's certificate: in TLS
+// 1.3 who dials learns of it when it reads.
+func (l *link) Read(b []byte) (int, error) {
+	n, err := l.Conn.Read(b)
+	if err != nil && l.dialed && refusedHere(err) {
+		l.doubted()
+	}
+	return n, err
+}
+
+// refusedHere says that the other end's check of our certificate failed. crypto/tls
+// has no type for it; a test holds the text in place.
+func refusedHere(err error) bool {
+	return strings.Contains(err.Error(), "remote error: tls: bad certificate")
+}
 
 // Close cuts the connection without a farewell, for which a member that hangs
 // would have to be waited for.

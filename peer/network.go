@@ -75,8 +75,9 @@ func (d *Door) dial(ctx context.Context, member uint64, address, protocol string
 		_ = raw.Close() // nothing was sent
 		return nil, fmt.Errorf("%w: greet member %s at %s: %w", raft.ErrUnreached, memberText(member), address, err)
 	}
-	l.Conn, l.until = c, earlier(l.until, c.ConnectionState().PeerCertificates[0].NotAfter)
-	if err := d.links.add(l); err != nil {
+	l.shown, l.doubted = c.ConnectionState().PeerCertificates[0], d.trust.Doubted
+	l.Conn, l.until = c, earlier(l.until, l.shown.NotAfter)
+	if err := d.keep(l); err != nil {
 		_ = raw.Close() // nothing was sent
 		return nil, err
 	}

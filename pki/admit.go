@@ -82,8 +82,9 @@ func (a *Authority) Admit(ctx context.Context, r JoinRequest, member uint64) (Ad
 		return Admission{}, fmt.Errorf("sign the certificate of member %s: %w", hexID(member), err)
 	}
 	a.metrics.issued.WithLabelValues(string(Peer)).Inc()
-	a.log.Info("member admitted", "member", hexID(member), "name", r.Name, "role", string(info.Role), "token", info.ID[:16],
-		"serial", chain[0].SerialNumber.String(), "not_after", chain[0].NotAfter)
+	e := eventOf(ActJoin, "member admitted", chain[0])
+	e.Name, e.Token, e.Detail = r.Name, info.ID[:16], "as a "+string(info.Role)
+	a.Audit(ctx, e)
 	return Admission{
 		ClusterID: a.config.ClusterID, MemberID: member, Role: info.Role,
 		Chain: EncodePEM(chain...), ClusterKey: clusterKey, CA: i.record.raw,

@@ -48,7 +48,7 @@ type Config struct {
 	Offline bool
 
 	Ledger     Ledger
-	Replica    Replica               // nil: changes of the CA are not followed
+	Replica    Replica               // nil: this member follows nothing of the ledger
 	Logger     *slog.Logger          // nil: none
 	Registerer prometheus.Registerer // nil: none
 }
@@ -84,6 +84,11 @@ type Authority struct {
 	// replaced holds a token when a reload, or another CA, has moved the renewal
 	// that Run waits for.
 	replaced chan struct{}
+
+	chronicle *chronicle
+	refusals  refusals
+	revoked   revoked
+	lists     atomic.Pointer[lists] // of revocation; nil: none yet. Written by Follow
 }
 
 // Certificate is one of the certificates that this member stands on.
@@ -116,6 +121,10 @@ func Open(ctx context.Context, c Config) (*Authority, error) {
 	}
 	a := &Authority{config: c, log: c.Logger, unrecorded: make(chan struct{}, 1), unconfirmed: make(chan struct{}, 1), replaced: make(chan struct{}, 1)}
 	a.terms.Store(&terms{hosts, c.MemberTTL})
+	a.chronicle = newChronicle(c)
+	if err := a.openRevoked(); err != nil {
+		return nil, err
+	}
 	i, err := openCA(ctx, c)
 	if err != nil {
 		return nil, err
@@ -150,6 +159,7 @@ func (a *Authority) openIdentity(ctx context.Context) error {
 		return err
 	}
 	a.logIdentity("certificate made", "because", reason)
+	a.noteIdentity(ActIssue, "certificate made", "because "+reason)
 	return nil
 }
 
@@ -194,8 +204,7 @@ func (a *Authority) Issue(ctx context.Context, csr *x509.CertificateRequest, p P
 		return nil, fmt.Errorf("sign a %s certificate: %w", p, err)
 	}
 	a.metrics.issued.WithLabelValues(string(p)).Inc()
-	a.log.Info("certificate issued", "profile", string(p), "name", s.name,
-		"serial", chain[0].SerialNumber.String(), "not_after", chain[0].NotAfter)
+	a.Audit(ctx, eventOf(ActIssue, "certificate issued", chain[0]))
 	return chain, nil
 }
 

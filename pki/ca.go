@@ -140,7 +140,18 @@ func (r caRecord) unlock(l Ledger, key clusterKey) (*issuer, error) {
 	if err != nil {
 		return nil, err
 	}
-	return newIssuer(l, r, signer)
+	i, err := newIssuer(l, r, signer)
+	if err != nil || r.Rotation == nil {
+		return i, err
+	}
+	i.beside = &issuer{generation: i.generations[1]}
+	if i.beside.signer, err = key.open(roleIntermediate, r.Rotation.Other.IntermediateKey); err != nil {
+		return nil, err
+	}
+	if !matches(i.beside.intermediate, i.beside.signer) {
+		return nil, fmt.Errorf("%w: the other intermediate's key is not of its certificate", ErrSealed)
+	}
+	return i, nil
 }
 
 func adviseOnKey(err error) error {

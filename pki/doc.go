@@ -8,10 +8,13 @@
 // Where things are kept:
 //
 //	the ledger (replicated)       the CA's certificates; its private keys, sealed
-//	                              with the cluster key; every certificate issued
+//	                              with the cluster key; every certificate issued,
+//	                              who was revoked, the revocation lists, the audit
 //	Dir/cluster.key  (0600)       the cluster key, which is never replicated
 //	Dir/ca.json      (0600)       what the ledger has of the CA, so that a member
 //	                              can open its doors before there is a quorum
+//	Dir/revoked.json (0600)       which certificates are revoked, as this member knew
+//	                              last: it may crash, and its state be behind
 //	Dir/member.pem   (0600)       this member's key and certificate; disposable,
 //	                              since a member that can unseal the CA's key can
 //	                              always issue itself another
@@ -37,6 +40,10 @@
 // peer, client and server. No profile's certificate does another's work: what a
 // door accepts is decided by its extended key usage and by the member's URI
 // (verify.go).
+//
+// What is revoked opens no door from the moment at which a member's own state has
+// it (revoked.go); what the CA does and refuses is told by [Authority.Audit]
+// (audit.go).
 //
 // The neighbours: daemon lends the replicated state as a [Ledger] and hands the
 // [Authority.ClientDoor] to api, which counts refusals by their Reason;

@@ -38,17 +38,17 @@ func (a *Authority) Embed(allowed func(*x509.Certificate) error) (*Embedded, err
 			Provisioners: provisioner.List{a.acmeProvisioner(), renewing{profileProvisioner{Client}}, renewing{profileProvisioner{Server}}},
 			Backdate:     &provisioner.Duration{Duration: backdate},
 		}}),
-		authority.WithX509RootCerts(a.issuing().root),
+		authority.WithX509RootCerts(a.ca().roots...),
 		authority.WithX509SignerFunc(func() ([]*x509.Certificate, crypto.Signer, error) {
-			i := a.issuing()
+			i := a.ca()
 			return i.chain, i.signer, nil
 		}),
-		authority.WithX509IntermediateCerts(a.issuing().intermediate),
+		authority.WithX509IntermediateCerts(intermediatesOf(a.ca().generations)...),
 		authority.WithX509Enforcers(enforcer(func(cert *x509.Certificate) error {
 			if err := checkKey(cert.PublicKey); err != nil {
 				return err
 			}
-			if end := a.issuing().intermediate.NotAfter; cert.NotAfter.After(end) {
+			if end := a.ca().intermediate.NotAfter; cert.NotAfter.After(end) {
 				return fmt.Errorf("%w: the CA itself ends at %s", ErrTTL, stamp(end))
 			}
 			return allowed(cert)
@@ -102,30 +102,31 @@ func (e *Embedded) Renew(ctx context.Context, held *x509.Certificate, key crypto
 			return nil, err
 		}
 	}
-	if end := e.pki.issuing().intermediate.NotAfter; time.Now().Add(held.NotAfter.Sub(held.NotBefore) - backdate).After(end) {
+	if end := e.pki.ca().intermediate.NotAfter; time.Now().Add(held.NotAfter.Sub(held.NotBefore) - backdate).After(end) {
 		return nil, fmt.Errorf("%w: the CA itself ends at %s, before a successor would", ErrTTL, stamp(end))
 	}
 	chain, err := e.RenewContext(ctx, held, key)
 	if err != nil {
 		return nil, fmt.Errorf("renew certificate %s: %w", held.SerialNumber, err)
 	}
-	e.pki.tellIssued("certificate renewed", profile, chain[0], "replaces", held.SerialNumber.String())
+	e.pki.tellIssued(ctx, ActRenew, chain[0], "", "replaces "+held.SerialNumber.String())
 	return chain, nil
 }
 
 // Issued tells of a certificate that ACME was given.
 func (e *Embedded) Issued(leaf *x509.Certificate) {
-	e.pki.tellIssued("certificate issued", Server, leaf, "by", ACMEProvisioner)
+	e.pki.tellIssued(context.Background(), ActIssue, leaf, ACMEProvisioner, "")
 }
 
-func (a *Authority) tellIssued(what string, p Profile, leaf *x509.Certificate, more ...any) {
-	name := leaf.Subject.CommonName
-	if name == "" && len(leaf.DNSNames) != 0 {
-		name = leaf.DNSNames[0]
+func (a *Authority) tellIssued(ctx context.Context, act Act, leaf *x509.Certificate, by, detail string) {
+	what := "certificate issued"
+	if act == ActRenew {
+		what = "certificate renewed"
 	}
-	a.metrics.issued.WithLabelValues(string(p)).Inc()
-	a.log.Info(what, append([]any{"profile", string(p), "name", name,
-		"serial", leaf.SerialNumber.String(), "not_after", leaf.NotAfter}, more...)...)
+	e := eventOf(act, what, leaf)
+	e.By, e.Detail = by, detail
+	a.metrics.issued.WithLabelValues(string(e.Profile)).Inc()
+	a.Audit(ctx, e)
 }
 
 // CADoor returns what the ca door serves with: this member's certificate, for

@@ -38,6 +38,15 @@ var (
 	// ErrImport refuses a CA's certificate or key from elsewhere.
 	ErrImport = errors.New("pki: the CA's certificate is not taken")
 
+	// ErrCertificateUnknown means that the ledger has no such certificate.
+	ErrCertificateUnknown = errors.New("pki: no such certificate")
+	// ErrCertificateEnded refuses to revoke what has expired.
+	ErrCertificateEnded = errors.New("pki: the certificate has expired")
+	// ErrReason refuses a reason that no revocation list knows.
+	ErrReason = errors.New("pki: reason not accepted")
+	// ErrNoCRL means that an issuer has no revocation list.
+	ErrNoCRL = errors.New("pki: no revocation list")
+
 	// ErrNotMember means that a connection's other end is not known as a member.
 	ErrNotMember = errors.New("pki: not a member's connection")
 	// ErrAdmission means that a cluster's answer to a machine that joins does not

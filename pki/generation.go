@@ -7,6 +7,7 @@ import (
 	"crypto/x509"
 	"errors"
 	"fmt"
+	"slices"
 )
 
 // generation is an intermediate with its way to a root that clients hold. It
@@ -60,7 +61,15 @@ func (g generation) issued(leaf *x509.Certificate) bool {
 	return leaf.CheckSignatureFrom(g.intermediate) == nil
 }
 
-// roots of the generations, each once, in their order.
+// knows says whether the leaf, whose signature was checked when it came, is of a
+// generation that counts.
+func (i *issuer) knows(leaf *x509.Certificate) bool {
+	return slices.ContainsFunc(i.generations, func(g generation) bool {
+		return bytes.Equal(leaf.AuthorityKeyId, g.intermediate.SubjectKeyId)
+	})
+}
+
+// rootsOf returns the roots of the generations, each once, in their order.
 func rootsOf(generations []generation) []*x509.Certificate {
 	var roots []*x509.Certificate
 	for _, g := range generations {

@@ -89,7 +89,9 @@ func (a *Authority) RevokeHeld(ctx context.Context, leaf *x509.Certificate, code
 	if !done {
 		return fmt.Errorf("%w: %s of %s", ErrAlreadyRevoked, serial, quoteName(leaf.Subject.CommonName))
 	}
-	a.log.Info("certificate revoked", "serial", serial, "name", leaf.Subject.CommonName, "by", by)
+	e := eventOf(ActRevoke, "certificate revoked", leaf)
+	e.By, e.Reason = by, reason
+	a.Audit(ctx, e)
 	return nil
 }
 
@@ -98,7 +100,7 @@ func (a *Authority) RevokeHeld(ctx context.Context, leaf *x509.Certificate, code
 func (a *Authority) Ledger() Ledger { return a.config.Ledger }
 
 // NonceKey is the secret that ACME's nonces are known again by, at all members.
-func (a *Authority) NonceKey() ([]byte, error) { return a.issuing().derive("ACME nonces", 32) }
+func (a *Authority) NonceKey() ([]byte, error) { return a.ca().derive("ACME nonces", 32) }
 
 // IssueOneTime gives the certificate that a one-time token is for, and uses the
 // token up. A request that asks for something else uses nothing up, so that it can

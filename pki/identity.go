@@ -26,6 +26,7 @@ import (
 type identity struct {
 	certificate tls.Certificate
 	renew       time.Time
+	refused     bool // by the others, or it will be: it was revoked
 }
 
 func newIdentity(key crypto.Signer, chain []*x509.Certificate) *identity {

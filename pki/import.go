@@ -180,6 +180,8 @@ func checkIntermediate(c *x509.Certificate, signer crypto.Signer, now *issuer) e
 		return fmt.Errorf("%q is not a CA's certificate (basic constraints CA:TRUE); the intermediate must come first in the file", name)
 	case c.KeyUsage != 0 && c.KeyUsage&x509.KeyUsageCertSign == 0:
 		return fmt.Errorf("%q may not sign certificates (key usage keyCertSign)", name)
+	case c.KeyUsage&x509.KeyUsageCRLSign == 0:
+		return fmt.Errorf("%q may not sign revocation lists (key usage cRLSign), of which there is one for each issuer", name)
 	case bytes.Equal(c.RawSubject, c.RawIssuer) && c.CheckSignatureFrom(c) == nil:
 		return fmt.Errorf("%q is a root; only intermediates are taken, so that the root's key need not be here", name)
 	case len(c.SubjectKeyId) == 0:

@@ -181,6 +181,7 @@ func TestAnIntermediateThatCannotBeUsedIsNotTaken(t *testing.T) {
 		c.ExtKeyUsage = []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth}
 		return c
 	}())
+	noLists := root.below(func() *x509.Certificate { c := caOf("no lists", year); c.KeyUsage = x509.KeyUsageCertSign; return c }())
 	soon := root.below(caOf("soon over", 24*time.Hour))
 	odd, err := ecdsa.GenerateKey(elliptic.P224(), rand.Reader)
 	if err != nil {
@@ -199,6 +200,7 @@ func TestAnIntermediateThatCannotBeUsedIsNotTaken(t *testing.T) {
 		"not a CA":                 {[]*x509.Certificate{noCA.cert, root.cert}, noCA.keyPEM(), "not a CA's"},
 		"a path too long":          {[]*x509.Certificate{tooDeep.cert, constrained.cert, root.cert}, tooDeep.keyPEM(), "too many intermediates"},
 		"for servers only":         {[]*x509.Certificate{serverOnly.cert, root.cert}, serverOnly.keyPEM(), "incompatible key usage"},
+		"no lists":                 {[]*x509.Certificate{noLists.cert, root.cert}, noLists.keyPEM(), "cRLSign"},
 		"soon over":                {[]*x509.Certificate{soon.cert, root.cert}, soon.keyPEM(), "30 days at least"},
 		"a curve nobody speaks":    {[]*x509.Certificate{oddOne.cert, root.cert}, oddOne.keyPEM(), "P-224"},
 		"the key that issues":      {[]*x509.Certificate{own.cert, root.cert}, own.keyPEM(), "a rotation must bring another key"},

@@ -105,7 +105,10 @@ func (a *Authority) Invite(ctx context.Context, i Invitation) (Token, TokenInfo,
 	if !done {
 		return Token{}, TokenInfo{}, fmt.Errorf("record the token: %w", errChanged) // two equal secrets of 256 bits
 	}
-	a.log.Info("token made", "token", t.ID()[:16], "for", record.purpose(), "uses", record.Left, "expires", record.Expires, "by", record.By)
+	a.Audit(ctx, Event{
+		Act: ActInvite, What: "token made", By: record.By, Subject: record.Member, Token: t.ID()[:16], NotAfter: record.Expires,
+		Detail: fmt.Sprintf("for %s, %d uses", record.purpose(), record.Left),
+	})
 	return t, record.info(t.ID()), nil
 }
 
@@ -232,7 +235,7 @@ func (a *Authority) RevokeToken(ctx context.Context, prefix string) (TokenInfo, 
 	if err != nil {
 		return TokenInfo{}, err
 	}
-	a.log.Info("token revoked", "token", id[:16])
+	a.Audit(ctx, Event{Act: ActRevoke, What: "token revoked", Token: id[:16]})
 	return r.info(id), nil
 }
 

@@ -29,6 +29,7 @@ type issuer struct {
 	bundle      []byte              // the roots in PEM
 	record      caRecord            // the CA as it lies in the ledger, keys sealed
 	signer      crypto.Signer       // the intermediate's key
+	beside      *issuer             // the other generation of a rotation, with its signer; nil: none
 	database    *db.DB              // where certificates are recorded
 	authority   *authority.Authority
 }

@@ -93,11 +93,11 @@ func (a *Authority) stepOn(ctx context.Context, old caRecord) (bool, error) {
 	if !done || err != nil {
 		return false, err
 	}
-	step := Step("finished")
+	what := "old generation of the CA dropped"
 	if next.Rotation != nil {
-		step = next.Rotation.Step
+		what = "rotation of the CA is " + string(next.Rotation.Step)
 	}
-	a.log.Info("rotation of the CA goes on", "rotation", old.Rotation.ID, "kind", string(old.Rotation.Kind), "step", string(step))
+	a.Audit(ctx, Event{Act: ActRotate, What: what, Detail: fmt.Sprintf("rotation %s of kind %s", old.Rotation.ID, old.Rotation.Kind)})
 	return true, nil
 }
 

@@ -65,13 +65,17 @@ func (l *memoryLedger) List(_ context.Context, bucket string, prefix []byte) ([]
 	if now, after := l.beginLocked(); now != nil || after != nil {
 		return nil, errors.Join(now, after)
 	}
+	return l.itemsLocked(bucket, prefix), nil
+}
+
+func (l *memoryLedger) itemsLocked(bucket string, prefix []byte) []Item {
 	var items []Item
 	for _, at := range slices.Sorted(maps.Keys(l.values)) {
 		if key, found := strings.CutPrefix(at, bucket+"\x00"); found && strings.HasPrefix(key, string(prefix)) {
 			items = append(items, Item{Key: []byte(key), Value: bytes.Clone(l.values[at])})
 		}
 	}
-	return items, nil
+	return items
 }
 
 func (l *memoryLedger) Commit(_ context.Context, ops []Op) (bool, error) {
@@ -104,6 +108,15 @@ func (l *memoryLedger) Commit(_ context.Context, ops []Op) (bool, error) {
 		}
 	}
 	return after == nil, after
+}
+
+// nearLedger is a replica that can be read while the cluster cannot be reached.
+type nearLedger struct{ replica }
+
+func (l nearLedger) List(bucket string, prefix []byte) ([]Item, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.itemsLocked(bucket, prefix), nil
 }
 
 // fail makes every call fail from now on; nil ends it.

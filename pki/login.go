@@ -65,7 +65,7 @@ func (a *Authority) Login(ctx context.Context, r LoginRequest) ([]*x509.Certific
 	if life == 0 {
 		life = a.config.ClientTTL
 	}
-	return a.issueClient(ctx, csr, info.Client, life, "client logged in", "token", info.ID[:16])
+	return a.issueClient(ctx, csr, info.Client, life, Event{Act: ActIssue, What: "client logged in", Token: info.ID[:16]})
 }
 
 // RenewClient issues the successor of a client's certificate, which its holder
@@ -89,7 +89,7 @@ func (a *Authority) RenewClient(ctx context.Context, shown *x509.Certificate, re
 	if err := asksFor(csr, name); err != nil {
 		return nil, err
 	}
-	return a.issueClient(ctx, csr, name, lifeAsked(shown), "client certificate renewed", "replaces", shown.SerialNumber.String())
+	return a.issueClient(ctx, csr, name, lifeAsked(shown), Event{Act: ActRenew, What: "client certificate renewed", Detail: "replaces " + shown.SerialNumber.String()})
 }
 
 // lifeAsked undoes the rounding of a life: its beginning was cut off to the
@@ -118,13 +118,15 @@ func asksFor(csr *x509.CertificateRequest, name string) error {
 	return nil
 }
 
-// issueClient signs a client's certificate and tells of it.
-func (a *Authority) issueClient(ctx context.Context, csr *x509.CertificateRequest, name string, life time.Duration, what string, more ...any) ([]*x509.Certificate, error) {
+// issueClient signs a client's certificate and tells of it, by what the event says.
+func (a *Authority) issueClient(ctx context.Context, csr *x509.CertificateRequest, name string, life time.Duration, told Event) ([]*x509.Certificate, error) {
 	chain, err := a.ca().sign(ctx, csr, Client, subject{name: name}, life)
 	if err != nil {
 		return nil, fmt.Errorf("sign the certificate of %s: %w", name, err)
 	}
 	a.metrics.issued.WithLabelValues(string(Client)).Inc()
-	a.log.Info(what, append([]any{"name", name, "serial", chain[0].SerialNumber.String(), "not_after", chain[0].NotAfter}, more...)...)
+	e := eventOf(told.Act, told.What, chain[0])
+	e.Token, e.Detail = told.Token, told.Detail
+	a.Audit(ctx, e)
 	return chain, nil
 }

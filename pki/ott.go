@@ -79,7 +79,7 @@ func (a *Authority) MintOneTime(o OneTime) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	key, err := a.issuing().tokenKey(o.Profile)
+	key, err := a.ca().tokenKey(o.Profile)
 	if err != nil {
 		return "", err
 	}
@@ -91,7 +91,9 @@ func (a *Authority) MintOneTime(o OneTime) (string, error) {
 	if err != nil {
 		return "", fmt.Errorf("sign a one-time token: %w", err)
 	}
-	a.log.Info("one-time token made", "profile", string(o.Profile), "name", claims.Subject, "expires", claims.Expiry.Time())
+	a.Audit(context.Background(), Event{
+		Act: ActInvite, What: "one-time token made", Profile: o.Profile, Name: claims.Subject, NotAfter: claims.Expiry.Time(),
+	})
 	return token, nil
 }
 
@@ -123,7 +125,7 @@ func (a *Authority) oneTimeClaims(o OneTime, now time.Time) (oneTimeClaims, erro
 	for _, door := range o.Doors {
 		audience = append(audience, "https://"+door+signPath)
 	}
-	root := digestOf(a.issuing().root)
+	root := digestOf(a.ca().root)
 	return oneTimeClaims{
 		Claims: jose.Claims{
 			Issuer: string(o.Profile), Subject: hosts[0], Audience: audience, ID: rand.Text(),
@@ -188,7 +190,7 @@ func (a *Authority) verifyOneTime(token *jose.JSONWebToken) (Profile, oneTimeCla
 		return "", claims, fmt.Errorf("%w: it is not signed once with ES256", ErrTokenFormat)
 	}
 	for _, p := range []Profile{Client, Server} {
-		key, err := a.issuing().tokenKey(p)
+		key, err := a.ca().tokenKey(p)
 		if err != nil {
 			return "", claims, err
 		}
@@ -223,10 +225,7 @@ func (a *Authority) UseOneTime(ctx context.Context, t OneTimeToken) error {
 // TokenKey is the private key of a profile's one-time tokens, for whoever makes
 // them elsewhere with step ca token --key. It is worth as much as every
 // certificate of that profile, until the issuer is replaced.
-func (a *Authority) TokenKey(p Profile) (*jose.JSONWebKey, error) { return a.issuing().tokenKey(p) }
-
-// issuing is the CA that issues now.
-func (a *Authority) issuing() *issuer { return a.ca() }
+func (a *Authority) TokenKey(p Profile) (*jose.JSONWebKey, error) { return a.ca().tokenKey(p) }
 
 func (i *issuer) tokenKey(p Profile) (*jose.JSONWebKey, error) {
 	if p != Client && p != Server {

@@ -73,6 +73,7 @@ func (a *Authority) Prepare(hosts []string, ttl time.Duration) (install func(), 
 		a.install(id)
 		a.wake()
 		a.logIdentity(what)
+		a.noteIdentity(ActRenew, what, "by a reload")
 	}, nil
 }
 

@@ -29,6 +29,13 @@ func (a *Authority) Run(ctx context.Context) error {
 	var wg sync.WaitGroup
 	defer wg.Wait()
 	wg.Go(func() { a.record(ctx) })
+	wg.Go(func() { a.tellRefusals(ctx) })
+	wg.Go(func() {
+		a.chronicle.run(ctx, func(d time.Duration) bool {
+			until := time.Now().Add(d)
+			return a.await(ctx, nil, func() time.Time { return until })
+		})
+	})
 	wg.Go(func() { a.follow(ctx) })
 	wg.Go(func() { a.confirm(ctx) })
 	for a.await(ctx, a.replaced, func() time.Time { return a.current.Load().renew }) && a.renewUntilDone(ctx) {
@@ -64,7 +71,7 @@ func (a *Authority) renewUntilDone(ctx context.Context) bool {
 	delay := max(min(firstRetry, life/100), leastRetry)
 	alone := leaf.NotAfter.Add(-life / 10) // from when on it does without the ledger
 	for {
-		err := a.renew(ctx)
+		err := a.renewOrBeRefused(ctx)
 		if err != nil && ctx.Err() == nil && !time.Now().Before(alone) {
 			a.log.Warn("certificate will be recorded later", "err", err)
 			err = a.renewUnrecorded(ctx)
@@ -72,6 +79,7 @@ func (a *Authority) renewUntilDone(ctx context.Context) bool {
 		if err == nil {
 			a.metrics.renewals.WithLabelValues("ok").Inc()
 			a.logIdentity("certificate renewed")
+			a.noteIdentity(ActRenew, "certificate renewed", "")
 			return true
 		}
 		if ctx.Err() != nil {
@@ -89,6 +97,15 @@ func (a *Authority) renewUntilDone(ctx context.Context) bool {
 		}
 		delay = min(2*delay, lastRetry, max(life/10, delay))
 	}
+}
+
+// renewOrBeRefused does without the ledger if the others do not listen to this
+// member's certificate any more.
+func (a *Authority) renewOrBeRefused(ctx context.Context) error {
+	if a.current.Load().refused {
+		return a.renewUnrecorded(ctx)
+	}
+	return a.renew(ctx)
 }
 
 // levelOf a failed renewal: while time is left someone should look, after that

@@ -195,7 +195,7 @@ func (a *Authority) begin(ctx context.Context, kind Kind, until Step, successor 
 	if err != nil {
 		return err
 	}
-	a.log.Info("rotation of the CA begun", "rotation", next.Rotation.ID, "kind", string(kind), "by", a.config.Name)
+	a.Audit(ctx, Event{Act: ActRotate, What: "rotation of the CA begun", By: a.config.Name, Detail: fmt.Sprintf("rotation %s of kind %s", next.Rotation.ID, kind)})
 	return nil
 }
 
@@ -238,7 +238,7 @@ func (a *Authority) Abort(ctx context.Context) error {
 		return next, nil, err
 	})
 	if err == nil {
-		a.log.Warn("rotation of the CA aborted", "rotation", id, "by", a.config.Name)
+		a.Audit(ctx, Event{Act: ActRotate, What: "rotation of the CA aborted", By: a.config.Name, Detail: "rotation " + id})
 	}
 	return err
 }

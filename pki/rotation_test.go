@@ -11,10 +11,13 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"golang.org/x/sync/errgroup"
 )
 
 // fleet are members over one ledger, of which the first leads.
@@ -65,11 +68,15 @@ func (f *fleet) run() {
 	for _, a := range f.members {
 		run(f.t, a)
 	}
-	done := make(chan error, 1)
+	var g errgroup.Group
 	ctx := f.t.Context()
-	go func() { done <- f.members[0].Lead(ctx, f) }()
+	g.Go(func() error { return f.members[0].Lead(ctx, f) })
+	g.Go(func() error { return f.members[0].LeadCRL(ctx) })
+	for _, a := range f.members {
+		g.Go(func() error { return a.Follow(ctx) })
+	}
 	f.t.Cleanup(func() {
-		if err := <-done; err != nil {
+		if err := g.Wait(); err != nil {
 			f.t.Error(err)
 		}
 	})
@@ -268,6 +275,9 @@ func TestTheOldGenerationIsDroppedByForce(t *testing.T) {
 			t.Fatal(err)
 		}
 		pass(time.Second)
+		if lists := first.CRLs(); len(lists) != 2 {
+			t.Errorf("%d revocation lists, want one of each issuer", len(lists))
+		}
 		stranger := append(f.IDs(), 99)
 		if err := first.Finish(ctx, stranger, true); !errors.Is(err, ErrRotation) || !strings.Contains(err.Error(), "member 0000000000000063") {
 			t.Errorf("a member that has not moved is forced off: %v", err)
@@ -280,7 +290,24 @@ func TestTheOldGenerationIsDroppedByForce(t *testing.T) {
 			t.Fatalf("it goes on: %+v", s)
 		}
 		f.accepted("afterwards", nil)
+		events, err := first.Events(ctx, time.Time{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		var steps []string
+		for _, e := range events {
+			if e.Act == ActRotate {
+				steps = append(steps, e.What)
+			}
+		}
+		want := []string{"rotation of the CA begun", "rotation of the CA is trusted", "rotation of the CA is issuing", "old generation of the CA dropped"}
+		if !slices.Equal(steps, want) {
+			t.Errorf("the audit has %q, want %q", steps, want)
+		}
 		for _, a := range f.members {
+			if !a.Revoked(alice.Leaf) || a.Revoked(leafOf(f.members[1])) {
+				t.Errorf("%s: connections of alice are kept, or those of members end", a.config.Name)
+			}
 			if err := a.verifyClient(tls.ConnectionState{PeerCertificates: []*x509.Certificate{alice.Leaf}}); RefusalReason(err) != ReasonUnknownAuthority {
 				t.Errorf("%s: a certificate of the intermediate that was dropped: %v", a.config.Name, err)
 			}

@@ -21,6 +21,10 @@ const (
 	ReasonWrongUsage       = "wrong_usage"
 	ReasonRevoked          = "revoked"
 	ReasonBadCertificate   = "bad_certificate"
+
+	// Those of who asked for a certificate.
+	ReasonNotAdmitted = "not_admitted" // a machine that would join
+	ReasonNotGiven    = "not_given"    // somebody else
 )
 
 // Refusal is the error of a handshake that the other side's certificate did
@@ -90,8 +94,8 @@ func presented(c tls.ConnectionState) (*x509.Certificate, error) {
 	return c.PeerCertificates[0], nil
 }
 
-// verify checks that our CA signed the certificate, that it is valid now, and
-// that it may be used for all of the usages. The chain ends at our own
+// verify checks that our CA signed the certificate, that it is valid now and not
+// revoked, and that it may be used for all of the usages. The chain ends at our own
 // intermediate: its way to the root was checked when the CA was opened, which
 // halves the cost of a handshake, and intermediates of the other side are never
 // looked at.
@@ -114,6 +118,9 @@ func (a *Authority) verify(leaf *x509.Certificate, usages ...x509.ExtKeyUsage) e
 	}
 	if now.After(leaf.NotAfter) {
 		return refuse(leaf, ReasonExpired, "expired at "+leaf.NotAfter.UTC().Format(time.RFC3339))
+	}
+	if a.revoked.has(leaf.SerialNumber) {
+		return refuse(leaf, ReasonRevoked, "was revoked")
 	}
 	for _, usage := range usages {
 		if !slices.Contains(leaf.ExtKeyUsage, usage) {

@@ -9,6 +9,7 @@ import (
 	"log/slog"
 
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/peer"
 	"google.golang.org/grpc/status"
 
 	"github.com/cleatd/cleat/admin"
@@ -40,19 +41,19 @@ func (e *Entry) Register(r grpc.ServiceRegistrar) { admin.RegisterEntryServer(r,
 func (e *Entry) Admit(ctx context.Context, r *admin.AdmitRequest) (*admin.AdmitResponse, error) {
 	t, err := pki.ParseToken(r.Token)
 	if err != nil {
-		return nil, fault(e.log, "Admit", err)
+		return nil, e.refuse(ctx, err, "")
 	}
 	request := pki.JoinRequest{Token: t, CSR: r.Csr, Name: r.Name, Hosts: r.Hosts, Time: r.Time.AsTime()}
 	info, err := e.authority.CheckJoin(ctx, request)
 	if err != nil {
-		return nil, e.refuse(err, t)
+		return nil, e.refuse(ctx, err, t.ID()[:16])
 	}
 	if err := e.admissible(ctx, r, info); err != nil {
-		return nil, e.refuse(err, t)
+		return nil, e.refuse(ctx, err, t.ID()[:16])
 	}
 	m, err := e.authority.Admit(ctx, request, newMember())
 	if err != nil {
-		return nil, e.refuse(err, t)
+		return nil, e.refuse(ctx, err, t.ID()[:16])
 	}
 	return &admin.AdmitResponse{
 		ClusterId: m.ClusterID, MemberId: m.MemberID, Learner: m.Role == pki.RoleLearner,
@@ -60,9 +61,16 @@ func (e *Entry) Admit(ctx context.Context, r *admin.AdmitRequest) (*admin.AdmitR
 	}, nil
 }
 
-// refuse tells the administrator who was refused, and the machine why.
-func (e *Entry) refuse(err error, t pki.Token) error {
-	e.log.Info("machine not admitted", "token", t.ID()[:16], "err", err)
+// refuse tells the administrator who was refused, and the machine why. The token
+// is the beginning of its id, "" if what the machine showed is none.
+func (e *Entry) refuse(ctx context.Context, err error, t string) error {
+	remote := ""
+	if p, known := peer.FromContext(ctx); known {
+		remote = p.Addr.String()
+	}
+	e.authority.Refused(ctx, pki.Denial{
+		What: "machine not admitted", Door: "join", Reason: pki.ReasonNotAdmitted, Remote: remote, Token: t, Err: err,
+	})
 	if _, worded := status.FromError(err); worded {
 		return err
 	}

@@ -105,6 +105,7 @@ func (s *Server) Register(r grpc.ServiceRegistrar) { admin.RegisterAdminServer(r
 func (s *Server) IssueCertificate(ctx context.Context, r *admin.IssueCertificateRequest) (*admin.IssueCertificateResponse, error) {
 	chain, err := s.issue(ctx, r)
 	if err != nil {
+		s.config.Authority.Refused(ctx, pki.Denial{What: "certificate not issued", Door: "socket", Reason: pki.ReasonNotGiven, Err: err})
 		return nil, fault(s.log, "IssueCertificate", err)
 	}
 	return &admin.IssueCertificateResponse{

@@ -50,7 +50,7 @@ END
 
 go build -o .build/verdict ./internal/verdict
 code=0
-go test -json -count 1 -vet=off -timeout 25m ./packaging/lab -session "$out/session" "$@" | .build/verdict "$skipped" || code=1
+go test -json -count 1 -vet=off -timeout 45m ./packaging/lab -session "$out/session" "$@" | .build/verdict "$skipped" || code=1
 if [ -s "$skipped" ]; then
 	echo "Nothing was booted: $(head -n 1 "$skipped" | sed 's/^[^ ]* //')"
 fi

@@ -198,6 +198,22 @@ func TestABundleOfSecondsIsKeptThroughManyLives(t *testing.T) {
 	}
 }
 
+func TestARenewalGoesToAnotherMemberWhenOneIsDown(t *testing.T) {
+	c := startLogin(t)
+	c.others = []string{"https://127.0.0.2:2379"}
+	b := c.in(t, pki.Invitation{Client: "alice"})
+	first := b.Certificate()
+	c.close(t)
+	_, port, err := net.SplitHostPort(c.address)
+	if err != nil {
+		t.Fatal(err)
+	}
+	c.open(t, net.JoinHostPort("127.0.0.2", port), func(h http.Handler) http.Handler { return h })
+	if err := b.Renew(t.Context()); err != nil || b.Certificate().Equal(first) {
+		t.Errorf("renewed: %v", err)
+	}
+}
+
 // A root that a member of the cluster tells of is trusted from then on.
 func TestRootsAreBroughtUpToDateBetweenRenewals(t *testing.T) {
 	c, other := startLogin(t), startLogin(t)

@@ -149,5 +149,18 @@ func (d *Door) config() *tls.Config {
 	config := d.authority.CADoor()
 	config.NextProtos = []string{"http/1.1"}
 	config.GetConfigForClient = awaitTurn
+	config.VerifyConnection = d.audited(config.VerifyConnection)
 	return config
+}
+
+// audited tells of the certificates that the door refuses; net/http, which shakes
+// hands here, would keep it to itself.
+func (d *Door) audited(verify func(tls.ConnectionState) error) func(tls.ConnectionState) error {
+	return func(c tls.ConnectionState) error {
+		err := verify(c)
+		if reason := pki.RefusalReason(err); reason != "" {
+			d.authority.Refused(context.Background(), pki.Denial{Door: "ca", Reason: reason, Err: err})
+		}
+		return err
+	}
 }

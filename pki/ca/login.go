@@ -164,7 +164,9 @@ var loginCodes = []struct {
 
 func (l *login) refuse(w http.ResponseWriter, r *http.Request, err error) {
 	code := loginCode(err)
-	l.log.Info("client refused", "path", r.URL.Path, "from", r.RemoteAddr, "code", code, "err", err)
+	l.authority.Refused(r.Context(), pki.Denial{
+		What: "client refused", Door: "ca", Reason: pki.ReasonNotGiven, Remote: r.RemoteAddr, Err: fmt.Errorf("%s: %w", r.URL.Path, err),
+	})
 	writeLogin(w, code, loginAnswer{Error: err.Error()})
 }
 

@@ -32,6 +32,7 @@ type loginCA struct {
 	address string
 	served  *http.Server
 	shown   *tls.Certificate // by the next door; nil: the member's own
+	others  []string         // endpoints of other members
 }
 
 func startLogin(t *testing.T) *loginCA {
@@ -53,7 +54,7 @@ func startLogin(t *testing.T) *loginCA {
 func (c *loginCA) open(t *testing.T, address string, around func(http.Handler) http.Handler) {
 	t.Helper()
 	logger := slog.New(slog.NewTextHandler(t.Output(), nil))
-	places := Places{Endpoints: func() []string { return []string{"https://127.0.0.1:2379"} }}
+	places := Places{Endpoints: func() []string { return append([]string{"https://127.0.0.1:2379"}, c.others...) }}
 	c.served = &http.Server{Handler: around(NewLogin(c.Authority, places, logger)), ErrorLog: slog.NewLogLogger(logger.Handler(), slog.LevelInfo)}
 	config := c.CADoor()
 	config.VerifyConnection = nil // what is shown is checked by the handler, too

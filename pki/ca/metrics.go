@@ -3,11 +3,14 @@
 package ca
 
 import (
+	"fmt"
 	"net/http"
 	"strconv"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/promauto"
+
+	"github.com/cleatd/cleat/pki"
 )
 
 type metrics struct {
@@ -34,7 +37,8 @@ func newMetrics(r prometheus.Registerer) metrics {
 	return m
 }
 
-// counted counts answers, and tells the log of those that are our fault.
+// counted counts answers, and tells the log of those that are our fault and the
+// audit of whom was refused what.
 func (d *Door) counted(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		seen := &answer{ResponseWriter: w, code: http.StatusOK}
@@ -42,6 +46,10 @@ func (d *Door) counted(next http.Handler) http.Handler {
 		d.metrics.requests.WithLabelValues(strconv.Itoa(seen.code/100) + "xx").Inc()
 		if seen.code >= 500 {
 			d.log.Warn("ca door: a request failed", "path", r.URL.Path, "code", seen.code, "cause", seen.cause)
+		} else if seen.cause != nil {
+			d.authority.Refused(r.Context(), pki.Denial{
+				What: "request refused", Door: "ca", Reason: pki.ReasonNotGiven, Remote: r.RemoteAddr, Err: fmt.Errorf("%s: %w", r.URL.Path, seen.cause),
+			})
 		}
 	})
 }

@@ -190,8 +190,10 @@ var codes = []struct {
 }
 
 // fail tells what went wrong. What is not the caller's fault is told to the log
-// alone; it may have happened, so nothing is promised.
+// alone; it may have happened, so nothing is promised. What is his is told to the
+// audit, too (counted).
 func (d *Door) fail(w http.ResponseWriter, err error) {
+	note(w, err)
 	var refusal *pki.Refusal
 	if errors.As(err, &refusal) {
 		refuse(w, http.StatusUnauthorized, err.Error())
@@ -203,11 +205,10 @@ func (d *Door) fail(w http.ResponseWriter, err error) {
 			return
 		}
 	}
-	note(w, err)
 	refuse(w, http.StatusServiceUnavailable, "the member cannot do this now, and it may or may not have been done; try again, or at another member")
 }
 
-// note keeps the cause of a failure for the log.
+// note keeps why somebody is refused, or the cause of a failure, for the log.
 func note(w http.ResponseWriter, cause error) {
 	if seen, ok := w.(*answer); ok {
 		seen.cause = cause

@@ -45,10 +45,27 @@ func (d *Door) routeStep(r chi.Router) {
 	r.Get("/provisioners/{kid}/encrypted-key", func(w http.ResponseWriter, _ *http.Request) {
 		refuse(w, http.StatusNotFound, "the keys of this CA's provisioners are with its members alone: have an administrator make you a token")
 	})
+	r.Get("/crl", d.revocationList)
 	r.Post("/sign", d.sign)
 	r.Post("/renew", d.renew)
 	r.Post("/rekey", d.rekey)
 	r.Post("/revoke", d.revoke)
+}
+
+// revocationList answers with the list of the issuer of now, or of the one whose
+// key id is asked for, in DER, or with ?pem in PEM, as step-ca does.
+func (d *Door) revocationList(w http.ResponseWriter, r *http.Request) {
+	list, err := d.authority.CRL(r.URL.Query().Get("issuer"))
+	if err != nil {
+		refuse(w, http.StatusNotFound, err.Error())
+		return
+	}
+	kind := "application/pkix-crl"
+	if r.URL.Query().Has("pem") {
+		kind, list = "application/x-pem-file", pem.EncodeToMemory(&pem.Block{Type: "X509 CRL", Bytes: list})
+	}
+	w.Header().Set("Content-Type", kind)
+	_, _ = w.Write(list) // the caller is gone
 }
 
 func (d *Door) roots() []*x509.Certificate {

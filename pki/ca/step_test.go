@@ -6,6 +6,7 @@ import (
 	"crypto/ecdsa"
 	"crypto/sha256"
 	"crypto/x509"
+	"encoding/base64"
 	"encoding/hex"
 	"encoding/json"
 	"net/http"
@@ -14,8 +15,10 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/smallstep/certificates/api"
+	"go.step.sm/crypto/jose"
 
 	"github.com/cleatd/cleat/pki"
 )
@@ -106,6 +109,26 @@ func TestForgedTokensWriteNothing(t *testing.T) {
 	if after := s.ledger.written(); after != before {
 		t.Errorf("they wrote %d times", after-before)
 	}
+}
+
+// step's X5C provisioners would take a certificate's holder at his word.
+func TestAClientGetsNoOtherNameByItsOwnCertificate(t *testing.T) {
+	s := one(t)
+	alice := s.holder(t, pki.Client, "alice")
+	options := new(jose.SignerOptions).WithHeader("x5c", []string{base64.StdEncoding.EncodeToString(alice.Certificate[0])})
+	signer, err := jose.NewSigner(jose.SigningKey{Algorithm: jose.ES256, Key: alice.PrivateKey}, options)
+	if err != nil {
+		t.Fatal(err)
+	}
+	token, err := jose.Signed(signer).Claims(jose.Claims{
+		Issuer: "client", Subject: "bob", ID: "1", Audience: jose.Audience{"https://" + s.address + "/1.0/sign"},
+		Expiry: jose.NewNumericDate(time.Now().Add(time.Minute)),
+	}).CompactSerialize()
+	if err != nil {
+		t.Fatal(err)
+	}
+	code, text := s.ask(t, alice, "/sign", api.SignRequest{CsrPEM: request(t, newKey(t), "bob"), OTT: token})
+	wantRefusal(t, "signed by alice", code, text, http.StatusUnauthorized, "no key of this cluster signed it")
 }
 
 func TestAHolderRenewsAtAnyMemberAndKeepsWhatItIs(t *testing.T) {

@@ -82,7 +82,7 @@ func startTrio(t *testing.T) *trio {
 	return c
 }
 
-func startMember(t *testing.T, home, name string) *output {
+func startMember(t testing.TB, home, name string) *output {
 	t.Helper()
 	said := new(output)
 	p := exec.Command(built(t, "bin/cleatd", "build"), "--name="+name, "--data-dir="+filepath.Join(home, "data"),
