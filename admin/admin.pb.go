@@ -433,6 +433,139 @@ func (x *CreateTokenResponse) GetInfo() *Token {
 	return nil
 }
 
+type CreateStepTokenRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// profile is "client" or "server".
+	Profile string `protobuf:"bytes,1,opt,name=profile,proto3" json:"profile,omitempty"`
+	// name is the user, or the first of the server's names and addresses; hosts are
+	// the others.
+	Name  string   `protobuf:"bytes,2,opt,name=name,proto3" json:"name,omitempty"`
+	Hosts []string `protobuf:"bytes,3,rep,name=hosts,proto3" json:"hosts,omitempty"`
+	// ttl_seconds is how long the token can be used; 0 is a quarter of an hour.
+	TtlSeconds    int64 `protobuf:"varint,4,opt,name=ttl_seconds,json=ttlSeconds,proto3" json:"ttl_seconds,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *CreateStepTokenRequest) Reset() {
+	*x = CreateStepTokenRequest{}
+	mi := &file_admin_proto_msgTypes[6]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *CreateStepTokenRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*CreateStepTokenRequest) ProtoMessage() {}
+
+func (x *CreateStepTokenRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_admin_proto_msgTypes[6]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use CreateStepTokenRequest.ProtoReflect.Descriptor instead.
+func (*CreateStepTokenRequest) Descriptor() ([]byte, []int) {
+	return file_admin_proto_rawDescGZIP(), []int{6}
+}
+
+func (x *CreateStepTokenRequest) GetProfile() string {
+	if x != nil {
+		return x.Profile
+	}
+	return ""
+}
+
+func (x *CreateStepTokenRequest) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *CreateStepTokenRequest) GetHosts() []string {
+	if x != nil {
+		return x.Hosts
+	}
+	return nil
+}
+
+func (x *CreateStepTokenRequest) GetTtlSeconds() int64 {
+	if x != nil {
+		return x.TtlSeconds
+	}
+	return 0
+}
+
+type CreateStepTokenResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Token string                 `protobuf:"bytes,1,opt,name=token,proto3" json:"token,omitempty"`
+	// address is where step goes with it: this member's ca door.
+	Address       string                 `protobuf:"bytes,2,opt,name=address,proto3" json:"address,omitempty"`
+	Expires       *timestamppb.Timestamp `protobuf:"bytes,3,opt,name=expires,proto3" json:"expires,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *CreateStepTokenResponse) Reset() {
+	*x = CreateStepTokenResponse{}
+	mi := &file_admin_proto_msgTypes[7]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *CreateStepTokenResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*CreateStepTokenResponse) ProtoMessage() {}
+
+func (x *CreateStepTokenResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_admin_proto_msgTypes[7]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use CreateStepTokenResponse.ProtoReflect.Descriptor instead.
+func (*CreateStepTokenResponse) Descriptor() ([]byte, []int) {
+	return file_admin_proto_rawDescGZIP(), []int{7}
+}
+
+func (x *CreateStepTokenResponse) GetToken() string {
+	if x != nil {
+		return x.Token
+	}
+	return ""
+}
+
+func (x *CreateStepTokenResponse) GetAddress() string {
+	if x != nil {
+		return x.Address
+	}
+	return ""
+}
+
+func (x *CreateStepTokenResponse) GetExpires() *timestamppb.Timestamp {
+	if x != nil {
+		return x.Expires
+	}
+	return nil
+}
+
 // Token is what the cluster knows of a token.
 type Token struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -458,7 +591,7 @@ type Token struct {
 
 func (x *Token) Reset() {
 	*x = Token{}
-	mi := &file_admin_proto_msgTypes[6]
+	mi := &file_admin_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -470,7 +603,7 @@ func (x *Token) String() string {
 func (*Token) ProtoMessage() {}
 
 func (x *Token) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_proto_msgTypes[6]
+	mi := &file_admin_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -483,7 +616,7 @@ func (x *Token) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Token.ProtoReflect.Descriptor instead.
 func (*Token) Descriptor() ([]byte, []int) {
-	return file_admin_proto_rawDescGZIP(), []int{6}
+	return file_admin_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *Token) GetId() string {
@@ -564,7 +697,7 @@ type ListTokensRequest struct {
 
 func (x *ListTokensRequest) Reset() {
 	*x = ListTokensRequest{}
-	mi := &file_admin_proto_msgTypes[7]
+	mi := &file_admin_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -576,7 +709,7 @@ func (x *ListTokensRequest) String() string {
 func (*ListTokensRequest) ProtoMessage() {}
 
 func (x *ListTokensRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_proto_msgTypes[7]
+	mi := &file_admin_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -589,7 +722,7 @@ func (x *ListTokensRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListTokensRequest.ProtoReflect.Descriptor instead.
 func (*ListTokensRequest) Descriptor() ([]byte, []int) {
-	return file_admin_proto_rawDescGZIP(), []int{7}
+	return file_admin_proto_rawDescGZIP(), []int{9}
 }
 
 type ListTokensResponse struct {
@@ -602,7 +735,7 @@ type ListTokensResponse struct {
 
 func (x *ListTokensResponse) Reset() {
 	*x = ListTokensResponse{}
-	mi := &file_admin_proto_msgTypes[8]
+	mi := &file_admin_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -614,7 +747,7 @@ func (x *ListTokensResponse) String() string {
 func (*ListTokensResponse) ProtoMessage() {}
 
 func (x *ListTokensResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_proto_msgTypes[8]
+	mi := &file_admin_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -627,7 +760,7 @@ func (x *ListTokensResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListTokensResponse.ProtoReflect.Descriptor instead.
 func (*ListTokensResponse) Descriptor() ([]byte, []int) {
-	return file_admin_proto_rawDescGZIP(), []int{8}
+	return file_admin_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *ListTokensResponse) GetTokens() []*Token {
@@ -647,7 +780,7 @@ type RevokeTokenRequest struct {
 
 func (x *RevokeTokenRequest) Reset() {
 	*x = RevokeTokenRequest{}
-	mi := &file_admin_proto_msgTypes[9]
+	mi := &file_admin_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -659,7 +792,7 @@ func (x *RevokeTokenRequest) String() string {
 func (*RevokeTokenRequest) ProtoMessage() {}
 
 func (x *RevokeTokenRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_proto_msgTypes[9]
+	mi := &file_admin_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -672,7 +805,7 @@ func (x *RevokeTokenRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RevokeTokenRequest.ProtoReflect.Descriptor instead.
 func (*RevokeTokenRequest) Descriptor() ([]byte, []int) {
-	return file_admin_proto_rawDescGZIP(), []int{9}
+	return file_admin_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *RevokeTokenRequest) GetToken() string {
@@ -691,7 +824,7 @@ type RevokeTokenResponse struct {
 
 func (x *RevokeTokenResponse) Reset() {
 	*x = RevokeTokenResponse{}
-	mi := &file_admin_proto_msgTypes[10]
+	mi := &file_admin_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -703,7 +836,7 @@ func (x *RevokeTokenResponse) String() string {
 func (*RevokeTokenResponse) ProtoMessage() {}
 
 func (x *RevokeTokenResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_proto_msgTypes[10]
+	mi := &file_admin_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -716,7 +849,7 @@ func (x *RevokeTokenResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RevokeTokenResponse.ProtoReflect.Descriptor instead.
 func (*RevokeTokenResponse) Descriptor() ([]byte, []int) {
-	return file_admin_proto_rawDescGZIP(), []int{10}
+	return file_admin_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *RevokeTokenResponse) GetToken() *Token {
@@ -742,7 +875,7 @@ type JoinRequest struct {
 
 func (x *JoinRequest) Reset() {
 	*x = JoinRequest{}
-	mi := &file_admin_proto_msgTypes[11]
+	mi := &file_admin_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -754,7 +887,7 @@ func (x *JoinRequest) String() string {
 func (*JoinRequest) ProtoMessage() {}
 
 func (x *JoinRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_proto_msgTypes[11]
+	mi := &file_admin_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -767,7 +900,7 @@ func (x *JoinRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use JoinRequest.ProtoReflect.Descriptor instead.
 func (*JoinRequest) Descriptor() ([]byte, []int) {
-	return file_admin_proto_rawDescGZIP(), []int{11}
+	return file_admin_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *JoinRequest) GetToken() string {
@@ -809,7 +942,7 @@ type JoinResponse struct {
 
 func (x *JoinResponse) Reset() {
 	*x = JoinResponse{}
-	mi := &file_admin_proto_msgTypes[12]
+	mi := &file_admin_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -821,7 +954,7 @@ func (x *JoinResponse) String() string {
 func (*JoinResponse) ProtoMessage() {}
 
 func (x *JoinResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_proto_msgTypes[12]
+	mi := &file_admin_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -834,7 +967,7 @@ func (x *JoinResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use JoinResponse.ProtoReflect.Descriptor instead.
 func (*JoinResponse) Descriptor() ([]byte, []int) {
-	return file_admin_proto_rawDescGZIP(), []int{12}
+	return file_admin_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *JoinResponse) GetClusterId() uint64 {
@@ -869,7 +1002,7 @@ type RecoverRequest struct {
 
 func (x *RecoverRequest) Reset() {
 	*x = RecoverRequest{}
-	mi := &file_admin_proto_msgTypes[13]
+	mi := &file_admin_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -881,7 +1014,7 @@ func (x *RecoverRequest) String() string {
 func (*RecoverRequest) ProtoMessage() {}
 
 func (x *RecoverRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_proto_msgTypes[13]
+	mi := &file_admin_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -894,7 +1027,7 @@ func (x *RecoverRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RecoverRequest.ProtoReflect.Descriptor instead.
 func (*RecoverRequest) Descriptor() ([]byte, []int) {
-	return file_admin_proto_rawDescGZIP(), []int{13}
+	return file_admin_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *RecoverRequest) GetForceNewCluster() bool {
@@ -916,7 +1049,7 @@ type RecoverResponse struct {
 
 func (x *RecoverResponse) Reset() {
 	*x = RecoverResponse{}
-	mi := &file_admin_proto_msgTypes[14]
+	mi := &file_admin_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -928,7 +1061,7 @@ func (x *RecoverResponse) String() string {
 func (*RecoverResponse) ProtoMessage() {}
 
 func (x *RecoverResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_proto_msgTypes[14]
+	mi := &file_admin_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -941,7 +1074,7 @@ func (x *RecoverResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RecoverResponse.ProtoReflect.Descriptor instead.
 func (*RecoverResponse) Descriptor() ([]byte, []int) {
-	return file_admin_proto_rawDescGZIP(), []int{14}
+	return file_admin_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *RecoverResponse) GetMemberId() uint64 {
@@ -980,7 +1113,7 @@ type ReloadRequest struct {
 
 func (x *ReloadRequest) Reset() {
 	*x = ReloadRequest{}
-	mi := &file_admin_proto_msgTypes[15]
+	mi := &file_admin_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -992,7 +1125,7 @@ func (x *ReloadRequest) String() string {
 func (*ReloadRequest) ProtoMessage() {}
 
 func (x *ReloadRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_proto_msgTypes[15]
+	mi := &file_admin_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1005,7 +1138,7 @@ func (x *ReloadRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReloadRequest.ProtoReflect.Descriptor instead.
 func (*ReloadRequest) Descriptor() ([]byte, []int) {
-	return file_admin_proto_rawDescGZIP(), []int{15}
+	return file_admin_proto_rawDescGZIP(), []int{17}
 }
 
 type ReloadResponse struct {
@@ -1019,7 +1152,7 @@ type ReloadResponse struct {
 
 func (x *ReloadResponse) Reset() {
 	*x = ReloadResponse{}
-	mi := &file_admin_proto_msgTypes[16]
+	mi := &file_admin_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1031,7 +1164,7 @@ func (x *ReloadResponse) String() string {
 func (*ReloadResponse) ProtoMessage() {}
 
 func (x *ReloadResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_proto_msgTypes[16]
+	mi := &file_admin_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1044,7 +1177,7 @@ func (x *ReloadResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReloadResponse.ProtoReflect.Descriptor instead.
 func (*ReloadResponse) Descriptor() ([]byte, []int) {
-	return file_admin_proto_rawDescGZIP(), []int{16}
+	return file_admin_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *ReloadResponse) GetChanged() []*Setting {
@@ -1073,7 +1206,7 @@ type Setting struct {
 
 func (x *Setting) Reset() {
 	*x = Setting{}
-	mi := &file_admin_proto_msgTypes[17]
+	mi := &file_admin_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1085,7 +1218,7 @@ func (x *Setting) String() string {
 func (*Setting) ProtoMessage() {}
 
 func (x *Setting) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_proto_msgTypes[17]
+	mi := &file_admin_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1098,7 +1231,7 @@ func (x *Setting) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Setting.ProtoReflect.Descriptor instead.
 func (*Setting) Descriptor() ([]byte, []int) {
-	return file_admin_proto_rawDescGZIP(), []int{17}
+	return file_admin_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *Setting) GetName() string {
@@ -1140,7 +1273,7 @@ type AdmitRequest struct {
 
 func (x *AdmitRequest) Reset() {
 	*x = AdmitRequest{}
-	mi := &file_admin_proto_msgTypes[18]
+	mi := &file_admin_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1152,7 +1285,7 @@ func (x *AdmitRequest) String() string {
 func (*AdmitRequest) ProtoMessage() {}
 
 func (x *AdmitRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_proto_msgTypes[18]
+	mi := &file_admin_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1165,7 +1298,7 @@ func (x *AdmitRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AdmitRequest.ProtoReflect.Descriptor instead.
 func (*AdmitRequest) Descriptor() ([]byte, []int) {
-	return file_admin_proto_rawDescGZIP(), []int{18}
+	return file_admin_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *AdmitRequest) GetToken() string {
@@ -1227,7 +1360,7 @@ type AdmitResponse struct {
 
 func (x *AdmitResponse) Reset() {
 	*x = AdmitResponse{}
-	mi := &file_admin_proto_msgTypes[19]
+	mi := &file_admin_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1239,7 +1372,7 @@ func (x *AdmitResponse) String() string {
 func (*AdmitResponse) ProtoMessage() {}
 
 func (x *AdmitResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_proto_msgTypes[19]
+	mi := &file_admin_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1252,7 +1385,7 @@ func (x *AdmitResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AdmitResponse.ProtoReflect.Descriptor instead.
 func (*AdmitResponse) Descriptor() ([]byte, []int) {
-	return file_admin_proto_rawDescGZIP(), []int{19}
+	return file_admin_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *AdmitResponse) GetClusterId() uint64 {
@@ -1310,7 +1443,7 @@ type ArriveRequest struct {
 
 func (x *ArriveRequest) Reset() {
 	*x = ArriveRequest{}
-	mi := &file_admin_proto_msgTypes[20]
+	mi := &file_admin_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1322,7 +1455,7 @@ func (x *ArriveRequest) String() string {
 func (*ArriveRequest) ProtoMessage() {}
 
 func (x *ArriveRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_proto_msgTypes[20]
+	mi := &file_admin_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1335,7 +1468,7 @@ func (x *ArriveRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ArriveRequest.ProtoReflect.Descriptor instead.
 func (*ArriveRequest) Descriptor() ([]byte, []int) {
-	return file_admin_proto_rawDescGZIP(), []int{20}
+	return file_admin_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *ArriveRequest) GetName() string {
@@ -1383,7 +1516,7 @@ type ArriveResponse struct {
 
 func (x *ArriveResponse) Reset() {
 	*x = ArriveResponse{}
-	mi := &file_admin_proto_msgTypes[21]
+	mi := &file_admin_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1395,7 +1528,7 @@ func (x *ArriveResponse) String() string {
 func (*ArriveResponse) ProtoMessage() {}
 
 func (x *ArriveResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_proto_msgTypes[21]
+	mi := &file_admin_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1408,7 +1541,7 @@ func (x *ArriveResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ArriveResponse.ProtoReflect.Descriptor instead.
 func (*ArriveResponse) Descriptor() ([]byte, []int) {
-	return file_admin_proto_rawDescGZIP(), []int{21}
+	return file_admin_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *ArriveResponse) GetMembers() []*Member {
@@ -1426,7 +1559,7 @@ type DismissRequest struct {
 
 func (x *DismissRequest) Reset() {
 	*x = DismissRequest{}
-	mi := &file_admin_proto_msgTypes[22]
+	mi := &file_admin_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1438,7 +1571,7 @@ func (x *DismissRequest) String() string {
 func (*DismissRequest) ProtoMessage() {}
 
 func (x *DismissRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_proto_msgTypes[22]
+	mi := &file_admin_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1451,7 +1584,7 @@ func (x *DismissRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DismissRequest.ProtoReflect.Descriptor instead.
 func (*DismissRequest) Descriptor() ([]byte, []int) {
-	return file_admin_proto_rawDescGZIP(), []int{22}
+	return file_admin_proto_rawDescGZIP(), []int{24}
 }
 
 type DismissResponse struct {
@@ -1462,7 +1595,7 @@ type DismissResponse struct {
 
 func (x *DismissResponse) Reset() {
 	*x = DismissResponse{}
-	mi := &file_admin_proto_msgTypes[23]
+	mi := &file_admin_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1474,7 +1607,7 @@ func (x *DismissResponse) String() string {
 func (*DismissResponse) ProtoMessage() {}
 
 func (x *DismissResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_proto_msgTypes[23]
+	mi := &file_admin_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1487,7 +1620,7 @@ func (x *DismissResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DismissResponse.ProtoReflect.Descriptor instead.
 func (*DismissResponse) Descriptor() ([]byte, []int) {
-	return file_admin_proto_rawDescGZIP(), []int{23}
+	return file_admin_proto_rawDescGZIP(), []int{25}
 }
 
 type Member struct {
@@ -1503,7 +1636,7 @@ type Member struct {
 
 func (x *Member) Reset() {
 	*x = Member{}
-	mi := &file_admin_proto_msgTypes[24]
+	mi := &file_admin_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1515,7 +1648,7 @@ func (x *Member) String() string {
 func (*Member) ProtoMessage() {}
 
 func (x *Member) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_proto_msgTypes[24]
+	mi := &file_admin_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1528,7 +1661,7 @@ func (x *Member) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Member.ProtoReflect.Descriptor instead.
 func (*Member) Descriptor() ([]byte, []int) {
-	return file_admin_proto_rawDescGZIP(), []int{24}
+	return file_admin_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *Member) GetId() uint64 {
@@ -1579,7 +1712,7 @@ type StatusRequest struct {
 
 func (x *StatusRequest) Reset() {
 	*x = StatusRequest{}
-	mi := &file_admin_proto_msgTypes[25]
+	mi := &file_admin_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1591,7 +1724,7 @@ func (x *StatusRequest) String() string {
 func (*StatusRequest) ProtoMessage() {}
 
 func (x *StatusRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_proto_msgTypes[25]
+	mi := &file_admin_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1604,7 +1737,7 @@ func (x *StatusRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StatusRequest.ProtoReflect.Descriptor instead.
 func (*StatusRequest) Descriptor() ([]byte, []int) {
-	return file_admin_proto_rawDescGZIP(), []int{25}
+	return file_admin_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *StatusRequest) GetMembers() bool {
@@ -1652,7 +1785,7 @@ type StatusResponse struct {
 
 func (x *StatusResponse) Reset() {
 	*x = StatusResponse{}
-	mi := &file_admin_proto_msgTypes[26]
+	mi := &file_admin_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1664,7 +1797,7 @@ func (x *StatusResponse) String() string {
 func (*StatusResponse) ProtoMessage() {}
 
 func (x *StatusResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_proto_msgTypes[26]
+	mi := &file_admin_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1677,7 +1810,7 @@ func (x *StatusResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StatusResponse.ProtoReflect.Descriptor instead.
 func (*StatusResponse) Descriptor() ([]byte, []int) {
-	return file_admin_proto_rawDescGZIP(), []int{26}
+	return file_admin_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *StatusResponse) GetVersion() string {
@@ -1802,7 +1935,7 @@ type Process struct {
 
 func (x *Process) Reset() {
 	*x = Process{}
-	mi := &file_admin_proto_msgTypes[27]
+	mi := &file_admin_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1814,7 +1947,7 @@ func (x *Process) String() string {
 func (*Process) ProtoMessage() {}
 
 func (x *Process) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_proto_msgTypes[27]
+	mi := &file_admin_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1827,7 +1960,7 @@ func (x *Process) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Process.ProtoReflect.Descriptor instead.
 func (*Process) Descriptor() ([]byte, []int) {
-	return file_admin_proto_rawDescGZIP(), []int{27}
+	return file_admin_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *Process) GetPid() int64 {
@@ -1866,7 +1999,7 @@ type MemberStatus struct {
 
 func (x *MemberStatus) Reset() {
 	*x = MemberStatus{}
-	mi := &file_admin_proto_msgTypes[28]
+	mi := &file_admin_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1878,7 +2011,7 @@ func (x *MemberStatus) String() string {
 func (*MemberStatus) ProtoMessage() {}
 
 func (x *MemberStatus) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_proto_msgTypes[28]
+	mi := &file_admin_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1891,7 +2024,7 @@ func (x *MemberStatus) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use MemberStatus.ProtoReflect.Descriptor instead.
 func (*MemberStatus) Descriptor() ([]byte, []int) {
-	return file_admin_proto_rawDescGZIP(), []int{28}
+	return file_admin_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *MemberStatus) GetId() uint64 {
@@ -1967,7 +2100,7 @@ type Alarm struct {
 
 func (x *Alarm) Reset() {
 	*x = Alarm{}
-	mi := &file_admin_proto_msgTypes[29]
+	mi := &file_admin_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1979,7 +2112,7 @@ func (x *Alarm) String() string {
 func (*Alarm) ProtoMessage() {}
 
 func (x *Alarm) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_proto_msgTypes[29]
+	mi := &file_admin_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1992,7 +2125,7 @@ func (x *Alarm) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Alarm.ProtoReflect.Descriptor instead.
 func (*Alarm) Descriptor() ([]byte, []int) {
-	return file_admin_proto_rawDescGZIP(), []int{29}
+	return file_admin_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *Alarm) GetType() string {
@@ -2023,7 +2156,7 @@ type Doors struct {
 
 func (x *Doors) Reset() {
 	*x = Doors{}
-	mi := &file_admin_proto_msgTypes[30]
+	mi := &file_admin_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2035,7 +2168,7 @@ func (x *Doors) String() string {
 func (*Doors) ProtoMessage() {}
 
 func (x *Doors) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_proto_msgTypes[30]
+	mi := &file_admin_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2048,7 +2181,7 @@ func (x *Doors) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Doors.ProtoReflect.Descriptor instead.
 func (*Doors) Descriptor() ([]byte, []int) {
-	return file_admin_proto_rawDescGZIP(), []int{30}
+	return file_admin_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *Doors) GetClient() string {
@@ -2092,7 +2225,7 @@ type Certificate struct {
 
 func (x *Certificate) Reset() {
 	*x = Certificate{}
-	mi := &file_admin_proto_msgTypes[31]
+	mi := &file_admin_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2104,7 +2237,7 @@ func (x *Certificate) String() string {
 func (*Certificate) ProtoMessage() {}
 
 func (x *Certificate) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_proto_msgTypes[31]
+	mi := &file_admin_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2117,7 +2250,7 @@ func (x *Certificate) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Certificate.ProtoReflect.Descriptor instead.
 func (*Certificate) Descriptor() ([]byte, []int) {
-	return file_admin_proto_rawDescGZIP(), []int{31}
+	return file_admin_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *Certificate) GetKind() string {
@@ -2162,7 +2295,7 @@ type Raft struct {
 
 func (x *Raft) Reset() {
 	*x = Raft{}
-	mi := &file_admin_proto_msgTypes[32]
+	mi := &file_admin_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2174,7 +2307,7 @@ func (x *Raft) String() string {
 func (*Raft) ProtoMessage() {}
 
 func (x *Raft) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_proto_msgTypes[32]
+	mi := &file_admin_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2187,7 +2320,7 @@ func (x *Raft) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Raft.ProtoReflect.Descriptor instead.
 func (*Raft) Descriptor() ([]byte, []int) {
-	return file_admin_proto_rawDescGZIP(), []int{32}
+	return file_admin_proto_rawDescGZIP(), []int{34}
 }
 
 func (x *Raft) GetLeader() uint64 {
@@ -2238,7 +2371,7 @@ type Database struct {
 
 func (x *Database) Reset() {
 	*x = Database{}
-	mi := &file_admin_proto_msgTypes[33]
+	mi := &file_admin_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2250,7 +2383,7 @@ func (x *Database) String() string {
 func (*Database) ProtoMessage() {}
 
 func (x *Database) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_proto_msgTypes[33]
+	mi := &file_admin_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2263,7 +2396,7 @@ func (x *Database) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Database.ProtoReflect.Descriptor instead.
 func (*Database) Descriptor() ([]byte, []int) {
-	return file_admin_proto_rawDescGZIP(), []int{33}
+	return file_admin_proto_rawDescGZIP(), []int{35}
 }
 
 func (x *Database) GetSize() int64 {
@@ -2314,7 +2447,7 @@ type Space struct {
 
 func (x *Space) Reset() {
 	*x = Space{}
-	mi := &file_admin_proto_msgTypes[34]
+	mi := &file_admin_proto_msgTypes[36]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2326,7 +2459,7 @@ func (x *Space) String() string {
 func (*Space) ProtoMessage() {}
 
 func (x *Space) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_proto_msgTypes[34]
+	mi := &file_admin_proto_msgTypes[36]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2339,7 +2472,7 @@ func (x *Space) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Space.ProtoReflect.Descriptor instead.
 func (*Space) Descriptor() ([]byte, []int) {
-	return file_admin_proto_rawDescGZIP(), []int{34}
+	return file_admin_proto_rawDescGZIP(), []int{36}
 }
 
 func (x *Space) GetOk() bool {
@@ -2379,7 +2512,7 @@ type ListCertificatesRequest struct {
 
 func (x *ListCertificatesRequest) Reset() {
 	*x = ListCertificatesRequest{}
-	mi := &file_admin_proto_msgTypes[35]
+	mi := &file_admin_proto_msgTypes[37]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2391,7 +2524,7 @@ func (x *ListCertificatesRequest) String() string {
 func (*ListCertificatesRequest) ProtoMessage() {}
 
 func (x *ListCertificatesRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_proto_msgTypes[35]
+	mi := &file_admin_proto_msgTypes[37]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2404,7 +2537,7 @@ func (x *ListCertificatesRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListCertificatesRequest.ProtoReflect.Descriptor instead.
 func (*ListCertificatesRequest) Descriptor() ([]byte, []int) {
-	return file_admin_proto_rawDescGZIP(), []int{35}
+	return file_admin_proto_rawDescGZIP(), []int{37}
 }
 
 func (x *ListCertificatesRequest) GetCertificate() string {
@@ -2458,7 +2591,7 @@ type ListCertificatesResponse struct {
 
 func (x *ListCertificatesResponse) Reset() {
 	*x = ListCertificatesResponse{}
-	mi := &file_admin_proto_msgTypes[36]
+	mi := &file_admin_proto_msgTypes[38]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2470,7 +2603,7 @@ func (x *ListCertificatesResponse) String() string {
 func (*ListCertificatesResponse) ProtoMessage() {}
 
 func (x *ListCertificatesResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_proto_msgTypes[36]
+	mi := &file_admin_proto_msgTypes[38]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2483,7 +2616,7 @@ func (x *ListCertificatesResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListCertificatesResponse.ProtoReflect.Descriptor instead.
 func (*ListCertificatesResponse) Descriptor() ([]byte, []int) {
-	return file_admin_proto_rawDescGZIP(), []int{36}
+	return file_admin_proto_rawDescGZIP(), []int{38}
 }
 
 func (x *ListCertificatesResponse) GetCertificates() []*IssuedCertificate {
@@ -2509,7 +2642,7 @@ type IssuedCertificate struct {
 
 func (x *IssuedCertificate) Reset() {
 	*x = IssuedCertificate{}
-	mi := &file_admin_proto_msgTypes[37]
+	mi := &file_admin_proto_msgTypes[39]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2521,7 +2654,7 @@ func (x *IssuedCertificate) String() string {
 func (*IssuedCertificate) ProtoMessage() {}
 
 func (x *IssuedCertificate) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_proto_msgTypes[37]
+	mi := &file_admin_proto_msgTypes[39]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2534,7 +2667,7 @@ func (x *IssuedCertificate) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use IssuedCertificate.ProtoReflect.Descriptor instead.
 func (*IssuedCertificate) Descriptor() ([]byte, []int) {
-	return file_admin_proto_rawDescGZIP(), []int{37}
+	return file_admin_proto_rawDescGZIP(), []int{39}
 }
 
 func (x *IssuedCertificate) GetSerial() string {
@@ -2603,7 +2736,7 @@ type Revocation struct {
 
 func (x *Revocation) Reset() {
 	*x = Revocation{}
-	mi := &file_admin_proto_msgTypes[38]
+	mi := &file_admin_proto_msgTypes[40]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2615,7 +2748,7 @@ func (x *Revocation) String() string {
 func (*Revocation) ProtoMessage() {}
 
 func (x *Revocation) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_proto_msgTypes[38]
+	mi := &file_admin_proto_msgTypes[40]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2628,7 +2761,7 @@ func (x *Revocation) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Revocation.ProtoReflect.Descriptor instead.
 func (*Revocation) Descriptor() ([]byte, []int) {
-	return file_admin_proto_rawDescGZIP(), []int{38}
+	return file_admin_proto_rawDescGZIP(), []int{40}
 }
 
 func (x *Revocation) GetTime() *timestamppb.Timestamp {
@@ -2658,7 +2791,7 @@ type RevokeCertificateRequest struct {
 
 func (x *RevokeCertificateRequest) Reset() {
 	*x = RevokeCertificateRequest{}
-	mi := &file_admin_proto_msgTypes[39]
+	mi := &file_admin_proto_msgTypes[41]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2670,7 +2803,7 @@ func (x *RevokeCertificateRequest) String() string {
 func (*RevokeCertificateRequest) ProtoMessage() {}
 
 func (x *RevokeCertificateRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_proto_msgTypes[39]
+	mi := &file_admin_proto_msgTypes[41]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2683,7 +2816,7 @@ func (x *RevokeCertificateRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RevokeCertificateRequest.ProtoReflect.Descriptor instead.
 func (*RevokeCertificateRequest) Descriptor() ([]byte, []int) {
-	return file_admin_proto_rawDescGZIP(), []int{39}
+	return file_admin_proto_rawDescGZIP(), []int{41}
 }
 
 func (x *RevokeCertificateRequest) GetCertificate() string {
@@ -2710,7 +2843,7 @@ type RevokeCertificateResponse struct {
 
 func (x *RevokeCertificateResponse) Reset() {
 	*x = RevokeCertificateResponse{}
-	mi := &file_admin_proto_msgTypes[40]
+	mi := &file_admin_proto_msgTypes[42]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2722,7 +2855,7 @@ func (x *RevokeCertificateResponse) String() string {
 func (*RevokeCertificateResponse) ProtoMessage() {}
 
 func (x *RevokeCertificateResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_proto_msgTypes[40]
+	mi := &file_admin_proto_msgTypes[42]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2735,7 +2868,7 @@ func (x *RevokeCertificateResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RevokeCertificateResponse.ProtoReflect.Descriptor instead.
 func (*RevokeCertificateResponse) Descriptor() ([]byte, []int) {
-	return file_admin_proto_rawDescGZIP(), []int{40}
+	return file_admin_proto_rawDescGZIP(), []int{42}
 }
 
 func (x *RevokeCertificateResponse) GetCertificates() []*IssuedCertificate {
@@ -2756,7 +2889,7 @@ type RevocationListRequest struct {
 
 func (x *RevocationListRequest) Reset() {
 	*x = RevocationListRequest{}
-	mi := &file_admin_proto_msgTypes[41]
+	mi := &file_admin_proto_msgTypes[43]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2768,7 +2901,7 @@ func (x *RevocationListRequest) String() string {
 func (*RevocationListRequest) ProtoMessage() {}
 
 func (x *RevocationListRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_proto_msgTypes[41]
+	mi := &file_admin_proto_msgTypes[43]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2781,7 +2914,7 @@ func (x *RevocationListRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RevocationListRequest.ProtoReflect.Descriptor instead.
 func (*RevocationListRequest) Descriptor() ([]byte, []int) {
-	return file_admin_proto_rawDescGZIP(), []int{41}
+	return file_admin_proto_rawDescGZIP(), []int{43}
 }
 
 func (x *RevocationListRequest) GetIssuer() string {
@@ -2800,7 +2933,7 @@ type RevocationListResponse struct {
 
 func (x *RevocationListResponse) Reset() {
 	*x = RevocationListResponse{}
-	mi := &file_admin_proto_msgTypes[42]
+	mi := &file_admin_proto_msgTypes[44]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2812,7 +2945,7 @@ func (x *RevocationListResponse) String() string {
 func (*RevocationListResponse) ProtoMessage() {}
 
 func (x *RevocationListResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_proto_msgTypes[42]
+	mi := &file_admin_proto_msgTypes[44]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2825,7 +2958,7 @@ func (x *RevocationListResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RevocationListResponse.ProtoReflect.Descriptor instead.
 func (*RevocationListResponse) Descriptor() ([]byte, []int) {
-	return file_admin_proto_rawDescGZIP(), []int{42}
+	return file_admin_proto_rawDescGZIP(), []int{44}
 }
 
 func (x *RevocationListResponse) GetDer() []byte {
@@ -2846,7 +2979,7 @@ type AuditRequest struct {
 
 func (x *AuditRequest) Reset() {
 	*x = AuditRequest{}
-	mi := &file_admin_proto_msgTypes[43]
+	mi := &file_admin_proto_msgTypes[45]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2858,7 +2991,7 @@ func (x *AuditRequest) String() string {
 func (*AuditRequest) ProtoMessage() {}
 
 func (x *AuditRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_proto_msgTypes[43]
+	mi := &file_admin_proto_msgTypes[45]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2871,7 +3004,7 @@ func (x *AuditRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AuditRequest.ProtoReflect.Descriptor instead.
 func (*AuditRequest) Descriptor() ([]byte, []int) {
-	return file_admin_proto_rawDescGZIP(), []int{43}
+	return file_admin_proto_rawDescGZIP(), []int{45}
 }
 
 func (x *AuditRequest) GetSince() *timestamppb.Timestamp {
@@ -2897,7 +3030,7 @@ type AuditResponse struct {
 
 func (x *AuditResponse) Reset() {
 	*x = AuditResponse{}
-	mi := &file_admin_proto_msgTypes[44]
+	mi := &file_admin_proto_msgTypes[46]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2909,7 +3042,7 @@ func (x *AuditResponse) String() string {
 func (*AuditResponse) ProtoMessage() {}
 
 func (x *AuditResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_proto_msgTypes[44]
+	mi := &file_admin_proto_msgTypes[46]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2922,7 +3055,7 @@ func (x *AuditResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AuditResponse.ProtoReflect.Descriptor instead.
 func (*AuditResponse) Descriptor() ([]byte, []int) {
-	return file_admin_proto_rawDescGZIP(), []int{44}
+	return file_admin_proto_rawDescGZIP(), []int{46}
 }
 
 func (x *AuditResponse) GetEvents() []*AuditEvent {
@@ -2958,7 +3091,7 @@ type AuditEvent struct {
 
 func (x *AuditEvent) Reset() {
 	*x = AuditEvent{}
-	mi := &file_admin_proto_msgTypes[45]
+	mi := &file_admin_proto_msgTypes[47]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2970,7 +3103,7 @@ func (x *AuditEvent) String() string {
 func (*AuditEvent) ProtoMessage() {}
 
 func (x *AuditEvent) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_proto_msgTypes[45]
+	mi := &file_admin_proto_msgTypes[47]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2983,7 +3116,7 @@ func (x *AuditEvent) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AuditEvent.ProtoReflect.Descriptor instead.
 func (*AuditEvent) Descriptor() ([]byte, []int) {
-	return file_admin_proto_rawDescGZIP(), []int{45}
+	return file_admin_proto_rawDescGZIP(), []int{47}
 }
 
 func (x *AuditEvent) GetTime() *timestamppb.Timestamp {
@@ -3123,7 +3256,7 @@ type ClusterKey struct {
 
 func (x *ClusterKey) Reset() {
 	*x = ClusterKey{}
-	mi := &file_admin_proto_msgTypes[46]
+	mi := &file_admin_proto_msgTypes[48]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3135,7 +3268,7 @@ func (x *ClusterKey) String() string {
 func (*ClusterKey) ProtoMessage() {}
 
 func (x *ClusterKey) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_proto_msgTypes[46]
+	mi := &file_admin_proto_msgTypes[48]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3148,7 +3281,7 @@ func (x *ClusterKey) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ClusterKey.ProtoReflect.Descriptor instead.
 func (*ClusterKey) Descriptor() ([]byte, []int) {
-	return file_admin_proto_rawDescGZIP(), []int{46}
+	return file_admin_proto_rawDescGZIP(), []int{48}
 }
 
 func (x *ClusterKey) GetId() string {
@@ -3225,7 +3358,7 @@ type LockCARequest struct {
 
 func (x *LockCARequest) Reset() {
 	*x = LockCARequest{}
-	mi := &file_admin_proto_msgTypes[47]
+	mi := &file_admin_proto_msgTypes[49]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3237,7 +3370,7 @@ func (x *LockCARequest) String() string {
 func (*LockCARequest) ProtoMessage() {}
 
 func (x *LockCARequest) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_proto_msgTypes[47]
+	mi := &file_admin_proto_msgTypes[49]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3250,7 +3383,7 @@ func (x *LockCARequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LockCARequest.ProtoReflect.Descriptor instead.
 func (*LockCARequest) Descriptor() ([]byte, []int) {
-	return file_admin_proto_rawDescGZIP(), []int{47}
+	return file_admin_proto_rawDescGZIP(), []int{49}
 }
 
 func (x *LockCARequest) GetRemoveFile() bool {
@@ -3268,7 +3401,7 @@ type LockCAResponse struct {
 
 func (x *LockCAResponse) Reset() {
 	*x = LockCAResponse{}
-	mi := &file_admin_proto_msgTypes[48]
+	mi := &file_admin_proto_msgTypes[50]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3280,7 +3413,7 @@ func (x *LockCAResponse) String() string {
 func (*LockCAResponse) ProtoMessage() {}
 
 func (x *LockCAResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_proto_msgTypes[48]
+	mi := &file_admin_proto_msgTypes[50]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3293,7 +3426,7 @@ func (x *LockCAResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LockCAResponse.ProtoReflect.Descriptor instead.
 func (*LockCAResponse) Descriptor() ([]byte, []int) {
-	return file_admin_proto_rawDescGZIP(), []int{48}
+	return file_admin_proto_rawDescGZIP(), []int{50}
 }
 
 type UnlockCARequest struct {
@@ -3307,7 +3440,7 @@ type UnlockCARequest struct {
 
 func (x *UnlockCARequest) Reset() {
 	*x = UnlockCARequest{}
-	mi := &file_admin_proto_msgTypes[49]
+	mi := &file_admin_proto_msgTypes[51]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3319,7 +3452,7 @@ func (x *UnlockCARequest) String() string {
 func (*UnlockCARequest) ProtoMessage() {}
 
 func (x *UnlockCARequest) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_proto_msgTypes[49]
+	mi := &file_admin_proto_msgTypes[51]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3332,7 +3465,7 @@ func (x *UnlockCARequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UnlockCARequest.ProtoReflect.Descriptor instead.
 func (*UnlockCARequest) Descriptor() ([]byte, []int) {
-	return file_admin_proto_rawDescGZIP(), []int{49}
+	return file_admin_proto_rawDescGZIP(), []int{51}
 }
 
 func (x *UnlockCARequest) GetKeys() []byte {
@@ -3351,7 +3484,7 @@ type UnlockCAResponse struct {
 
 func (x *UnlockCAResponse) Reset() {
 	*x = UnlockCAResponse{}
-	mi := &file_admin_proto_msgTypes[50]
+	mi := &file_admin_proto_msgTypes[52]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3363,7 +3496,7 @@ func (x *UnlockCAResponse) String() string {
 func (*UnlockCAResponse) ProtoMessage() {}
 
 func (x *UnlockCAResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_proto_msgTypes[50]
+	mi := &file_admin_proto_msgTypes[52]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3376,7 +3509,7 @@ func (x *UnlockCAResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UnlockCAResponse.ProtoReflect.Descriptor instead.
 func (*UnlockCAResponse) Descriptor() ([]byte, []int) {
-	return file_admin_proto_rawDescGZIP(), []int{50}
+	return file_admin_proto_rawDescGZIP(), []int{52}
 }
 
 func (x *UnlockCAResponse) GetId() string {
@@ -3397,7 +3530,7 @@ type RotateClusterKeyRequest struct {
 
 func (x *RotateClusterKeyRequest) Reset() {
 	*x = RotateClusterKeyRequest{}
-	mi := &file_admin_proto_msgTypes[51]
+	mi := &file_admin_proto_msgTypes[53]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3409,7 +3542,7 @@ func (x *RotateClusterKeyRequest) String() string {
 func (*RotateClusterKeyRequest) ProtoMessage() {}
 
 func (x *RotateClusterKeyRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_proto_msgTypes[51]
+	mi := &file_admin_proto_msgTypes[53]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3422,7 +3555,7 @@ func (x *RotateClusterKeyRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RotateClusterKeyRequest.ProtoReflect.Descriptor instead.
 func (*RotateClusterKeyRequest) Descriptor() ([]byte, []int) {
-	return file_admin_proto_rawDescGZIP(), []int{51}
+	return file_admin_proto_rawDescGZIP(), []int{53}
 }
 
 func (x *RotateClusterKeyRequest) GetPatienceSeconds() int64 {
@@ -3444,7 +3577,7 @@ type RotateClusterKeyResponse struct {
 
 func (x *RotateClusterKeyResponse) Reset() {
 	*x = RotateClusterKeyResponse{}
-	mi := &file_admin_proto_msgTypes[52]
+	mi := &file_admin_proto_msgTypes[54]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3456,7 +3589,7 @@ func (x *RotateClusterKeyResponse) String() string {
 func (*RotateClusterKeyResponse) ProtoMessage() {}
 
 func (x *RotateClusterKeyResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_proto_msgTypes[52]
+	mi := &file_admin_proto_msgTypes[54]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3469,7 +3602,7 @@ func (x *RotateClusterKeyResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RotateClusterKeyResponse.ProtoReflect.Descriptor instead.
 func (*RotateClusterKeyResponse) Descriptor() ([]byte, []int) {
-	return file_admin_proto_rawDescGZIP(), []int{52}
+	return file_admin_proto_rawDescGZIP(), []int{54}
 }
 
 func (x *RotateClusterKeyResponse) GetOld() string {
@@ -3501,7 +3634,7 @@ type ExportClusterKeyRequest struct {
 
 func (x *ExportClusterKeyRequest) Reset() {
 	*x = ExportClusterKeyRequest{}
-	mi := &file_admin_proto_msgTypes[53]
+	mi := &file_admin_proto_msgTypes[55]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3513,7 +3646,7 @@ func (x *ExportClusterKeyRequest) String() string {
 func (*ExportClusterKeyRequest) ProtoMessage() {}
 
 func (x *ExportClusterKeyRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_proto_msgTypes[53]
+	mi := &file_admin_proto_msgTypes[55]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3526,7 +3659,7 @@ func (x *ExportClusterKeyRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ExportClusterKeyRequest.ProtoReflect.Descriptor instead.
 func (*ExportClusterKeyRequest) Descriptor() ([]byte, []int) {
-	return file_admin_proto_rawDescGZIP(), []int{53}
+	return file_admin_proto_rawDescGZIP(), []int{55}
 }
 
 type ExportClusterKeyResponse struct {
@@ -3540,7 +3673,7 @@ type ExportClusterKeyResponse struct {
 
 func (x *ExportClusterKeyResponse) Reset() {
 	*x = ExportClusterKeyResponse{}
-	mi := &file_admin_proto_msgTypes[54]
+	mi := &file_admin_proto_msgTypes[56]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3552,7 +3685,7 @@ func (x *ExportClusterKeyResponse) String() string {
 func (*ExportClusterKeyResponse) ProtoMessage() {}
 
 func (x *ExportClusterKeyResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_proto_msgTypes[54]
+	mi := &file_admin_proto_msgTypes[56]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3565,7 +3698,7 @@ func (x *ExportClusterKeyResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ExportClusterKeyResponse.ProtoReflect.Descriptor instead.
 func (*ExportClusterKeyResponse) Descriptor() ([]byte, []int) {
-	return file_admin_proto_rawDescGZIP(), []int{54}
+	return file_admin_proto_rawDescGZIP(), []int{56}
 }
 
 func (x *ExportClusterKeyResponse) GetKeys() []byte {
@@ -3591,7 +3724,7 @@ type ConfirmExportRequest struct {
 
 func (x *ConfirmExportRequest) Reset() {
 	*x = ConfirmExportRequest{}
-	mi := &file_admin_proto_msgTypes[55]
+	mi := &file_admin_proto_msgTypes[57]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3603,7 +3736,7 @@ func (x *ConfirmExportRequest) String() string {
 func (*ConfirmExportRequest) ProtoMessage() {}
 
 func (x *ConfirmExportRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_proto_msgTypes[55]
+	mi := &file_admin_proto_msgTypes[57]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3616,7 +3749,7 @@ func (x *ConfirmExportRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ConfirmExportRequest.ProtoReflect.Descriptor instead.
 func (*ConfirmExportRequest) Descriptor() ([]byte, []int) {
-	return file_admin_proto_rawDescGZIP(), []int{55}
+	return file_admin_proto_rawDescGZIP(), []int{57}
 }
 
 func (x *ConfirmExportRequest) GetId() string {
@@ -3634,7 +3767,7 @@ type ConfirmExportResponse struct {
 
 func (x *ConfirmExportResponse) Reset() {
 	*x = ConfirmExportResponse{}
-	mi := &file_admin_proto_msgTypes[56]
+	mi := &file_admin_proto_msgTypes[58]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3646,7 +3779,7 @@ func (x *ConfirmExportResponse) String() string {
 func (*ConfirmExportResponse) ProtoMessage() {}
 
 func (x *ConfirmExportResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_proto_msgTypes[56]
+	mi := &file_admin_proto_msgTypes[58]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3659,7 +3792,7 @@ func (x *ConfirmExportResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ConfirmExportResponse.ProtoReflect.Descriptor instead.
 func (*ConfirmExportResponse) Descriptor() ([]byte, []int) {
-	return file_admin_proto_rawDescGZIP(), []int{56}
+	return file_admin_proto_rawDescGZIP(), []int{58}
 }
 
 type ClusterKeyRequest struct {
@@ -3673,7 +3806,7 @@ type ClusterKeyRequest struct {
 
 func (x *ClusterKeyRequest) Reset() {
 	*x = ClusterKeyRequest{}
-	mi := &file_admin_proto_msgTypes[57]
+	mi := &file_admin_proto_msgTypes[59]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3685,7 +3818,7 @@ func (x *ClusterKeyRequest) String() string {
 func (*ClusterKeyRequest) ProtoMessage() {}
 
 func (x *ClusterKeyRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_proto_msgTypes[57]
+	mi := &file_admin_proto_msgTypes[59]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3698,7 +3831,7 @@ func (x *ClusterKeyRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ClusterKeyRequest.ProtoReflect.Descriptor instead.
 func (*ClusterKeyRequest) Descriptor() ([]byte, []int) {
-	return file_admin_proto_rawDescGZIP(), []int{57}
+	return file_admin_proto_rawDescGZIP(), []int{59}
 }
 
 func (x *ClusterKeyRequest) GetWant() string {
@@ -3724,7 +3857,7 @@ type ClusterKeyResponse struct {
 
 func (x *ClusterKeyResponse) Reset() {
 	*x = ClusterKeyResponse{}
-	mi := &file_admin_proto_msgTypes[58]
+	mi := &file_admin_proto_msgTypes[60]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3736,7 +3869,7 @@ func (x *ClusterKeyResponse) String() string {
 func (*ClusterKeyResponse) ProtoMessage() {}
 
 func (x *ClusterKeyResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_proto_msgTypes[58]
+	mi := &file_admin_proto_msgTypes[60]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3749,7 +3882,7 @@ func (x *ClusterKeyResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ClusterKeyResponse.ProtoReflect.Descriptor instead.
 func (*ClusterKeyResponse) Descriptor() ([]byte, []int) {
-	return file_admin_proto_rawDescGZIP(), []int{58}
+	return file_admin_proto_rawDescGZIP(), []int{60}
 }
 
 func (x *ClusterKeyResponse) GetSealed() []byte {
@@ -3794,7 +3927,17 @@ const file_admin_proto_rawDesc = "" +
 	"\x13CreateTokenResponse\x12\x14\n" +
 	"\x05token\x18\x01 \x01(\tR\x05token\x12\x18\n" +
 	"\aaddress\x18\x02 \x01(\tR\aaddress\x12)\n" +
-	"\x04info\x18\x03 \x01(\v2\x15.cleat.admin.v1.TokenR\x04info\"\xd7\x02\n" +
+	"\x04info\x18\x03 \x01(\v2\x15.cleat.admin.v1.TokenR\x04info\"}\n" +
+	"\x16CreateStepTokenRequest\x12\x18\n" +
+	"\aprofile\x18\x01 \x01(\tR\aprofile\x12\x12\n" +
+	"\x04name\x18\x02 \x01(\tR\x04name\x12\x14\n" +
+	"\x05hosts\x18\x03 \x03(\tR\x05hosts\x12\x1f\n" +
+	"\vttl_seconds\x18\x04 \x01(\x03R\n" +
+	"ttlSeconds\"\x7f\n" +
+	"\x17CreateStepTokenResponse\x12\x14\n" +
+	"\x05token\x18\x01 \x01(\tR\x05token\x12\x18\n" +
+	"\aaddress\x18\x02 \x01(\tR\aaddress\x124\n" +
+	"\aexpires\x18\x03 \x01(\v2\x1a.google.protobuf.TimestampR\aexpires\"\xd7\x02\n" +
 	"\x05Token\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x18\n" +
 	"\alearner\x18\x02 \x01(\bR\alearner\x12\x16\n" +
@@ -4035,12 +4178,13 @@ const file_admin_proto_rawDesc = "" +
 	"\x04want\x18\x01 \x01(\tR\x04want\x12\x12\n" +
 	"\x04have\x18\x02 \x03(\tR\x04have\",\n" +
 	"\x12ClusterKeyResponse\x12\x16\n" +
-	"\x06sealed\x18\x01 \x01(\fR\x06sealed2\x9b\f\n" +
+	"\x06sealed\x18\x01 \x01(\fR\x06sealed2\xff\f\n" +
 	"\x05Admin\x12e\n" +
 	"\x10IssueCertificate\x12'.cleat.admin.v1.IssueCertificateRequest\x1a(.cleat.admin.v1.IssueCertificateResponse\x12G\n" +
 	"\x06Status\x12\x1d.cleat.admin.v1.StatusRequest\x1a\x1e.cleat.admin.v1.StatusResponse\x12G\n" +
 	"\x06Invite\x12\x1d.cleat.admin.v1.InviteRequest\x1a\x1e.cleat.admin.v1.InviteResponse\x12V\n" +
-	"\vCreateToken\x12\".cleat.admin.v1.CreateTokenRequest\x1a#.cleat.admin.v1.CreateTokenResponse\x12S\n" +
+	"\vCreateToken\x12\".cleat.admin.v1.CreateTokenRequest\x1a#.cleat.admin.v1.CreateTokenResponse\x12b\n" +
+	"\x0fCreateStepToken\x12&.cleat.admin.v1.CreateStepTokenRequest\x1a'.cleat.admin.v1.CreateStepTokenResponse\x12S\n" +
 	"\n" +
 	"ListTokens\x12!.cleat.admin.v1.ListTokensRequest\x1a\".cleat.admin.v1.ListTokensResponse\x12V\n" +
 	"\vRevokeToken\x12\".cleat.admin.v1.RevokeTokenRequest\x1a#.cleat.admin.v1.RevokeTokenResponse\x12A\n" +
@@ -4077,7 +4221,7 @@ func file_admin_proto_rawDescGZIP() []byte {
 	return file_admin_proto_rawDescData
 }
 
-var file_admin_proto_msgTypes = make([]protoimpl.MessageInfo, 59)
+var file_admin_proto_msgTypes = make([]protoimpl.MessageInfo, 61)
 var file_admin_proto_goTypes = []any{
 	(*IssueCertificateRequest)(nil),   // 0: cleat.admin.v1.IssueCertificateRequest
 	(*IssueCertificateResponse)(nil),  // 1: cleat.admin.v1.IssueCertificateResponse
@@ -4085,153 +4229,158 @@ var file_admin_proto_goTypes = []any{
 	(*InviteResponse)(nil),            // 3: cleat.admin.v1.InviteResponse
 	(*CreateTokenRequest)(nil),        // 4: cleat.admin.v1.CreateTokenRequest
 	(*CreateTokenResponse)(nil),       // 5: cleat.admin.v1.CreateTokenResponse
-	(*Token)(nil),                     // 6: cleat.admin.v1.Token
-	(*ListTokensRequest)(nil),         // 7: cleat.admin.v1.ListTokensRequest
-	(*ListTokensResponse)(nil),        // 8: cleat.admin.v1.ListTokensResponse
-	(*RevokeTokenRequest)(nil),        // 9: cleat.admin.v1.RevokeTokenRequest
-	(*RevokeTokenResponse)(nil),       // 10: cleat.admin.v1.RevokeTokenResponse
-	(*JoinRequest)(nil),               // 11: cleat.admin.v1.JoinRequest
-	(*JoinResponse)(nil),              // 12: cleat.admin.v1.JoinResponse
-	(*RecoverRequest)(nil),            // 13: cleat.admin.v1.RecoverRequest
-	(*RecoverResponse)(nil),           // 14: cleat.admin.v1.RecoverResponse
-	(*ReloadRequest)(nil),             // 15: cleat.admin.v1.ReloadRequest
-	(*ReloadResponse)(nil),            // 16: cleat.admin.v1.ReloadResponse
-	(*Setting)(nil),                   // 17: cleat.admin.v1.Setting
-	(*AdmitRequest)(nil),              // 18: cleat.admin.v1.AdmitRequest
-	(*AdmitResponse)(nil),             // 19: cleat.admin.v1.AdmitResponse
-	(*ArriveRequest)(nil),             // 20: cleat.admin.v1.ArriveRequest
-	(*ArriveResponse)(nil),            // 21: cleat.admin.v1.ArriveResponse
-	(*DismissRequest)(nil),            // 22: cleat.admin.v1.DismissRequest
-	(*DismissResponse)(nil),           // 23: cleat.admin.v1.DismissResponse
-	(*Member)(nil),                    // 24: cleat.admin.v1.Member
-	(*StatusRequest)(nil),             // 25: cleat.admin.v1.StatusRequest
-	(*StatusResponse)(nil),            // 26: cleat.admin.v1.StatusResponse
-	(*Process)(nil),                   // 27: cleat.admin.v1.Process
-	(*MemberStatus)(nil),              // 28: cleat.admin.v1.MemberStatus
-	(*Alarm)(nil),                     // 29: cleat.admin.v1.Alarm
-	(*Doors)(nil),                     // 30: cleat.admin.v1.Doors
-	(*Certificate)(nil),               // 31: cleat.admin.v1.Certificate
-	(*Raft)(nil),                      // 32: cleat.admin.v1.Raft
-	(*Database)(nil),                  // 33: cleat.admin.v1.Database
-	(*Space)(nil),                     // 34: cleat.admin.v1.Space
-	(*ListCertificatesRequest)(nil),   // 35: cleat.admin.v1.ListCertificatesRequest
-	(*ListCertificatesResponse)(nil),  // 36: cleat.admin.v1.ListCertificatesResponse
-	(*IssuedCertificate)(nil),         // 37: cleat.admin.v1.IssuedCertificate
-	(*Revocation)(nil),                // 38: cleat.admin.v1.Revocation
-	(*RevokeCertificateRequest)(nil),  // 39: cleat.admin.v1.RevokeCertificateRequest
-	(*RevokeCertificateResponse)(nil), // 40: cleat.admin.v1.RevokeCertificateResponse
-	(*RevocationListRequest)(nil),     // 41: cleat.admin.v1.RevocationListRequest
-	(*RevocationListResponse)(nil),    // 42: cleat.admin.v1.RevocationListResponse
-	(*AuditRequest)(nil),              // 43: cleat.admin.v1.AuditRequest
-	(*AuditResponse)(nil),             // 44: cleat.admin.v1.AuditResponse
-	(*AuditEvent)(nil),                // 45: cleat.admin.v1.AuditEvent
-	(*ClusterKey)(nil),                // 46: cleat.admin.v1.ClusterKey
-	(*LockCARequest)(nil),             // 47: cleat.admin.v1.LockCARequest
-	(*LockCAResponse)(nil),            // 48: cleat.admin.v1.LockCAResponse
-	(*UnlockCARequest)(nil),           // 49: cleat.admin.v1.UnlockCARequest
-	(*UnlockCAResponse)(nil),          // 50: cleat.admin.v1.UnlockCAResponse
-	(*RotateClusterKeyRequest)(nil),   // 51: cleat.admin.v1.RotateClusterKeyRequest
-	(*RotateClusterKeyResponse)(nil),  // 52: cleat.admin.v1.RotateClusterKeyResponse
-	(*ExportClusterKeyRequest)(nil),   // 53: cleat.admin.v1.ExportClusterKeyRequest
-	(*ExportClusterKeyResponse)(nil),  // 54: cleat.admin.v1.ExportClusterKeyResponse
-	(*ConfirmExportRequest)(nil),      // 55: cleat.admin.v1.ConfirmExportRequest
-	(*ConfirmExportResponse)(nil),     // 56: cleat.admin.v1.ConfirmExportResponse
-	(*ClusterKeyRequest)(nil),         // 57: cleat.admin.v1.ClusterKeyRequest
-	(*ClusterKeyResponse)(nil),        // 58: cleat.admin.v1.ClusterKeyResponse
-	(*timestamppb.Timestamp)(nil),     // 59: google.protobuf.Timestamp
-	(*durationpb.Duration)(nil),       // 60: google.protobuf.Duration
+	(*CreateStepTokenRequest)(nil),    // 6: cleat.admin.v1.CreateStepTokenRequest
+	(*CreateStepTokenResponse)(nil),   // 7: cleat.admin.v1.CreateStepTokenResponse
+	(*Token)(nil),                     // 8: cleat.admin.v1.Token
+	(*ListTokensRequest)(nil),         // 9: cleat.admin.v1.ListTokensRequest
+	(*ListTokensResponse)(nil),        // 10: cleat.admin.v1.ListTokensResponse
+	(*RevokeTokenRequest)(nil),        // 11: cleat.admin.v1.RevokeTokenRequest
+	(*RevokeTokenResponse)(nil),       // 12: cleat.admin.v1.RevokeTokenResponse
+	(*JoinRequest)(nil),               // 13: cleat.admin.v1.JoinRequest
+	(*JoinResponse)(nil),              // 14: cleat.admin.v1.JoinResponse
+	(*RecoverRequest)(nil),            // 15: cleat.admin.v1.RecoverRequest
+	(*RecoverResponse)(nil),           // 16: cleat.admin.v1.RecoverResponse
+	(*ReloadRequest)(nil),             // 17: cleat.admin.v1.ReloadRequest
+	(*ReloadResponse)(nil),            // 18: cleat.admin.v1.ReloadResponse
+	(*Setting)(nil),                   // 19: cleat.admin.v1.Setting
+	(*AdmitRequest)(nil),              // 20: cleat.admin.v1.AdmitRequest
+	(*AdmitResponse)(nil),             // 21: cleat.admin.v1.AdmitResponse
+	(*ArriveRequest)(nil),             // 22: cleat.admin.v1.ArriveRequest
+	(*ArriveResponse)(nil),            // 23: cleat.admin.v1.ArriveResponse
+	(*DismissRequest)(nil),            // 24: cleat.admin.v1.DismissRequest
+	(*DismissResponse)(nil),           // 25: cleat.admin.v1.DismissResponse
+	(*Member)(nil),                    // 26: cleat.admin.v1.Member
+	(*StatusRequest)(nil),             // 27: cleat.admin.v1.StatusRequest
+	(*StatusResponse)(nil),            // 28: cleat.admin.v1.StatusResponse
+	(*Process)(nil),                   // 29: cleat.admin.v1.Process
+	(*MemberStatus)(nil),              // 30: cleat.admin.v1.MemberStatus
+	(*Alarm)(nil),                     // 31: cleat.admin.v1.Alarm
+	(*Doors)(nil),                     // 32: cleat.admin.v1.Doors
+	(*Certificate)(nil),               // 33: cleat.admin.v1.Certificate
+	(*Raft)(nil),                      // 34: cleat.admin.v1.Raft
+	(*Database)(nil),                  // 35: cleat.admin.v1.Database
+	(*Space)(nil),                     // 36: cleat.admin.v1.Space
+	(*ListCertificatesRequest)(nil),   // 37: cleat.admin.v1.ListCertificatesRequest
+	(*ListCertificatesResponse)(nil),  // 38: cleat.admin.v1.ListCertificatesResponse
+	(*IssuedCertificate)(nil),         // 39: cleat.admin.v1.IssuedCertificate
+	(*Revocation)(nil),                // 40: cleat.admin.v1.Revocation
+	(*RevokeCertificateRequest)(nil),  // 41: cleat.admin.v1.RevokeCertificateRequest
+	(*RevokeCertificateResponse)(nil), // 42: cleat.admin.v1.RevokeCertificateResponse
+	(*RevocationListRequest)(nil),     // 43: cleat.admin.v1.RevocationListRequest
+	(*RevocationListResponse)(nil),    // 44: cleat.admin.v1.RevocationListResponse
+	(*AuditRequest)(nil),              // 45: cleat.admin.v1.AuditRequest
+	(*AuditResponse)(nil),             // 46: cleat.admin.v1.AuditResponse
+	(*AuditEvent)(nil),                // 47: cleat.admin.v1.AuditEvent
+	(*ClusterKey)(nil),                // 48: cleat.admin.v1.ClusterKey
+	(*LockCARequest)(nil),             // 49: cleat.admin.v1.LockCARequest
+	(*LockCAResponse)(nil),            // 50: cleat.admin.v1.LockCAResponse
+	(*UnlockCARequest)(nil),           // 51: cleat.admin.v1.UnlockCARequest
+	(*UnlockCAResponse)(nil),          // 52: cleat.admin.v1.UnlockCAResponse
+	(*RotateClusterKeyRequest)(nil),   // 53: cleat.admin.v1.RotateClusterKeyRequest
+	(*RotateClusterKeyResponse)(nil),  // 54: cleat.admin.v1.RotateClusterKeyResponse
+	(*ExportClusterKeyRequest)(nil),   // 55: cleat.admin.v1.ExportClusterKeyRequest
+	(*ExportClusterKeyResponse)(nil),  // 56: cleat.admin.v1.ExportClusterKeyResponse
+	(*ConfirmExportRequest)(nil),      // 57: cleat.admin.v1.ConfirmExportRequest
+	(*ConfirmExportResponse)(nil),     // 58: cleat.admin.v1.ConfirmExportResponse
+	(*ClusterKeyRequest)(nil),         // 59: cleat.admin.v1.ClusterKeyRequest
+	(*ClusterKeyResponse)(nil),        // 60: cleat.admin.v1.ClusterKeyResponse
+	(*timestamppb.Timestamp)(nil),     // 61: google.protobuf.Timestamp
+	(*durationpb.Duration)(nil),       // 62: google.protobuf.Duration
 }
 var file_admin_proto_depIdxs = []int32{
-	59, // 0: cleat.admin.v1.IssueCertificateResponse.not_after:type_name -> google.protobuf.Timestamp
-	6,  // 1: cleat.admin.v1.InviteResponse.info:type_name -> cleat.admin.v1.Token
-	6,  // 2: cleat.admin.v1.CreateTokenResponse.info:type_name -> cleat.admin.v1.Token
-	59, // 3: cleat.admin.v1.Token.created:type_name -> google.protobuf.Timestamp
-	59, // 4: cleat.admin.v1.Token.expires:type_name -> google.protobuf.Timestamp
-	59, // 5: cleat.admin.v1.Token.revoked:type_name -> google.protobuf.Timestamp
-	6,  // 6: cleat.admin.v1.ListTokensResponse.tokens:type_name -> cleat.admin.v1.Token
-	6,  // 7: cleat.admin.v1.RevokeTokenResponse.token:type_name -> cleat.admin.v1.Token
-	24, // 8: cleat.admin.v1.RecoverResponse.removed:type_name -> cleat.admin.v1.Member
-	17, // 9: cleat.admin.v1.ReloadResponse.changed:type_name -> cleat.admin.v1.Setting
-	17, // 10: cleat.admin.v1.ReloadResponse.waiting:type_name -> cleat.admin.v1.Setting
-	59, // 11: cleat.admin.v1.AdmitRequest.time:type_name -> google.protobuf.Timestamp
-	24, // 12: cleat.admin.v1.ArriveResponse.members:type_name -> cleat.admin.v1.Member
-	30, // 13: cleat.admin.v1.StatusResponse.doors:type_name -> cleat.admin.v1.Doors
-	31, // 14: cleat.admin.v1.StatusResponse.certificates:type_name -> cleat.admin.v1.Certificate
-	32, // 15: cleat.admin.v1.StatusResponse.raft:type_name -> cleat.admin.v1.Raft
-	33, // 16: cleat.admin.v1.StatusResponse.database:type_name -> cleat.admin.v1.Database
-	34, // 17: cleat.admin.v1.StatusResponse.space:type_name -> cleat.admin.v1.Space
-	59, // 18: cleat.admin.v1.StatusResponse.started:type_name -> google.protobuf.Timestamp
-	59, // 19: cleat.admin.v1.StatusResponse.time:type_name -> google.protobuf.Timestamp
-	29, // 20: cleat.admin.v1.StatusResponse.alarms:type_name -> cleat.admin.v1.Alarm
-	28, // 21: cleat.admin.v1.StatusResponse.members:type_name -> cleat.admin.v1.MemberStatus
-	27, // 22: cleat.admin.v1.StatusResponse.process:type_name -> cleat.admin.v1.Process
-	46, // 23: cleat.admin.v1.StatusResponse.cluster_key:type_name -> cleat.admin.v1.ClusterKey
-	26, // 24: cleat.admin.v1.MemberStatus.status:type_name -> cleat.admin.v1.StatusResponse
-	60, // 25: cleat.admin.v1.MemberStatus.ahead:type_name -> google.protobuf.Duration
-	60, // 26: cleat.admin.v1.MemberStatus.round_trip:type_name -> google.protobuf.Duration
-	59, // 27: cleat.admin.v1.Certificate.not_after:type_name -> google.protobuf.Timestamp
-	59, // 28: cleat.admin.v1.Certificate.not_before:type_name -> google.protobuf.Timestamp
-	37, // 29: cleat.admin.v1.ListCertificatesResponse.certificates:type_name -> cleat.admin.v1.IssuedCertificate
-	59, // 30: cleat.admin.v1.IssuedCertificate.not_before:type_name -> google.protobuf.Timestamp
-	59, // 31: cleat.admin.v1.IssuedCertificate.not_after:type_name -> google.protobuf.Timestamp
-	38, // 32: cleat.admin.v1.IssuedCertificate.revoked:type_name -> cleat.admin.v1.Revocation
-	59, // 33: cleat.admin.v1.Revocation.time:type_name -> google.protobuf.Timestamp
-	37, // 34: cleat.admin.v1.RevokeCertificateResponse.certificates:type_name -> cleat.admin.v1.IssuedCertificate
-	59, // 35: cleat.admin.v1.AuditRequest.since:type_name -> google.protobuf.Timestamp
-	45, // 36: cleat.admin.v1.AuditResponse.events:type_name -> cleat.admin.v1.AuditEvent
-	59, // 37: cleat.admin.v1.AuditEvent.time:type_name -> google.protobuf.Timestamp
-	59, // 38: cleat.admin.v1.AuditEvent.not_after:type_name -> google.protobuf.Timestamp
-	0,  // 39: cleat.admin.v1.Admin.IssueCertificate:input_type -> cleat.admin.v1.IssueCertificateRequest
-	25, // 40: cleat.admin.v1.Admin.Status:input_type -> cleat.admin.v1.StatusRequest
-	2,  // 41: cleat.admin.v1.Admin.Invite:input_type -> cleat.admin.v1.InviteRequest
-	4,  // 42: cleat.admin.v1.Admin.CreateToken:input_type -> cleat.admin.v1.CreateTokenRequest
-	7,  // 43: cleat.admin.v1.Admin.ListTokens:input_type -> cleat.admin.v1.ListTokensRequest
-	9,  // 44: cleat.admin.v1.Admin.RevokeToken:input_type -> cleat.admin.v1.RevokeTokenRequest
-	11, // 45: cleat.admin.v1.Admin.Join:input_type -> cleat.admin.v1.JoinRequest
-	13, // 46: cleat.admin.v1.Admin.Recover:input_type -> cleat.admin.v1.RecoverRequest
-	15, // 47: cleat.admin.v1.Admin.Reload:input_type -> cleat.admin.v1.ReloadRequest
-	35, // 48: cleat.admin.v1.Admin.ListCertificates:input_type -> cleat.admin.v1.ListCertificatesRequest
-	39, // 49: cleat.admin.v1.Admin.RevokeCertificate:input_type -> cleat.admin.v1.RevokeCertificateRequest
-	41, // 50: cleat.admin.v1.Admin.RevocationList:input_type -> cleat.admin.v1.RevocationListRequest
-	43, // 51: cleat.admin.v1.Admin.Audit:input_type -> cleat.admin.v1.AuditRequest
-	47, // 52: cleat.admin.v1.Admin.LockCA:input_type -> cleat.admin.v1.LockCARequest
-	49, // 53: cleat.admin.v1.Admin.UnlockCA:input_type -> cleat.admin.v1.UnlockCARequest
-	51, // 54: cleat.admin.v1.Admin.RotateClusterKey:input_type -> cleat.admin.v1.RotateClusterKeyRequest
-	53, // 55: cleat.admin.v1.Admin.ExportClusterKey:input_type -> cleat.admin.v1.ExportClusterKeyRequest
-	55, // 56: cleat.admin.v1.Admin.ConfirmExport:input_type -> cleat.admin.v1.ConfirmExportRequest
-	18, // 57: cleat.admin.v1.Entry.Admit:input_type -> cleat.admin.v1.AdmitRequest
-	20, // 58: cleat.admin.v1.Peer.Arrive:input_type -> cleat.admin.v1.ArriveRequest
-	22, // 59: cleat.admin.v1.Peer.Dismiss:input_type -> cleat.admin.v1.DismissRequest
-	25, // 60: cleat.admin.v1.Peer.Status:input_type -> cleat.admin.v1.StatusRequest
-	57, // 61: cleat.admin.v1.Peer.ClusterKey:input_type -> cleat.admin.v1.ClusterKeyRequest
-	1,  // 62: cleat.admin.v1.Admin.IssueCertificate:output_type -> cleat.admin.v1.IssueCertificateResponse
-	26, // 63: cleat.admin.v1.Admin.Status:output_type -> cleat.admin.v1.StatusResponse
-	3,  // 64: cleat.admin.v1.Admin.Invite:output_type -> cleat.admin.v1.InviteResponse
-	5,  // 65: cleat.admin.v1.Admin.CreateToken:output_type -> cleat.admin.v1.CreateTokenResponse
-	8,  // 66: cleat.admin.v1.Admin.ListTokens:output_type -> cleat.admin.v1.ListTokensResponse
-	10, // 67: cleat.admin.v1.Admin.RevokeToken:output_type -> cleat.admin.v1.RevokeTokenResponse
-	12, // 68: cleat.admin.v1.Admin.Join:output_type -> cleat.admin.v1.JoinResponse
-	14, // 69: cleat.admin.v1.Admin.Recover:output_type -> cleat.admin.v1.RecoverResponse
-	16, // 70: cleat.admin.v1.Admin.Reload:output_type -> cleat.admin.v1.ReloadResponse
-	36, // 71: cleat.admin.v1.Admin.ListCertificates:output_type -> cleat.admin.v1.ListCertificatesResponse
-	40, // 72: cleat.admin.v1.Admin.RevokeCertificate:output_type -> cleat.admin.v1.RevokeCertificateResponse
-	42, // 73: cleat.admin.v1.Admin.RevocationList:output_type -> cleat.admin.v1.RevocationListResponse
-	44, // 74: cleat.admin.v1.Admin.Audit:output_type -> cleat.admin.v1.AuditResponse
-	48, // 75: cleat.admin.v1.Admin.LockCA:output_type -> cleat.admin.v1.LockCAResponse
-	50, // 76: cleat.admin.v1.Admin.UnlockCA:output_type -> cleat.admin.v1.UnlockCAResponse
-	52, // 77: cleat.admin.v1.Admin.RotateClusterKey:output_type -> cleat.admin.v1.RotateClusterKeyResponse
-	54, // 78: cleat.admin.v1.Admin.ExportClusterKey:output_type -> cleat.admin.v1.ExportClusterKeyResponse
-	56, // 79: cleat.admin.v1.Admin.ConfirmExport:output_type -> cleat.admin.v1.ConfirmExportResponse
-	19, // 80: cleat.admin.v1.Entry.Admit:output_type -> cleat.admin.v1.AdmitResponse
-	21, // 81: cleat.admin.v1.Peer.Arrive:output_type -> cleat.admin.v1.ArriveResponse
-	23, // 82: cleat.admin.v1.Peer.Dismiss:output_type -> cleat.admin.v1.DismissResponse
-	26, // 83: cleat.admin.v1.Peer.Status:output_type -> cleat.admin.v1.StatusResponse
-	58, // 84: cleat.admin.v1.Peer.ClusterKey:output_type -> cleat.admin.v1.ClusterKeyResponse
-	62, // [62:85] is the sub-list for method output_type
-	39, // [39:62] is the sub-list for method input_type
-	39, // [39:39] is the sub-list for extension type_name
-	39, // [39:39] is the sub-list for extension extendee
-	0,  // [0:39] is the sub-list for field type_name
+	61, // 0: cleat.admin.v1.IssueCertificateResponse.not_after:type_name -> google.protobuf.Timestamp
+	8,  // 1: cleat.admin.v1.InviteResponse.info:type_name -> cleat.admin.v1.Token
+	8,  // 2: cleat.admin.v1.CreateTokenResponse.info:type_name -> cleat.admin.v1.Token
+	61, // 3: cleat.admin.v1.CreateStepTokenResponse.expires:type_name -> google.protobuf.Timestamp
+	61, // 4: cleat.admin.v1.Token.created:type_name -> google.protobuf.Timestamp
+	61, // 5: cleat.admin.v1.Token.expires:type_name -> google.protobuf.Timestamp
+	61, // 6: cleat.admin.v1.Token.revoked:type_name -> google.protobuf.Timestamp
+	8,  // 7: cleat.admin.v1.ListTokensResponse.tokens:type_name -> cleat.admin.v1.Token
+	8,  // 8: cleat.admin.v1.RevokeTokenResponse.token:type_name -> cleat.admin.v1.Token
+	26, // 9: cleat.admin.v1.RecoverResponse.removed:type_name -> cleat.admin.v1.Member
+	19, // 10: cleat.admin.v1.ReloadResponse.changed:type_name -> cleat.admin.v1.Setting
+	19, // 11: cleat.admin.v1.ReloadResponse.waiting:type_name -> cleat.admin.v1.Setting
+	61, // 12: cleat.admin.v1.AdmitRequest.time:type_name -> google.protobuf.Timestamp
+	26, // 13: cleat.admin.v1.ArriveResponse.members:type_name -> cleat.admin.v1.Member
+	32, // 14: cleat.admin.v1.StatusResponse.doors:type_name -> cleat.admin.v1.Doors
+	33, // 15: cleat.admin.v1.StatusResponse.certificates:type_name -> cleat.admin.v1.Certificate
+	34, // 16: cleat.admin.v1.StatusResponse.raft:type_name -> cleat.admin.v1.Raft
+	35, // 17: cleat.admin.v1.StatusResponse.database:type_name -> cleat.admin.v1.Database
+	36, // 18: cleat.admin.v1.StatusResponse.space:type_name -> cleat.admin.v1.Space
+	61, // 19: cleat.admin.v1.StatusResponse.started:type_name -> google.protobuf.Timestamp
+	61, // 20: cleat.admin.v1.StatusResponse.time:type_name -> google.protobuf.Timestamp
+	31, // 21: cleat.admin.v1.StatusResponse.alarms:type_name -> cleat.admin.v1.Alarm
+	30, // 22: cleat.admin.v1.StatusResponse.members:type_name -> cleat.admin.v1.MemberStatus
+	29, // 23: cleat.admin.v1.StatusResponse.process:type_name -> cleat.admin.v1.Process
+	48, // 24: cleat.admin.v1.StatusResponse.cluster_key:type_name -> cleat.admin.v1.ClusterKey
+	28, // 25: cleat.admin.v1.MemberStatus.status:type_name -> cleat.admin.v1.StatusResponse
+	62, // 26: cleat.admin.v1.MemberStatus.ahead:type_name -> google.protobuf.Duration
+	62, // 27: cleat.admin.v1.MemberStatus.round_trip:type_name -> google.protobuf.Duration
+	61, // 28: cleat.admin.v1.Certificate.not_after:type_name -> google.protobuf.Timestamp
+	61, // 29: cleat.admin.v1.Certificate.not_before:type_name -> google.protobuf.Timestamp
+	39, // 30: cleat.admin.v1.ListCertificatesResponse.certificates:type_name -> cleat.admin.v1.IssuedCertificate
+	61, // 31: cleat.admin.v1.IssuedCertificate.not_before:type_name -> google.protobuf.Timestamp
+	61, // 32: cleat.admin.v1.IssuedCertificate.not_after:type_name -> google.protobuf.Timestamp
+	40, // 33: cleat.admin.v1.IssuedCertificate.revoked:type_name -> cleat.admin.v1.Revocation
+	61, // 34: cleat.admin.v1.Revocation.time:type_name -> google.protobuf.Timestamp
+	39, // 35: cleat.admin.v1.RevokeCertificateResponse.certificates:type_name -> cleat.admin.v1.IssuedCertificate
+	61, // 36: cleat.admin.v1.AuditRequest.since:type_name -> google.protobuf.Timestamp
+	47, // 37: cleat.admin.v1.AuditResponse.events:type_name -> cleat.admin.v1.AuditEvent
+	61, // 38: cleat.admin.v1.AuditEvent.time:type_name -> google.protobuf.Timestamp
+	61, // 39: cleat.admin.v1.AuditEvent.not_after:type_name -> google.protobuf.Timestamp
+	0,  // 40: cleat.admin.v1.Admin.IssueCertificate:input_type -> cleat.admin.v1.IssueCertificateRequest
+	27, // 41: cleat.admin.v1.Admin.Status:input_type -> cleat.admin.v1.StatusRequest
+	2,  // 42: cleat.admin.v1.Admin.Invite:input_type -> cleat.admin.v1.InviteRequest
+	4,  // 43: cleat.admin.v1.Admin.CreateToken:input_type -> cleat.admin.v1.CreateTokenRequest
+	6,  // 44: cleat.admin.v1.Admin.CreateStepToken:input_type -> cleat.admin.v1.CreateStepTokenRequest
+	9,  // 45: cleat.admin.v1.Admin.ListTokens:input_type -> cleat.admin.v1.ListTokensRequest
+	11, // 46: cleat.admin.v1.Admin.RevokeToken:input_type -> cleat.admin.v1.RevokeTokenRequest
+	13, // 47: cleat.admin.v1.Admin.Join:input_type -> cleat.admin.v1.JoinRequest
+	15, // 48: cleat.admin.v1.Admin.Recover:input_type -> cleat.admin.v1.RecoverRequest
+	17, // 49: cleat.admin.v1.Admin.Reload:input_type -> cleat.admin.v1.ReloadRequest
+	37, // 50: cleat.admin.v1.Admin.ListCertificates:input_type -> cleat.admin.v1.ListCertificatesRequest
+	41, // 51: cleat.admin.v1.Admin.RevokeCertificate:input_type -> cleat.admin.v1.RevokeCertificateRequest
+	43, // 52: cleat.admin.v1.Admin.RevocationList:input_type -> cleat.admin.v1.RevocationListRequest
+	45, // 53: cleat.admin.v1.Admin.Audit:input_type -> cleat.admin.v1.AuditRequest
+	49, // 54: cleat.admin.v1.Admin.LockCA:input_type -> cleat.admin.v1.LockCARequest
+	51, // 55: cleat.admin.v1.Admin.UnlockCA:input_type -> cleat.admin.v1.UnlockCARequest
+	53, // 56: cleat.admin.v1.Admin.RotateClusterKey:input_type -> cleat.admin.v1.RotateClusterKeyRequest
+	55, // 57: cleat.admin.v1.Admin.ExportClusterKey:input_type -> cleat.admin.v1.ExportClusterKeyRequest
+	57, // 58: cleat.admin.v1.Admin.ConfirmExport:input_type -> cleat.admin.v1.ConfirmExportRequest
+	20, // 59: cleat.admin.v1.Entry.Admit:input_type -> cleat.admin.v1.AdmitRequest
+	22, // 60: cleat.admin.v1.Peer.Arrive:input_type -> cleat.admin.v1.ArriveRequest
+	24, // 61: cleat.admin.v1.Peer.Dismiss:input_type -> cleat.admin.v1.DismissRequest
+	27, // 62: cleat.admin.v1.Peer.Status:input_type -> cleat.admin.v1.StatusRequest
+	59, // 63: cleat.admin.v1.Peer.ClusterKey:input_type -> cleat.admin.v1.ClusterKeyRequest
+	1,  // 64: cleat.admin.v1.Admin.IssueCertificate:output_type -> cleat.admin.v1.IssueCertificateResponse
+	28, // 65: cleat.admin.v1.Admin.Status:output_type -> cleat.admin.v1.StatusResponse
+	3,  // 66: cleat.admin.v1.Admin.Invite:output_type -> cleat.admin.v1.InviteResponse
+	5,  // 67: cleat.admin.v1.Admin.CreateToken:output_type -> cleat.admin.v1.CreateTokenResponse
+	7,  // 68: cleat.admin.v1.Admin.CreateStepToken:output_type -> cleat.admin.v1.CreateStepTokenResponse
+	10, // 69: cleat.admin.v1.Admin.ListTokens:output_type -> cleat.admin.v1.ListTokensResponse
+	12, // 70: cleat.admin.v1.Admin.RevokeToken:output_type -> cleat.admin.v1.RevokeTokenResponse
+	14, // 71: cleat.admin.v1.Admin.Join:output_type -> cleat.admin.v1.JoinResponse
+	16, // 72: cleat.admin.v1.Admin.Recover:output_type -> cleat.admin.v1.RecoverResponse
+	18, // 73: cleat.admin.v1.Admin.Reload:output_type -> cleat.admin.v1.ReloadResponse
+	38, // 74: cleat.admin.v1.Admin.ListCertificates:output_type -> cleat.admin.v1.ListCertificatesResponse
+	42, // 75: cleat.admin.v1.Admin.RevokeCertificate:output_type -> cleat.admin.v1.RevokeCertificateResponse
+	44, // 76: cleat.admin.v1.Admin.RevocationList:output_type -> cleat.admin.v1.RevocationListResponse
+	46, // 77: cleat.admin.v1.Admin.Audit:output_type -> cleat.admin.v1.AuditResponse
+	50, // 78: cleat.admin.v1.Admin.LockCA:output_type -> cleat.admin.v1.LockCAResponse
+	52, // 79: cleat.admin.v1.Admin.UnlockCA:output_type -> cleat.admin.v1.UnlockCAResponse
+	54, // 80: cleat.admin.v1.Admin.RotateClusterKey:output_type -> cleat.admin.v1.RotateClusterKeyResponse
+	56, // 81: cleat.admin.v1.Admin.ExportClusterKey:output_type -> cleat.admin.v1.ExportClusterKeyResponse
+	58, // 82: cleat.admin.v1.Admin.ConfirmExport:output_type -> cleat.admin.v1.ConfirmExportResponse
+	21, // 83: cleat.admin.v1.Entry.Admit:output_type -> cleat.admin.v1.AdmitResponse
+	23, // 84: cleat.admin.v1.Peer.Arrive:output_type -> cleat.admin.v1.ArriveResponse
+	25, // 85: cleat.admin.v1.Peer.Dismiss:output_type -> cleat.admin.v1.DismissResponse
+	28, // 86: cleat.admin.v1.Peer.Status:output_type -> cleat.admin.v1.StatusResponse
+	60, // 87: cleat.admin.v1.Peer.ClusterKey:output_type -> cleat.admin.v1.ClusterKeyResponse
+	64, // [64:88] is the sub-list for method output_type
+	40, // [40:64] is the sub-list for method input_type
+	40, // [40:40] is the sub-list for extension type_name
+	40, // [40:40] is the sub-list for extension extendee
+	0,  // [0:40] is the sub-list for field type_name
 }
 
 func init() { file_admin_proto_init() }
@@ -4245,7 +4394,7 @@ func file_admin_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_admin_proto_rawDesc), len(file_admin_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   59,
+			NumMessages:   61,
 			NumExtensions: 0,
 			NumServices:   3,
 		},

@@ -25,6 +25,7 @@ const (
 	Admin_Status_FullMethodName            = "/cleat.admin.v1.Admin/Status"
 	Admin_Invite_FullMethodName            = "/cleat.admin.v1.Admin/Invite"
 	Admin_CreateToken_FullMethodName       = "/cleat.admin.v1.Admin/CreateToken"
+	Admin_CreateStepToken_FullMethodName   = "/cleat.admin.v1.Admin/CreateStepToken"
 	Admin_ListTokens_FullMethodName        = "/cleat.admin.v1.Admin/ListTokens"
 	Admin_RevokeToken_FullMethodName       = "/cleat.admin.v1.Admin/RevokeToken"
 	Admin_Join_FullMethodName              = "/cleat.admin.v1.Admin/Join"
@@ -58,6 +59,10 @@ type AdminClient interface {
 	Invite(ctx context.Context, in *InviteRequest, opts ...grpc.CallOption) (*InviteResponse, error)
 	// CreateToken makes a token with which a client is given its certificate.
 	CreateToken(ctx context.Context, in *CreateTokenRequest, opts ...grpc.CallOption) (*CreateTokenResponse, error)
+	// CreateStepToken makes a one-time token for smallstep's step: for one
+	// certificate of a client or a server. FailedPrecondition if this member has no
+	// ca door.
+	CreateStepToken(ctx context.Context, in *CreateStepTokenRequest, opts ...grpc.CallOption) (*CreateStepTokenResponse, error)
 	// ListTokens tells what is known of the tokens; their secrets are not.
 	ListTokens(ctx context.Context, in *ListTokensRequest, opts ...grpc.CallOption) (*ListTokensResponse, error)
 	// RevokeToken ends a token before its time.
@@ -141,6 +146,16 @@ func (c *adminClient) CreateToken(ctx context.Context, in *CreateTokenRequest, o
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
 	out := new(CreateTokenResponse)
 	err := c.cc.Invoke(ctx, Admin_CreateToken_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *adminClient) CreateStepToken(ctx context.Context, in *CreateStepTokenRequest, opts ...grpc.CallOption) (*CreateStepTokenResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(CreateStepTokenResponse)
+	err := c.cc.Invoke(ctx, Admin_CreateStepToken_FullMethodName, in, out, cOpts...)
 	if err != nil {
 		return nil, err
 	}
@@ -313,6 +328,10 @@ type AdminServer interface {
 	Invite(context.Context, *InviteRequest) (*InviteResponse, error)
 	// CreateToken makes a token with which a client is given its certificate.
 	CreateToken(context.Context, *CreateTokenRequest) (*CreateTokenResponse, error)
+	// CreateStepToken makes a one-time token for smallstep's step: for one
+	// certificate of a client or a server. FailedPrecondition if this member has no
+	// ca door.
+	CreateStepToken(context.Context, *CreateStepTokenRequest) (*CreateStepTokenResponse, error)
 	// ListTokens tells what is known of the tokens; their secrets are not.
 	ListTokens(context.Context, *ListTokensRequest) (*ListTokensResponse, error)
 	// RevokeToken ends a token before its time.
@@ -373,6 +392,9 @@ func (UnimplementedAdminServer) Invite(context.Context, *InviteRequest) (*Invite
 }
 func (UnimplementedAdminServer) CreateToken(context.Context, *CreateTokenRequest) (*CreateTokenResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method CreateToken not implemented")
+}
+func (UnimplementedAdminServer) CreateStepToken(context.Context, *CreateStepTokenRequest) (*CreateStepTokenResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method CreateStepToken not implemented")
 }
 func (UnimplementedAdminServer) ListTokens(context.Context, *ListTokensRequest) (*ListTokensResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method ListTokens not implemented")
@@ -505,6 +527,24 @@ func _Admin_CreateToken_Handler(srv interface{}, ctx context.Context, dec func(i
 	}
 	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
 		return srv.(AdminServer).CreateToken(ctx, req.(*CreateTokenRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _Admin_CreateStepToken_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(CreateStepTokenRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(AdminServer).CreateStepToken(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: Admin_CreateStepToken_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(AdminServer).CreateStepToken(ctx, req.(*CreateStepTokenRequest))
 	}
 	return interceptor(ctx, in, info, handler)
 }
@@ -776,6 +816,10 @@ var Admin_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "CreateToken",
 			Handler:    _Admin_CreateToken_Handler,
+		},
+		{
+			MethodName: "CreateStepToken",
+			Handler:    _Admin_CreateStepToken_Handler,
 		},
 		{
 			MethodName: "ListTokens",
