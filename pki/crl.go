@@ -87,7 +87,13 @@ func (a *Authority) readCRLs() error {
 
 // issuers are those whose certificates are accepted and whose key is at hand,
 // the one that issues now first.
-func (a *Authority) issuers() []*issuer { return []*issuer{a.ca()} }
+func (a *Authority) issuers() []*issuer {
+	i := a.ca()
+	if i.beside == nil {
+		return []*issuer{i}
+	}
+	return []*issuer{i, i.beside}
+}
 
 func (i *issuer) keyID() string { return hex.EncodeToString(i.intermediate.SubjectKeyId) }
 
