@@ -241,3 +241,48 @@ func TestALockedLeaderMakesNoListAndOneWhenItIsUnlocked(t *testing.T) {
 		}
 	})
 }
+
+func TestWhileTheCAIsRotatedEachIssuersListHasItsOwn(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newFleet(t, 1)
+		f.run()
+		a := f.members[0]
+		pass(time.Second)
+		alice, before := issue(t, a, Client, named("alice")), a.ca().keyID()
+		if err := a.Rotate(t.Context(), RotateRoot, ""); err != nil {
+			t.Fatal(err)
+		}
+		pass(time.Minute)
+		bob, after := issue(t, a, Client, named("bob")), a.ca().keyID()
+		generations := a.ca().generations // the old one is dropped when nothing hangs on it
+		if before == after || len(generations) != 2 {
+			t.Fatalf("the new generation does not issue yet, or the old one is gone: %d", len(generations))
+		}
+		for _, name := range []string{"alice", "bob"} {
+			if _, err := a.Revoke(t.Context(), Revocable{Which: name}); err != nil {
+				t.Fatal(err)
+			}
+		}
+		pass(time.Second)
+		for issuer, want := range map[string]*big.Int{before: alice.Leaf.SerialNumber, after: bob.Leaf.SerialNumber} {
+			der, err := a.CRL(issuer)
+			if err != nil {
+				t.Fatal(err)
+			}
+			list, err := x509.ParseRevocationList(der)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if e := list.RevokedCertificateEntries; len(e) != 1 || e[0].SerialNumber.Cmp(want) != 0 {
+				t.Errorf("issuer %s lists %d entries, want one, %v", issuer, len(e), want)
+			}
+			signed := false
+			for _, g := range generations {
+				signed = signed || list.CheckSignatureFrom(g.intermediate) == nil
+			}
+			if !signed {
+				t.Errorf("the list of issuer %s is signed by no issuer", issuer)
+			}
+		}
+	})
+}
