@@ -1255,6 +1255,662 @@ func (x *Setting) GetNew() string {
 	return ""
 }
 
+type CAStatusRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *CAStatusRequest) Reset() {
+	*x = CAStatusRequest{}
+	mi := &file_admin_proto_msgTypes[20]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *CAStatusRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*CAStatusRequest) ProtoMessage() {}
+
+func (x *CAStatusRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_admin_proto_msgTypes[20]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use CAStatusRequest.ProtoReflect.Descriptor instead.
+func (*CAStatusRequest) Descriptor() ([]byte, []int) {
+	return file_admin_proto_rawDescGZIP(), []int{20}
+}
+
+type CAStatusResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// roots and intermediates: the first of each is the one that issues.
+	Roots         []*CACertificate `protobuf:"bytes,1,rep,name=roots,proto3" json:"roots,omitempty"`
+	Intermediates []*CACertificate `protobuf:"bytes,2,rep,name=intermediates,proto3" json:"intermediates,omitempty"`
+	// rotation is missing if none is under way.
+	Rotation      *CARotation `protobuf:"bytes,3,opt,name=rotation,proto3" json:"rotation,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *CAStatusResponse) Reset() {
+	*x = CAStatusResponse{}
+	mi := &file_admin_proto_msgTypes[21]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *CAStatusResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*CAStatusResponse) ProtoMessage() {}
+
+func (x *CAStatusResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_admin_proto_msgTypes[21]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use CAStatusResponse.ProtoReflect.Descriptor instead.
+func (*CAStatusResponse) Descriptor() ([]byte, []int) {
+	return file_admin_proto_rawDescGZIP(), []int{21}
+}
+
+func (x *CAStatusResponse) GetRoots() []*CACertificate {
+	if x != nil {
+		return x.Roots
+	}
+	return nil
+}
+
+func (x *CAStatusResponse) GetIntermediates() []*CACertificate {
+	if x != nil {
+		return x.Intermediates
+	}
+	return nil
+}
+
+func (x *CAStatusResponse) GetRotation() *CARotation {
+	if x != nil {
+		return x.Rotation
+	}
+	return nil
+}
+
+type CACertificate struct {
+	state     protoimpl.MessageState `protogen:"open.v1"`
+	Subject   string                 `protobuf:"bytes,1,opt,name=subject,proto3" json:"subject,omitempty"`
+	Serial    string                 `protobuf:"bytes,2,opt,name=serial,proto3" json:"serial,omitempty"`
+	NotBefore *timestamppb.Timestamp `protobuf:"bytes,3,opt,name=not_before,json=notBefore,proto3" json:"not_before,omitempty"`
+	NotAfter  *timestamppb.Timestamp `protobuf:"bytes,4,opt,name=not_after,json=notAfter,proto3" json:"not_after,omitempty"`
+	// digest is the SHA-256 of the certificate, in hex.
+	Digest string `protobuf:"bytes,5,opt,name=digest,proto3" json:"digest,omitempty"`
+	// held says that its key is the cluster's.
+	Held          bool `protobuf:"varint,6,opt,name=held,proto3" json:"held,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *CACertificate) Reset() {
+	*x = CACertificate{}
+	mi := &file_admin_proto_msgTypes[22]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *CACertificate) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*CACertificate) ProtoMessage() {}
+
+func (x *CACertificate) ProtoReflect() protoreflect.Message {
+	mi := &file_admin_proto_msgTypes[22]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use CACertificate.ProtoReflect.Descriptor instead.
+func (*CACertificate) Descriptor() ([]byte, []int) {
+	return file_admin_proto_rawDescGZIP(), []int{22}
+}
+
+func (x *CACertificate) GetSubject() string {
+	if x != nil {
+		return x.Subject
+	}
+	return ""
+}
+
+func (x *CACertificate) GetSerial() string {
+	if x != nil {
+		return x.Serial
+	}
+	return ""
+}
+
+func (x *CACertificate) GetNotBefore() *timestamppb.Timestamp {
+	if x != nil {
+		return x.NotBefore
+	}
+	return nil
+}
+
+func (x *CACertificate) GetNotAfter() *timestamppb.Timestamp {
+	if x != nil {
+		return x.NotAfter
+	}
+	return nil
+}
+
+func (x *CACertificate) GetDigest() string {
+	if x != nil {
+		return x.Digest
+	}
+	return ""
+}
+
+func (x *CACertificate) GetHeld() bool {
+	if x != nil {
+		return x.Held
+	}
+	return false
+}
+
+type CARotation struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Id    string                 `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
+	// kind is "root", "intermediate" or "import".
+	Kind string `protobuf:"bytes,2,opt,name=kind,proto3" json:"kind,omitempty"`
+	// step is "prepared", "trusted" or "issuing".
+	Step string `protobuf:"bytes,3,opt,name=step,proto3" json:"step,omitempty"`
+	// until is the step that it does not leave by itself; empty: none.
+	Until string `protobuf:"bytes,4,opt,name=until,proto3" json:"until,omitempty"`
+	// back says that it was aborted: the old generation issues again, and the new
+	// one is dropped in the end.
+	Back bool `protobuf:"varint,5,opt,name=back,proto3" json:"back,omitempty"`
+	// crossed says that clients that hold only the old root verify what the new one
+	// issues.
+	Crossed bool                   `protobuf:"varint,6,opt,name=crossed,proto3" json:"crossed,omitempty"`
+	BegunBy string                 `protobuf:"bytes,7,opt,name=begun_by,json=begunBy,proto3" json:"begun_by,omitempty"`
+	Begun   *timestamppb.Timestamp `protobuf:"bytes,8,opt,name=begun,proto3" json:"begun,omitempty"`
+	Members []*CAMember            `protobuf:"bytes,9,rep,name=members,proto3" json:"members,omitempty"`
+	// arriving are those who were let in and have not come.
+	Arriving []uint64 `protobuf:"fixed64,10,rep,packed,name=arriving,proto3" json:"arriving,omitempty"`
+	// hanging are the certificates that end to be good with the end of the rotation,
+	// of at most 1000 names.
+	Hanging []*CAHanging `protobuf:"bytes,11,rep,name=hanging,proto3" json:"hanging,omitempty"`
+	// waits_for is what stands against the next step, in words.
+	WaitsFor      []string `protobuf:"bytes,12,rep,name=waits_for,json=waitsFor,proto3" json:"waits_for,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *CARotation) Reset() {
+	*x = CARotation{}
+	mi := &file_admin_proto_msgTypes[23]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *CARotation) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*CARotation) ProtoMessage() {}
+
+func (x *CARotation) ProtoReflect() protoreflect.Message {
+	mi := &file_admin_proto_msgTypes[23]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use CARotation.ProtoReflect.Descriptor instead.
+func (*CARotation) Descriptor() ([]byte, []int) {
+	return file_admin_proto_rawDescGZIP(), []int{23}
+}
+
+func (x *CARotation) GetId() string {
+	if x != nil {
+		return x.Id
+	}
+	return ""
+}
+
+func (x *CARotation) GetKind() string {
+	if x != nil {
+		return x.Kind
+	}
+	return ""
+}
+
+func (x *CARotation) GetStep() string {
+	if x != nil {
+		return x.Step
+	}
+	return ""
+}
+
+func (x *CARotation) GetUntil() string {
+	if x != nil {
+		return x.Until
+	}
+	return ""
+}
+
+func (x *CARotation) GetBack() bool {
+	if x != nil {
+		return x.Back
+	}
+	return false
+}
+
+func (x *CARotation) GetCrossed() bool {
+	if x != nil {
+		return x.Crossed
+	}
+	return false
+}
+
+func (x *CARotation) GetBegunBy() string {
+	if x != nil {
+		return x.BegunBy
+	}
+	return ""
+}
+
+func (x *CARotation) GetBegun() *timestamppb.Timestamp {
+	if x != nil {
+		return x.Begun
+	}
+	return nil
+}
+
+func (x *CARotation) GetMembers() []*CAMember {
+	if x != nil {
+		return x.Members
+	}
+	return nil
+}
+
+func (x *CARotation) GetArriving() []uint64 {
+	if x != nil {
+		return x.Arriving
+	}
+	return nil
+}
+
+func (x *CARotation) GetHanging() []*CAHanging {
+	if x != nil {
+		return x.Hanging
+	}
+	return nil
+}
+
+func (x *CARotation) GetWaitsFor() []string {
+	if x != nil {
+		return x.WaitsFor
+	}
+	return nil
+}
+
+type CAMember struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Id            uint64                 `protobuf:"fixed64,1,opt,name=id,proto3" json:"id,omitempty"`
+	Trusts        bool                   `protobuf:"varint,2,opt,name=trusts,proto3" json:"trusts,omitempty"` // it accepts what either generation issues
+	Moved         bool                   `protobuf:"varint,3,opt,name=moved,proto3" json:"moved,omitempty"`   // its certificate is of the one that issues
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *CAMember) Reset() {
+	*x = CAMember{}
+	mi := &file_admin_proto_msgTypes[24]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *CAMember) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*CAMember) ProtoMessage() {}
+
+func (x *CAMember) ProtoReflect() protoreflect.Message {
+	mi := &file_admin_proto_msgTypes[24]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use CAMember.ProtoReflect.Descriptor instead.
+func (*CAMember) Descriptor() ([]byte, []int) {
+	return file_admin_proto_rawDescGZIP(), []int{24}
+}
+
+func (x *CAMember) GetId() uint64 {
+	if x != nil {
+		return x.Id
+	}
+	return 0
+}
+
+func (x *CAMember) GetTrusts() bool {
+	if x != nil {
+		return x.Trusts
+	}
+	return false
+}
+
+func (x *CAMember) GetMoved() bool {
+	if x != nil {
+		return x.Moved
+	}
+	return false
+}
+
+type CAHanging struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Name          string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	Count         int32                  `protobuf:"varint,2,opt,name=count,proto3" json:"count,omitempty"`
+	NotAfter      *timestamppb.Timestamp `protobuf:"bytes,3,opt,name=not_after,json=notAfter,proto3" json:"not_after,omitempty"` // of the one that ends last
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *CAHanging) Reset() {
+	*x = CAHanging{}
+	mi := &file_admin_proto_msgTypes[25]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *CAHanging) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*CAHanging) ProtoMessage() {}
+
+func (x *CAHanging) ProtoReflect() protoreflect.Message {
+	mi := &file_admin_proto_msgTypes[25]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use CAHanging.ProtoReflect.Descriptor instead.
+func (*CAHanging) Descriptor() ([]byte, []int) {
+	return file_admin_proto_rawDescGZIP(), []int{25}
+}
+
+func (x *CAHanging) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *CAHanging) GetCount() int32 {
+	if x != nil {
+		return x.Count
+	}
+	return 0
+}
+
+func (x *CAHanging) GetNotAfter() *timestamppb.Timestamp {
+	if x != nil {
+		return x.NotAfter
+	}
+	return nil
+}
+
+type RotateCARequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// act is "root" or "intermediate", which begin a rotation, or "continue",
+	// "finish" or "abort".
+	Act string `protobuf:"bytes,1,opt,name=act,proto3" json:"act,omitempty"`
+	// until is the step that it is to wait at: "prepared", "trusted" or "issuing";
+	// empty: none. It goes with what begins and with "continue".
+	Until string `protobuf:"bytes,2,opt,name=until,proto3" json:"until,omitempty"`
+	// force finishes though certificates hang on what is dropped.
+	Force         bool `protobuf:"varint,3,opt,name=force,proto3" json:"force,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RotateCARequest) Reset() {
+	*x = RotateCARequest{}
+	mi := &file_admin_proto_msgTypes[26]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RotateCARequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RotateCARequest) ProtoMessage() {}
+
+func (x *RotateCARequest) ProtoReflect() protoreflect.Message {
+	mi := &file_admin_proto_msgTypes[26]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RotateCARequest.ProtoReflect.Descriptor instead.
+func (*RotateCARequest) Descriptor() ([]byte, []int) {
+	return file_admin_proto_rawDescGZIP(), []int{26}
+}
+
+func (x *RotateCARequest) GetAct() string {
+	if x != nil {
+		return x.Act
+	}
+	return ""
+}
+
+func (x *RotateCARequest) GetUntil() string {
+	if x != nil {
+		return x.Until
+	}
+	return ""
+}
+
+func (x *RotateCARequest) GetForce() bool {
+	if x != nil {
+		return x.Force
+	}
+	return false
+}
+
+type RequestCARequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RequestCARequest) Reset() {
+	*x = RequestCARequest{}
+	mi := &file_admin_proto_msgTypes[27]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RequestCARequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RequestCARequest) ProtoMessage() {}
+
+func (x *RequestCARequest) ProtoReflect() protoreflect.Message {
+	mi := &file_admin_proto_msgTypes[27]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RequestCARequest.ProtoReflect.Descriptor instead.
+func (*RequestCARequest) Descriptor() ([]byte, []int) {
+	return file_admin_proto_rawDescGZIP(), []int{27}
+}
+
+type RequestCAResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// csr_pem is a PKCS #10 certificate request.
+	CsrPem        []byte `protobuf:"bytes,1,opt,name=csr_pem,json=csrPem,proto3" json:"csr_pem,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RequestCAResponse) Reset() {
+	*x = RequestCAResponse{}
+	mi := &file_admin_proto_msgTypes[28]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RequestCAResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RequestCAResponse) ProtoMessage() {}
+
+func (x *RequestCAResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_admin_proto_msgTypes[28]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RequestCAResponse.ProtoReflect.Descriptor instead.
+func (*RequestCAResponse) Descriptor() ([]byte, []int) {
+	return file_admin_proto_rawDescGZIP(), []int{28}
+}
+
+func (x *RequestCAResponse) GetCsrPem() []byte {
+	if x != nil {
+		return x.CsrPem
+	}
+	return nil
+}
+
+type ImportCARequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// certificates_pem are the intermediate, then what leads to its root, which is
+	// part of it.
+	CertificatesPem []byte `protobuf:"bytes,1,opt,name=certificates_pem,json=certificatesPem,proto3" json:"certificates_pem,omitempty"`
+	// key_pem is the intermediate's; empty: the key of RequestCA.
+	KeyPem        []byte `protobuf:"bytes,2,opt,name=key_pem,json=keyPem,proto3" json:"key_pem,omitempty"`
+	Until         string `protobuf:"bytes,3,opt,name=until,proto3" json:"until,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ImportCARequest) Reset() {
+	*x = ImportCARequest{}
+	mi := &file_admin_proto_msgTypes[29]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ImportCARequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ImportCARequest) ProtoMessage() {}
+
+func (x *ImportCARequest) ProtoReflect() protoreflect.Message {
+	mi := &file_admin_proto_msgTypes[29]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ImportCARequest.ProtoReflect.Descriptor instead.
+func (*ImportCARequest) Descriptor() ([]byte, []int) {
+	return file_admin_proto_rawDescGZIP(), []int{29}
+}
+
+func (x *ImportCARequest) GetCertificatesPem() []byte {
+	if x != nil {
+		return x.CertificatesPem
+	}
+	return nil
+}
+
+func (x *ImportCARequest) GetKeyPem() []byte {
+	if x != nil {
+		return x.KeyPem
+	}
+	return nil
+}
+
+func (x *ImportCARequest) GetUntil() string {
+	if x != nil {
+		return x.Until
+	}
+	return ""
+}
+
 type AdmitRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	Token string                 `protobuf:"bytes,1,opt,name=token,proto3" json:"token,omitempty"`
@@ -1273,7 +1929,7 @@ type AdmitRequest struct {
 
 func (x *AdmitRequest) Reset() {
 	*x = AdmitRequest{}
-	mi := &file_admin_proto_msgTypes[20]
+	mi := &file_admin_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1285,7 +1941,7 @@ func (x *AdmitRequest) String() string {
 func (*AdmitRequest) ProtoMessage() {}
 
 func (x *AdmitRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_proto_msgTypes[20]
+	mi := &file_admin_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1298,7 +1954,7 @@ func (x *AdmitRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AdmitRequest.ProtoReflect.Descriptor instead.
 func (*AdmitRequest) Descriptor() ([]byte, []int) {
-	return file_admin_proto_rawDescGZIP(), []int{20}
+	return file_admin_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *AdmitRequest) GetToken() string {
@@ -1360,7 +2016,7 @@ type AdmitResponse struct {
 
 func (x *AdmitResponse) Reset() {
 	*x = AdmitResponse{}
-	mi := &file_admin_proto_msgTypes[21]
+	mi := &file_admin_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1372,7 +2028,7 @@ func (x *AdmitResponse) String() string {
 func (*AdmitResponse) ProtoMessage() {}
 
 func (x *AdmitResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_proto_msgTypes[21]
+	mi := &file_admin_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1385,7 +2041,7 @@ func (x *AdmitResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AdmitResponse.ProtoReflect.Descriptor instead.
 func (*AdmitResponse) Descriptor() ([]byte, []int) {
-	return file_admin_proto_rawDescGZIP(), []int{21}
+	return file_admin_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *AdmitResponse) GetClusterId() uint64 {
@@ -1443,7 +2099,7 @@ type ArriveRequest struct {
 
 func (x *ArriveRequest) Reset() {
 	*x = ArriveRequest{}
-	mi := &file_admin_proto_msgTypes[22]
+	mi := &file_admin_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1455,7 +2111,7 @@ func (x *ArriveRequest) String() string {
 func (*ArriveRequest) ProtoMessage() {}
 
 func (x *ArriveRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_proto_msgTypes[22]
+	mi := &file_admin_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1468,7 +2124,7 @@ func (x *ArriveRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ArriveRequest.ProtoReflect.Descriptor instead.
 func (*ArriveRequest) Descriptor() ([]byte, []int) {
-	return file_admin_proto_rawDescGZIP(), []int{22}
+	return file_admin_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *ArriveRequest) GetName() string {
@@ -1516,7 +2172,7 @@ type ArriveResponse struct {
 
 func (x *ArriveResponse) Reset() {
 	*x = ArriveResponse{}
-	mi := &file_admin_proto_msgTypes[23]
+	mi := &file_admin_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1528,7 +2184,7 @@ func (x *ArriveResponse) String() string {
 func (*ArriveResponse) ProtoMessage() {}
 
 func (x *ArriveResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_proto_msgTypes[23]
+	mi := &file_admin_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1541,7 +2197,7 @@ func (x *ArriveResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ArriveResponse.ProtoReflect.Descriptor instead.
 func (*ArriveResponse) Descriptor() ([]byte, []int) {
-	return file_admin_proto_rawDescGZIP(), []int{23}
+	return file_admin_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *ArriveResponse) GetMembers() []*Member {
@@ -1559,7 +2215,7 @@ type DismissRequest struct {
 
 func (x *DismissRequest) Reset() {
 	*x = DismissRequest{}
-	mi := &file_admin_proto_msgTypes[24]
+	mi := &file_admin_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1571,7 +2227,7 @@ func (x *DismissRequest) String() string {
 func (*DismissRequest) ProtoMessage() {}
 
 func (x *DismissRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_proto_msgTypes[24]
+	mi := &file_admin_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1584,7 +2240,7 @@ func (x *DismissRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DismissRequest.ProtoReflect.Descriptor instead.
 func (*DismissRequest) Descriptor() ([]byte, []int) {
-	return file_admin_proto_rawDescGZIP(), []int{24}
+	return file_admin_proto_rawDescGZIP(), []int{34}
 }
 
 type DismissResponse struct {
@@ -1595,7 +2251,7 @@ type DismissResponse struct {
 
 func (x *DismissResponse) Reset() {
 	*x = DismissResponse{}
-	mi := &file_admin_proto_msgTypes[25]
+	mi := &file_admin_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1607,7 +2263,7 @@ func (x *DismissResponse) String() string {
 func (*DismissResponse) ProtoMessage() {}
 
 func (x *DismissResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_proto_msgTypes[25]
+	mi := &file_admin_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1620,7 +2276,7 @@ func (x *DismissResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DismissResponse.ProtoReflect.Descriptor instead.
 func (*DismissResponse) Descriptor() ([]byte, []int) {
-	return file_admin_proto_rawDescGZIP(), []int{25}
+	return file_admin_proto_rawDescGZIP(), []int{35}
 }
 
 type Member struct {
@@ -1636,7 +2292,7 @@ type Member struct {
 
 func (x *Member) Reset() {
 	*x = Member{}
-	mi := &file_admin_proto_msgTypes[26]
+	mi := &file_admin_proto_msgTypes[36]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1648,7 +2304,7 @@ func (x *Member) String() string {
 func (*Member) ProtoMessage() {}
 
 func (x *Member) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_proto_msgTypes[26]
+	mi := &file_admin_proto_msgTypes[36]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1661,7 +2317,7 @@ func (x *Member) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Member.ProtoReflect.Descriptor instead.
 func (*Member) Descriptor() ([]byte, []int) {
-	return file_admin_proto_rawDescGZIP(), []int{26}
+	return file_admin_proto_rawDescGZIP(), []int{36}
 }
 
 func (x *Member) GetId() uint64 {
@@ -1712,7 +2368,7 @@ type StatusRequest struct {
 
 func (x *StatusRequest) Reset() {
 	*x = StatusRequest{}
-	mi := &file_admin_proto_msgTypes[27]
+	mi := &file_admin_proto_msgTypes[37]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1724,7 +2380,7 @@ func (x *StatusRequest) String() string {
 func (*StatusRequest) ProtoMessage() {}
 
 func (x *StatusRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_proto_msgTypes[27]
+	mi := &file_admin_proto_msgTypes[37]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1737,7 +2393,7 @@ func (x *StatusRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StatusRequest.ProtoReflect.Descriptor instead.
 func (*StatusRequest) Descriptor() ([]byte, []int) {
-	return file_admin_proto_rawDescGZIP(), []int{27}
+	return file_admin_proto_rawDescGZIP(), []int{37}
 }
 
 func (x *StatusRequest) GetMembers() bool {
@@ -1777,15 +2433,18 @@ type StatusResponse struct {
 	// io.prometheus.client.MetricFamily.
 	Metrics [][]byte `protobuf:"bytes,14,rep,name=metrics,proto3" json:"metrics,omitempty"`
 	// process is this member's on its machine.
-	Process       *Process    `protobuf:"bytes,15,opt,name=process,proto3" json:"process,omitempty"`
-	ClusterKey    *ClusterKey `protobuf:"bytes,30,opt,name=cluster_key,json=clusterKey,proto3" json:"cluster_key,omitempty"`
+	Process    *Process    `protobuf:"bytes,15,opt,name=process,proto3" json:"process,omitempty"`
+	ClusterKey *ClusterKey `protobuf:"bytes,30,opt,name=cluster_key,json=clusterKey,proto3" json:"cluster_key,omitempty"`
+	// rotation is the step of the CA's rotation that is under way, as far as this
+	// member knows; empty: none is.
+	Rotation      string `protobuf:"bytes,31,opt,name=rotation,proto3" json:"rotation,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *StatusResponse) Reset() {
 	*x = StatusResponse{}
-	mi := &file_admin_proto_msgTypes[28]
+	mi := &file_admin_proto_msgTypes[38]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1797,7 +2456,7 @@ func (x *StatusResponse) String() string {
 func (*StatusResponse) ProtoMessage() {}
 
 func (x *StatusResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_proto_msgTypes[28]
+	mi := &file_admin_proto_msgTypes[38]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1810,7 +2469,7 @@ func (x *StatusResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StatusResponse.ProtoReflect.Descriptor instead.
 func (*StatusResponse) Descriptor() ([]byte, []int) {
-	return file_admin_proto_rawDescGZIP(), []int{28}
+	return file_admin_proto_rawDescGZIP(), []int{38}
 }
 
 func (x *StatusResponse) GetVersion() string {
@@ -1925,6 +2584,13 @@ func (x *StatusResponse) GetClusterKey() *ClusterKey {
 	return nil
 }
 
+func (x *StatusResponse) GetRotation() string {
+	if x != nil {
+		return x.Rotation
+	}
+	return ""
+}
+
 type Process struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Pid           int64                  `protobuf:"varint,1,opt,name=pid,proto3" json:"pid,omitempty"`
@@ -1935,7 +2601,7 @@ type Process struct {
 
 func (x *Process) Reset() {
 	*x = Process{}
-	mi := &file_admin_proto_msgTypes[29]
+	mi := &file_admin_proto_msgTypes[39]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1947,7 +2613,7 @@ func (x *Process) String() string {
 func (*Process) ProtoMessage() {}
 
 func (x *Process) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_proto_msgTypes[29]
+	mi := &file_admin_proto_msgTypes[39]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1960,7 +2626,7 @@ func (x *Process) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Process.ProtoReflect.Descriptor instead.
 func (*Process) Descriptor() ([]byte, []int) {
-	return file_admin_proto_rawDescGZIP(), []int{29}
+	return file_admin_proto_rawDescGZIP(), []int{39}
 }
 
 func (x *Process) GetPid() int64 {
@@ -1999,7 +2665,7 @@ type MemberStatus struct {
 
 func (x *MemberStatus) Reset() {
 	*x = MemberStatus{}
-	mi := &file_admin_proto_msgTypes[30]
+	mi := &file_admin_proto_msgTypes[40]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2011,7 +2677,7 @@ func (x *MemberStatus) String() string {
 func (*MemberStatus) ProtoMessage() {}
 
 func (x *MemberStatus) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_proto_msgTypes[30]
+	mi := &file_admin_proto_msgTypes[40]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2024,7 +2690,7 @@ func (x *MemberStatus) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use MemberStatus.ProtoReflect.Descriptor instead.
 func (*MemberStatus) Descriptor() ([]byte, []int) {
-	return file_admin_proto_rawDescGZIP(), []int{30}
+	return file_admin_proto_rawDescGZIP(), []int{40}
 }
 
 func (x *MemberStatus) GetId() uint64 {
@@ -2100,7 +2766,7 @@ type Alarm struct {
 
 func (x *Alarm) Reset() {
 	*x = Alarm{}
-	mi := &file_admin_proto_msgTypes[31]
+	mi := &file_admin_proto_msgTypes[41]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2112,7 +2778,7 @@ func (x *Alarm) String() string {
 func (*Alarm) ProtoMessage() {}
 
 func (x *Alarm) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_proto_msgTypes[31]
+	mi := &file_admin_proto_msgTypes[41]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2125,7 +2791,7 @@ func (x *Alarm) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Alarm.ProtoReflect.Descriptor instead.
 func (*Alarm) Descriptor() ([]byte, []int) {
-	return file_admin_proto_rawDescGZIP(), []int{31}
+	return file_admin_proto_rawDescGZIP(), []int{41}
 }
 
 func (x *Alarm) GetType() string {
@@ -2156,7 +2822,7 @@ type Doors struct {
 
 func (x *Doors) Reset() {
 	*x = Doors{}
-	mi := &file_admin_proto_msgTypes[32]
+	mi := &file_admin_proto_msgTypes[42]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2168,7 +2834,7 @@ func (x *Doors) String() string {
 func (*Doors) ProtoMessage() {}
 
 func (x *Doors) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_proto_msgTypes[32]
+	mi := &file_admin_proto_msgTypes[42]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2181,7 +2847,7 @@ func (x *Doors) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Doors.ProtoReflect.Descriptor instead.
 func (*Doors) Descriptor() ([]byte, []int) {
-	return file_admin_proto_rawDescGZIP(), []int{32}
+	return file_admin_proto_rawDescGZIP(), []int{42}
 }
 
 func (x *Doors) GetClient() string {
@@ -2225,7 +2891,7 @@ type Certificate struct {
 
 func (x *Certificate) Reset() {
 	*x = Certificate{}
-	mi := &file_admin_proto_msgTypes[33]
+	mi := &file_admin_proto_msgTypes[43]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2237,7 +2903,7 @@ func (x *Certificate) String() string {
 func (*Certificate) ProtoMessage() {}
 
 func (x *Certificate) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_proto_msgTypes[33]
+	mi := &file_admin_proto_msgTypes[43]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2250,7 +2916,7 @@ func (x *Certificate) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Certificate.ProtoReflect.Descriptor instead.
 func (*Certificate) Descriptor() ([]byte, []int) {
-	return file_admin_proto_rawDescGZIP(), []int{33}
+	return file_admin_proto_rawDescGZIP(), []int{43}
 }
 
 func (x *Certificate) GetKind() string {
@@ -2295,7 +2961,7 @@ type Raft struct {
 
 func (x *Raft) Reset() {
 	*x = Raft{}
-	mi := &file_admin_proto_msgTypes[34]
+	mi := &file_admin_proto_msgTypes[44]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2307,7 +2973,7 @@ func (x *Raft) String() string {
 func (*Raft) ProtoMessage() {}
 
 func (x *Raft) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_proto_msgTypes[34]
+	mi := &file_admin_proto_msgTypes[44]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2320,7 +2986,7 @@ func (x *Raft) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Raft.ProtoReflect.Descriptor instead.
 func (*Raft) Descriptor() ([]byte, []int) {
-	return file_admin_proto_rawDescGZIP(), []int{34}
+	return file_admin_proto_rawDescGZIP(), []int{44}
 }
 
 func (x *Raft) GetLeader() uint64 {
@@ -2371,7 +3037,7 @@ type Database struct {
 
 func (x *Database) Reset() {
 	*x = Database{}
-	mi := &file_admin_proto_msgTypes[35]
+	mi := &file_admin_proto_msgTypes[45]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2383,7 +3049,7 @@ func (x *Database) String() string {
 func (*Database) ProtoMessage() {}
 
 func (x *Database) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_proto_msgTypes[35]
+	mi := &file_admin_proto_msgTypes[45]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2396,7 +3062,7 @@ func (x *Database) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Database.ProtoReflect.Descriptor instead.
 func (*Database) Descriptor() ([]byte, []int) {
-	return file_admin_proto_rawDescGZIP(), []int{35}
+	return file_admin_proto_rawDescGZIP(), []int{45}
 }
 
 func (x *Database) GetSize() int64 {
@@ -2447,7 +3113,7 @@ type Space struct {
 
 func (x *Space) Reset() {
 	*x = Space{}
-	mi := &file_admin_proto_msgTypes[36]
+	mi := &file_admin_proto_msgTypes[46]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2459,7 +3125,7 @@ func (x *Space) String() string {
 func (*Space) ProtoMessage() {}
 
 func (x *Space) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_proto_msgTypes[36]
+	mi := &file_admin_proto_msgTypes[46]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2472,7 +3138,7 @@ func (x *Space) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Space.ProtoReflect.Descriptor instead.
 func (*Space) Descriptor() ([]byte, []int) {
-	return file_admin_proto_rawDescGZIP(), []int{36}
+	return file_admin_proto_rawDescGZIP(), []int{46}
 }
 
 func (x *Space) GetOk() bool {
@@ -2512,7 +3178,7 @@ type ListCertificatesRequest struct {
 
 func (x *ListCertificatesRequest) Reset() {
 	*x = ListCertificatesRequest{}
-	mi := &file_admin_proto_msgTypes[37]
+	mi := &file_admin_proto_msgTypes[47]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2524,7 +3190,7 @@ func (x *ListCertificatesRequest) String() string {
 func (*ListCertificatesRequest) ProtoMessage() {}
 
 func (x *ListCertificatesRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_proto_msgTypes[37]
+	mi := &file_admin_proto_msgTypes[47]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2537,7 +3203,7 @@ func (x *ListCertificatesRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListCertificatesRequest.ProtoReflect.Descriptor instead.
 func (*ListCertificatesRequest) Descriptor() ([]byte, []int) {
-	return file_admin_proto_rawDescGZIP(), []int{37}
+	return file_admin_proto_rawDescGZIP(), []int{47}
 }
 
 func (x *ListCertificatesRequest) GetCertificate() string {
@@ -2591,7 +3257,7 @@ type ListCertificatesResponse struct {
 
 func (x *ListCertificatesResponse) Reset() {
 	*x = ListCertificatesResponse{}
-	mi := &file_admin_proto_msgTypes[38]
+	mi := &file_admin_proto_msgTypes[48]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2603,7 +3269,7 @@ func (x *ListCertificatesResponse) String() string {
 func (*ListCertificatesResponse) ProtoMessage() {}
 
 func (x *ListCertificatesResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_proto_msgTypes[38]
+	mi := &file_admin_proto_msgTypes[48]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2616,7 +3282,7 @@ func (x *ListCertificatesResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListCertificatesResponse.ProtoReflect.Descriptor instead.
 func (*ListCertificatesResponse) Descriptor() ([]byte, []int) {
-	return file_admin_proto_rawDescGZIP(), []int{38}
+	return file_admin_proto_rawDescGZIP(), []int{48}
 }
 
 func (x *ListCertificatesResponse) GetCertificates() []*IssuedCertificate {
@@ -2642,7 +3308,7 @@ type IssuedCertificate struct {
 
 func (x *IssuedCertificate) Reset() {
 	*x = IssuedCertificate{}
-	mi := &file_admin_proto_msgTypes[39]
+	mi := &file_admin_proto_msgTypes[49]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2654,7 +3320,7 @@ func (x *IssuedCertificate) String() string {
 func (*IssuedCertificate) ProtoMessage() {}
 
 func (x *IssuedCertificate) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_proto_msgTypes[39]
+	mi := &file_admin_proto_msgTypes[49]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2667,7 +3333,7 @@ func (x *IssuedCertificate) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use IssuedCertificate.ProtoReflect.Descriptor instead.
 func (*IssuedCertificate) Descriptor() ([]byte, []int) {
-	return file_admin_proto_rawDescGZIP(), []int{39}
+	return file_admin_proto_rawDescGZIP(), []int{49}
 }
 
 func (x *IssuedCertificate) GetSerial() string {
@@ -2736,7 +3402,7 @@ type Revocation struct {
 
 func (x *Revocation) Reset() {
 	*x = Revocation{}
-	mi := &file_admin_proto_msgTypes[40]
+	mi := &file_admin_proto_msgTypes[50]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2748,7 +3414,7 @@ func (x *Revocation) String() string {
 func (*Revocation) ProtoMessage() {}
 
 func (x *Revocation) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_proto_msgTypes[40]
+	mi := &file_admin_proto_msgTypes[50]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2761,7 +3427,7 @@ func (x *Revocation) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Revocation.ProtoReflect.Descriptor instead.
 func (*Revocation) Descriptor() ([]byte, []int) {
-	return file_admin_proto_rawDescGZIP(), []int{40}
+	return file_admin_proto_rawDescGZIP(), []int{50}
 }
 
 func (x *Revocation) GetTime() *timestamppb.Timestamp {
@@ -2791,7 +3457,7 @@ type RevokeCertificateRequest struct {
 
 func (x *RevokeCertificateRequest) Reset() {
 	*x = RevokeCertificateRequest{}
-	mi := &file_admin_proto_msgTypes[41]
+	mi := &file_admin_proto_msgTypes[51]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2803,7 +3469,7 @@ func (x *RevokeCertificateRequest) String() string {
 func (*RevokeCertificateRequest) ProtoMessage() {}
 
 func (x *RevokeCertificateRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_proto_msgTypes[41]
+	mi := &file_admin_proto_msgTypes[51]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2816,7 +3482,7 @@ func (x *RevokeCertificateRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RevokeCertificateRequest.ProtoReflect.Descriptor instead.
 func (*RevokeCertificateRequest) Descriptor() ([]byte, []int) {
-	return file_admin_proto_rawDescGZIP(), []int{41}
+	return file_admin_proto_rawDescGZIP(), []int{51}
 }
 
 func (x *RevokeCertificateRequest) GetCertificate() string {
@@ -2843,7 +3509,7 @@ type RevokeCertificateResponse struct {
 
 func (x *RevokeCertificateResponse) Reset() {
 	*x = RevokeCertificateResponse{}
-	mi := &file_admin_proto_msgTypes[42]
+	mi := &file_admin_proto_msgTypes[52]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2855,7 +3521,7 @@ func (x *RevokeCertificateResponse) String() string {
 func (*RevokeCertificateResponse) ProtoMessage() {}
 
 func (x *RevokeCertificateResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_proto_msgTypes[42]
+	mi := &file_admin_proto_msgTypes[52]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2868,7 +3534,7 @@ func (x *RevokeCertificateResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RevokeCertificateResponse.ProtoReflect.Descriptor instead.
 func (*RevokeCertificateResponse) Descriptor() ([]byte, []int) {
-	return file_admin_proto_rawDescGZIP(), []int{42}
+	return file_admin_proto_rawDescGZIP(), []int{52}
 }
 
 func (x *RevokeCertificateResponse) GetCertificates() []*IssuedCertificate {
@@ -2889,7 +3555,7 @@ type RevocationListRequest struct {
 
 func (x *RevocationListRequest) Reset() {
 	*x = RevocationListRequest{}
-	mi := &file_admin_proto_msgTypes[43]
+	mi := &file_admin_proto_msgTypes[53]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2901,7 +3567,7 @@ func (x *RevocationListRequest) String() string {
 func (*RevocationListRequest) ProtoMessage() {}
 
 func (x *RevocationListRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_proto_msgTypes[43]
+	mi := &file_admin_proto_msgTypes[53]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2914,7 +3580,7 @@ func (x *RevocationListRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RevocationListRequest.ProtoReflect.Descriptor instead.
 func (*RevocationListRequest) Descriptor() ([]byte, []int) {
-	return file_admin_proto_rawDescGZIP(), []int{43}
+	return file_admin_proto_rawDescGZIP(), []int{53}
 }
 
 func (x *RevocationListRequest) GetIssuer() string {
@@ -2933,7 +3599,7 @@ type RevocationListResponse struct {
 
 func (x *RevocationListResponse) Reset() {
 	*x = RevocationListResponse{}
-	mi := &file_admin_proto_msgTypes[44]
+	mi := &file_admin_proto_msgTypes[54]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2945,7 +3611,7 @@ func (x *RevocationListResponse) String() string {
 func (*RevocationListResponse) ProtoMessage() {}
 
 func (x *RevocationListResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_proto_msgTypes[44]
+	mi := &file_admin_proto_msgTypes[54]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2958,7 +3624,7 @@ func (x *RevocationListResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RevocationListResponse.ProtoReflect.Descriptor instead.
 func (*RevocationListResponse) Descriptor() ([]byte, []int) {
-	return file_admin_proto_rawDescGZIP(), []int{44}
+	return file_admin_proto_rawDescGZIP(), []int{54}
 }
 
 func (x *RevocationListResponse) GetDer() []byte {
@@ -2979,7 +3645,7 @@ type AuditRequest struct {
 
 func (x *AuditRequest) Reset() {
 	*x = AuditRequest{}
-	mi := &file_admin_proto_msgTypes[45]
+	mi := &file_admin_proto_msgTypes[55]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2991,7 +3657,7 @@ func (x *AuditRequest) String() string {
 func (*AuditRequest) ProtoMessage() {}
 
 func (x *AuditRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_proto_msgTypes[45]
+	mi := &file_admin_proto_msgTypes[55]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3004,7 +3670,7 @@ func (x *AuditRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AuditRequest.ProtoReflect.Descriptor instead.
 func (*AuditRequest) Descriptor() ([]byte, []int) {
-	return file_admin_proto_rawDescGZIP(), []int{45}
+	return file_admin_proto_rawDescGZIP(), []int{55}
 }
 
 func (x *AuditRequest) GetSince() *timestamppb.Timestamp {
@@ -3030,7 +3696,7 @@ type AuditResponse struct {
 
 func (x *AuditResponse) Reset() {
 	*x = AuditResponse{}
-	mi := &file_admin_proto_msgTypes[46]
+	mi := &file_admin_proto_msgTypes[56]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3042,7 +3708,7 @@ func (x *AuditResponse) String() string {
 func (*AuditResponse) ProtoMessage() {}
 
 func (x *AuditResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_proto_msgTypes[46]
+	mi := &file_admin_proto_msgTypes[56]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3055,7 +3721,7 @@ func (x *AuditResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AuditResponse.ProtoReflect.Descriptor instead.
 func (*AuditResponse) Descriptor() ([]byte, []int) {
-	return file_admin_proto_rawDescGZIP(), []int{46}
+	return file_admin_proto_rawDescGZIP(), []int{56}
 }
 
 func (x *AuditResponse) GetEvents() []*AuditEvent {
@@ -3091,7 +3757,7 @@ type AuditEvent struct {
 
 func (x *AuditEvent) Reset() {
 	*x = AuditEvent{}
-	mi := &file_admin_proto_msgTypes[47]
+	mi := &file_admin_proto_msgTypes[57]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3103,7 +3769,7 @@ func (x *AuditEvent) String() string {
 func (*AuditEvent) ProtoMessage() {}
 
 func (x *AuditEvent) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_proto_msgTypes[47]
+	mi := &file_admin_proto_msgTypes[57]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3116,7 +3782,7 @@ func (x *AuditEvent) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AuditEvent.ProtoReflect.Descriptor instead.
 func (*AuditEvent) Descriptor() ([]byte, []int) {
-	return file_admin_proto_rawDescGZIP(), []int{47}
+	return file_admin_proto_rawDescGZIP(), []int{57}
 }
 
 func (x *AuditEvent) GetTime() *timestamppb.Timestamp {
@@ -3256,7 +3922,7 @@ type ClusterKey struct {
 
 func (x *ClusterKey) Reset() {
 	*x = ClusterKey{}
-	mi := &file_admin_proto_msgTypes[48]
+	mi := &file_admin_proto_msgTypes[58]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3268,7 +3934,7 @@ func (x *ClusterKey) String() string {
 func (*ClusterKey) ProtoMessage() {}
 
 func (x *ClusterKey) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_proto_msgTypes[48]
+	mi := &file_admin_proto_msgTypes[58]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3281,7 +3947,7 @@ func (x *ClusterKey) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ClusterKey.ProtoReflect.Descriptor instead.
 func (*ClusterKey) Descriptor() ([]byte, []int) {
-	return file_admin_proto_rawDescGZIP(), []int{48}
+	return file_admin_proto_rawDescGZIP(), []int{58}
 }
 
 func (x *ClusterKey) GetId() string {
@@ -3358,7 +4024,7 @@ type LockCARequest struct {
 
 func (x *LockCARequest) Reset() {
 	*x = LockCARequest{}
-	mi := &file_admin_proto_msgTypes[49]
+	mi := &file_admin_proto_msgTypes[59]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3370,7 +4036,7 @@ func (x *LockCARequest) String() string {
 func (*LockCARequest) ProtoMessage() {}
 
 func (x *LockCARequest) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_proto_msgTypes[49]
+	mi := &file_admin_proto_msgTypes[59]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3383,7 +4049,7 @@ func (x *LockCARequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LockCARequest.ProtoReflect.Descriptor instead.
 func (*LockCARequest) Descriptor() ([]byte, []int) {
-	return file_admin_proto_rawDescGZIP(), []int{49}
+	return file_admin_proto_rawDescGZIP(), []int{59}
 }
 
 func (x *LockCARequest) GetRemoveFile() bool {
@@ -3401,7 +4067,7 @@ type LockCAResponse struct {
 
 func (x *LockCAResponse) Reset() {
 	*x = LockCAResponse{}
-	mi := &file_admin_proto_msgTypes[50]
+	mi := &file_admin_proto_msgTypes[60]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3413,7 +4079,7 @@ func (x *LockCAResponse) String() string {
 func (*LockCAResponse) ProtoMessage() {}
 
 func (x *LockCAResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_proto_msgTypes[50]
+	mi := &file_admin_proto_msgTypes[60]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3426,7 +4092,7 @@ func (x *LockCAResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LockCAResponse.ProtoReflect.Descriptor instead.
 func (*LockCAResponse) Descriptor() ([]byte, []int) {
-	return file_admin_proto_rawDescGZIP(), []int{50}
+	return file_admin_proto_rawDescGZIP(), []int{60}
 }
 
 type UnlockCARequest struct {
@@ -3440,7 +4106,7 @@ type UnlockCARequest struct {
 
 func (x *UnlockCARequest) Reset() {
 	*x = UnlockCARequest{}
-	mi := &file_admin_proto_msgTypes[51]
+	mi := &file_admin_proto_msgTypes[61]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3452,7 +4118,7 @@ func (x *UnlockCARequest) String() string {
 func (*UnlockCARequest) ProtoMessage() {}
 
 func (x *UnlockCARequest) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_proto_msgTypes[51]
+	mi := &file_admin_proto_msgTypes[61]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3465,7 +4131,7 @@ func (x *UnlockCARequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UnlockCARequest.ProtoReflect.Descriptor instead.
 func (*UnlockCARequest) Descriptor() ([]byte, []int) {
-	return file_admin_proto_rawDescGZIP(), []int{51}
+	return file_admin_proto_rawDescGZIP(), []int{61}
 }
 
 func (x *UnlockCARequest) GetKeys() []byte {
@@ -3484,7 +4150,7 @@ type UnlockCAResponse struct {
 
 func (x *UnlockCAResponse) Reset() {
 	*x = UnlockCAResponse{}
-	mi := &file_admin_proto_msgTypes[52]
+	mi := &file_admin_proto_msgTypes[62]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3496,7 +4162,7 @@ func (x *UnlockCAResponse) String() string {
 func (*UnlockCAResponse) ProtoMessage() {}
 
 func (x *UnlockCAResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_proto_msgTypes[52]
+	mi := &file_admin_proto_msgTypes[62]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3509,7 +4175,7 @@ func (x *UnlockCAResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UnlockCAResponse.ProtoReflect.Descriptor instead.
 func (*UnlockCAResponse) Descriptor() ([]byte, []int) {
-	return file_admin_proto_rawDescGZIP(), []int{52}
+	return file_admin_proto_rawDescGZIP(), []int{62}
 }
 
 func (x *UnlockCAResponse) GetId() string {
@@ -3530,7 +4196,7 @@ type RotateClusterKeyRequest struct {
 
 func (x *RotateClusterKeyRequest) Reset() {
 	*x = RotateClusterKeyRequest{}
-	mi := &file_admin_proto_msgTypes[53]
+	mi := &file_admin_proto_msgTypes[63]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3542,7 +4208,7 @@ func (x *RotateClusterKeyRequest) String() string {
 func (*RotateClusterKeyRequest) ProtoMessage() {}
 
 func (x *RotateClusterKeyRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_proto_msgTypes[53]
+	mi := &file_admin_proto_msgTypes[63]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3555,7 +4221,7 @@ func (x *RotateClusterKeyRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RotateClusterKeyRequest.ProtoReflect.Descriptor instead.
 func (*RotateClusterKeyRequest) Descriptor() ([]byte, []int) {
-	return file_admin_proto_rawDescGZIP(), []int{53}
+	return file_admin_proto_rawDescGZIP(), []int{63}
 }
 
 func (x *RotateClusterKeyRequest) GetPatienceSeconds() int64 {
@@ -3577,7 +4243,7 @@ type RotateClusterKeyResponse struct {
 
 func (x *RotateClusterKeyResponse) Reset() {
 	*x = RotateClusterKeyResponse{}
-	mi := &file_admin_proto_msgTypes[54]
+	mi := &file_admin_proto_msgTypes[64]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3589,7 +4255,7 @@ func (x *RotateClusterKeyResponse) String() string {
 func (*RotateClusterKeyResponse) ProtoMessage() {}
 
 func (x *RotateClusterKeyResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_proto_msgTypes[54]
+	mi := &file_admin_proto_msgTypes[64]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3602,7 +4268,7 @@ func (x *RotateClusterKeyResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RotateClusterKeyResponse.ProtoReflect.Descriptor instead.
 func (*RotateClusterKeyResponse) Descriptor() ([]byte, []int) {
-	return file_admin_proto_rawDescGZIP(), []int{54}
+	return file_admin_proto_rawDescGZIP(), []int{64}
 }
 
 func (x *RotateClusterKeyResponse) GetOld() string {
@@ -3634,7 +4300,7 @@ type ExportClusterKeyRequest struct {
 
 func (x *ExportClusterKeyRequest) Reset() {
 	*x = ExportClusterKeyRequest{}
-	mi := &file_admin_proto_msgTypes[55]
+	mi := &file_admin_proto_msgTypes[65]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3646,7 +4312,7 @@ func (x *ExportClusterKeyRequest) String() string {
 func (*ExportClusterKeyRequest) ProtoMessage() {}
 
 func (x *ExportClusterKeyRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_proto_msgTypes[55]
+	mi := &file_admin_proto_msgTypes[65]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3659,7 +4325,7 @@ func (x *ExportClusterKeyRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ExportClusterKeyRequest.ProtoReflect.Descriptor instead.
 func (*ExportClusterKeyRequest) Descriptor() ([]byte, []int) {
-	return file_admin_proto_rawDescGZIP(), []int{55}
+	return file_admin_proto_rawDescGZIP(), []int{65}
 }
 
 type ExportClusterKeyResponse struct {
@@ -3673,7 +4339,7 @@ type ExportClusterKeyResponse struct {
 
 func (x *ExportClusterKeyResponse) Reset() {
 	*x = ExportClusterKeyResponse{}
-	mi := &file_admin_proto_msgTypes[56]
+	mi := &file_admin_proto_msgTypes[66]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3685,7 +4351,7 @@ func (x *ExportClusterKeyResponse) String() string {
 func (*ExportClusterKeyResponse) ProtoMessage() {}
 
 func (x *ExportClusterKeyResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_proto_msgTypes[56]
+	mi := &file_admin_proto_msgTypes[66]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3698,7 +4364,7 @@ func (x *ExportClusterKeyResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ExportClusterKeyResponse.ProtoReflect.Descriptor instead.
 func (*ExportClusterKeyResponse) Descriptor() ([]byte, []int) {
-	return file_admin_proto_rawDescGZIP(), []int{56}
+	return file_admin_proto_rawDescGZIP(), []int{66}
 }
 
 func (x *ExportClusterKeyResponse) GetKeys() []byte {
@@ -3724,7 +4390,7 @@ type ConfirmExportRequest struct {
 
 func (x *ConfirmExportRequest) Reset() {
 	*x = ConfirmExportRequest{}
-	mi := &file_admin_proto_msgTypes[57]
+	mi := &file_admin_proto_msgTypes[67]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3736,7 +4402,7 @@ func (x *ConfirmExportRequest) String() string {
 func (*ConfirmExportRequest) ProtoMessage() {}
 
 func (x *ConfirmExportRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_proto_msgTypes[57]
+	mi := &file_admin_proto_msgTypes[67]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3749,7 +4415,7 @@ func (x *ConfirmExportRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ConfirmExportRequest.ProtoReflect.Descriptor instead.
 func (*ConfirmExportRequest) Descriptor() ([]byte, []int) {
-	return file_admin_proto_rawDescGZIP(), []int{57}
+	return file_admin_proto_rawDescGZIP(), []int{67}
 }
 
 func (x *ConfirmExportRequest) GetId() string {
@@ -3767,7 +4433,7 @@ type ConfirmExportResponse struct {
 
 func (x *ConfirmExportResponse) Reset() {
 	*x = ConfirmExportResponse{}
-	mi := &file_admin_proto_msgTypes[58]
+	mi := &file_admin_proto_msgTypes[68]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3779,7 +4445,7 @@ func (x *ConfirmExportResponse) String() string {
 func (*ConfirmExportResponse) ProtoMessage() {}
 
 func (x *ConfirmExportResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_proto_msgTypes[58]
+	mi := &file_admin_proto_msgTypes[68]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3792,7 +4458,7 @@ func (x *ConfirmExportResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ConfirmExportResponse.ProtoReflect.Descriptor instead.
 func (*ConfirmExportResponse) Descriptor() ([]byte, []int) {
-	return file_admin_proto_rawDescGZIP(), []int{58}
+	return file_admin_proto_rawDescGZIP(), []int{68}
 }
 
 type ClusterKeyRequest struct {
@@ -3806,7 +4472,7 @@ type ClusterKeyRequest struct {
 
 func (x *ClusterKeyRequest) Reset() {
 	*x = ClusterKeyRequest{}
-	mi := &file_admin_proto_msgTypes[59]
+	mi := &file_admin_proto_msgTypes[69]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3818,7 +4484,7 @@ func (x *ClusterKeyRequest) String() string {
 func (*ClusterKeyRequest) ProtoMessage() {}
 
 func (x *ClusterKeyRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_proto_msgTypes[59]
+	mi := &file_admin_proto_msgTypes[69]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3831,7 +4497,7 @@ func (x *ClusterKeyRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ClusterKeyRequest.ProtoReflect.Descriptor instead.
 func (*ClusterKeyRequest) Descriptor() ([]byte, []int) {
-	return file_admin_proto_rawDescGZIP(), []int{59}
+	return file_admin_proto_rawDescGZIP(), []int{69}
 }
 
 func (x *ClusterKeyRequest) GetWant() string {
@@ -3857,7 +4523,7 @@ type ClusterKeyResponse struct {
 
 func (x *ClusterKeyResponse) Reset() {
 	*x = ClusterKeyResponse{}
-	mi := &file_admin_proto_msgTypes[60]
+	mi := &file_admin_proto_msgTypes[70]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3869,7 +4535,7 @@ func (x *ClusterKeyResponse) String() string {
 func (*ClusterKeyResponse) ProtoMessage() {}
 
 func (x *ClusterKeyResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_proto_msgTypes[60]
+	mi := &file_admin_proto_msgTypes[70]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3882,7 +4548,7 @@ func (x *ClusterKeyResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ClusterKeyResponse.ProtoReflect.Descriptor instead.
 func (*ClusterKeyResponse) Descriptor() ([]byte, []int) {
-	return file_admin_proto_rawDescGZIP(), []int{60}
+	return file_admin_proto_rawDescGZIP(), []int{70}
 }
 
 func (x *ClusterKeyResponse) GetSealed() []byte {
@@ -3982,7 +4648,54 @@ const file_admin_proto_rawDesc = "" +
 	"\aSetting\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x10\n" +
 	"\x03old\x18\x02 \x01(\tR\x03old\x12\x10\n" +
-	"\x03new\x18\x03 \x01(\tR\x03new\"\xa8\x01\n" +
+	"\x03new\x18\x03 \x01(\tR\x03new\"\x11\n" +
+	"\x0fCAStatusRequest\"\xc4\x01\n" +
+	"\x10CAStatusResponse\x123\n" +
+	"\x05roots\x18\x01 \x03(\v2\x1d.cleat.admin.v1.CACertificateR\x05roots\x12C\n" +
+	"\rintermediates\x18\x02 \x03(\v2\x1d.cleat.admin.v1.CACertificateR\rintermediates\x126\n" +
+	"\brotation\x18\x03 \x01(\v2\x1a.cleat.admin.v1.CARotationR\brotation\"\xe1\x01\n" +
+	"\rCACertificate\x12\x18\n" +
+	"\asubject\x18\x01 \x01(\tR\asubject\x12\x16\n" +
+	"\x06serial\x18\x02 \x01(\tR\x06serial\x129\n" +
+	"\n" +
+	"not_before\x18\x03 \x01(\v2\x1a.google.protobuf.TimestampR\tnotBefore\x127\n" +
+	"\tnot_after\x18\x04 \x01(\v2\x1a.google.protobuf.TimestampR\bnotAfter\x12\x16\n" +
+	"\x06digest\x18\x05 \x01(\tR\x06digest\x12\x12\n" +
+	"\x04held\x18\x06 \x01(\bR\x04held\"\xf7\x02\n" +
+	"\n" +
+	"CARotation\x12\x0e\n" +
+	"\x02id\x18\x01 \x01(\tR\x02id\x12\x12\n" +
+	"\x04kind\x18\x02 \x01(\tR\x04kind\x12\x12\n" +
+	"\x04step\x18\x03 \x01(\tR\x04step\x12\x14\n" +
+	"\x05until\x18\x04 \x01(\tR\x05until\x12\x12\n" +
+	"\x04back\x18\x05 \x01(\bR\x04back\x12\x18\n" +
+	"\acrossed\x18\x06 \x01(\bR\acrossed\x12\x19\n" +
+	"\bbegun_by\x18\a \x01(\tR\abegunBy\x120\n" +
+	"\x05begun\x18\b \x01(\v2\x1a.google.protobuf.TimestampR\x05begun\x122\n" +
+	"\amembers\x18\t \x03(\v2\x18.cleat.admin.v1.CAMemberR\amembers\x12\x1a\n" +
+	"\barriving\x18\n" +
+	" \x03(\x06R\barriving\x123\n" +
+	"\ahanging\x18\v \x03(\v2\x19.cleat.admin.v1.CAHangingR\ahanging\x12\x1b\n" +
+	"\twaits_for\x18\f \x03(\tR\bwaitsFor\"H\n" +
+	"\bCAMember\x12\x0e\n" +
+	"\x02id\x18\x01 \x01(\x06R\x02id\x12\x16\n" +
+	"\x06trusts\x18\x02 \x01(\bR\x06trusts\x12\x14\n" +
+	"\x05moved\x18\x03 \x01(\bR\x05moved\"n\n" +
+	"\tCAHanging\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\x12\x14\n" +
+	"\x05count\x18\x02 \x01(\x05R\x05count\x127\n" +
+	"\tnot_after\x18\x03 \x01(\v2\x1a.google.protobuf.TimestampR\bnotAfter\"O\n" +
+	"\x0fRotateCARequest\x12\x10\n" +
+	"\x03act\x18\x01 \x01(\tR\x03act\x12\x14\n" +
+	"\x05until\x18\x02 \x01(\tR\x05until\x12\x14\n" +
+	"\x05force\x18\x03 \x01(\bR\x05force\"\x12\n" +
+	"\x10RequestCARequest\",\n" +
+	"\x11RequestCAResponse\x12\x17\n" +
+	"\acsr_pem\x18\x01 \x01(\fR\x06csrPem\"k\n" +
+	"\x0fImportCARequest\x12)\n" +
+	"\x10certificates_pem\x18\x01 \x01(\fR\x0fcertificatesPem\x12\x17\n" +
+	"\akey_pem\x18\x02 \x01(\fR\x06keyPem\x12\x14\n" +
+	"\x05until\x18\x03 \x01(\tR\x05until\"\xa8\x01\n" +
 	"\fAdmitRequest\x12\x14\n" +
 	"\x05token\x18\x01 \x01(\tR\x05token\x12\x10\n" +
 	"\x03csr\x18\x02 \x01(\fR\x03csr\x12\x12\n" +
@@ -4019,7 +4732,7 @@ const file_admin_proto_rawDesc = "" +
 	"\alearner\x18\x05 \x01(\bR\alearner\"C\n" +
 	"\rStatusRequest\x12\x18\n" +
 	"\amembers\x18\x01 \x01(\bR\amembers\x12\x18\n" +
-	"\ametrics\x18\x02 \x03(\tR\ametrics\"\xcc\x05\n" +
+	"\ametrics\x18\x02 \x03(\tR\ametrics\"\xe8\x05\n" +
 	"\x0eStatusResponse\x12\x18\n" +
 	"\aversion\x18\x01 \x01(\tR\aversion\x12\x1d\n" +
 	"\n" +
@@ -4039,7 +4752,8 @@ const file_admin_proto_rawDesc = "" +
 	"\ametrics\x18\x0e \x03(\fR\ametrics\x121\n" +
 	"\aprocess\x18\x0f \x01(\v2\x17.cleat.admin.v1.ProcessR\aprocess\x12;\n" +
 	"\vcluster_key\x18\x1e \x01(\v2\x1a.cleat.admin.v1.ClusterKeyR\n" +
-	"clusterKey\"6\n" +
+	"clusterKey\x12\x1a\n" +
+	"\brotation\x18\x1f \x01(\tR\brotation\"6\n" +
 	"\aProcess\x12\x10\n" +
 	"\x03pid\x18\x01 \x01(\x03R\x03pid\x12\x19\n" +
 	"\bdata_dir\x18\x02 \x01(\tR\adataDir\"\xd5\x02\n" +
@@ -4178,7 +4892,7 @@ const file_admin_proto_rawDesc = "" +
 	"\x04want\x18\x01 \x01(\tR\x04want\x12\x12\n" +
 	"\x04have\x18\x02 \x03(\tR\x04have\",\n" +
 	"\x12ClusterKeyResponse\x12\x16\n" +
-	"\x06sealed\x18\x01 \x01(\fR\x06sealed2\xff\f\n" +
+	"\x06sealed\x18\x01 \x01(\fR\x06sealed2\xbe\x0f\n" +
 	"\x05Admin\x12e\n" +
 	"\x10IssueCertificate\x12'.cleat.admin.v1.IssueCertificateRequest\x1a(.cleat.admin.v1.IssueCertificateResponse\x12G\n" +
 	"\x06Status\x12\x1d.cleat.admin.v1.StatusRequest\x1a\x1e.cleat.admin.v1.StatusResponse\x12G\n" +
@@ -4190,7 +4904,11 @@ const file_admin_proto_rawDesc = "" +
 	"\vRevokeToken\x12\".cleat.admin.v1.RevokeTokenRequest\x1a#.cleat.admin.v1.RevokeTokenResponse\x12A\n" +
 	"\x04Join\x12\x1b.cleat.admin.v1.JoinRequest\x1a\x1c.cleat.admin.v1.JoinResponse\x12J\n" +
 	"\aRecover\x12\x1e.cleat.admin.v1.RecoverRequest\x1a\x1f.cleat.admin.v1.RecoverResponse\x12G\n" +
-	"\x06Reload\x12\x1d.cleat.admin.v1.ReloadRequest\x1a\x1e.cleat.admin.v1.ReloadResponse\x12e\n" +
+	"\x06Reload\x12\x1d.cleat.admin.v1.ReloadRequest\x1a\x1e.cleat.admin.v1.ReloadResponse\x12M\n" +
+	"\bCAStatus\x12\x1f.cleat.admin.v1.CAStatusRequest\x1a .cleat.admin.v1.CAStatusResponse\x12M\n" +
+	"\bRotateCA\x12\x1f.cleat.admin.v1.RotateCARequest\x1a .cleat.admin.v1.CAStatusResponse\x12P\n" +
+	"\tRequestCA\x12 .cleat.admin.v1.RequestCARequest\x1a!.cleat.admin.v1.RequestCAResponse\x12M\n" +
+	"\bImportCA\x12\x1f.cleat.admin.v1.ImportCARequest\x1a .cleat.admin.v1.CAStatusResponse\x12e\n" +
 	"\x10ListCertificates\x12'.cleat.admin.v1.ListCertificatesRequest\x1a(.cleat.admin.v1.ListCertificatesResponse\x12h\n" +
 	"\x11RevokeCertificate\x12(.cleat.admin.v1.RevokeCertificateRequest\x1a).cleat.admin.v1.RevokeCertificateResponse\x12_\n" +
 	"\x0eRevocationList\x12%.cleat.admin.v1.RevocationListRequest\x1a&.cleat.admin.v1.RevocationListResponse\x12F\n" +
@@ -4221,7 +4939,7 @@ func file_admin_proto_rawDescGZIP() []byte {
 	return file_admin_proto_rawDescData
 }
 
-var file_admin_proto_msgTypes = make([]protoimpl.MessageInfo, 61)
+var file_admin_proto_msgTypes = make([]protoimpl.MessageInfo, 71)
 var file_admin_proto_goTypes = []any{
 	(*IssueCertificateRequest)(nil),   // 0: cleat.admin.v1.IssueCertificateRequest
 	(*IssueCertificateResponse)(nil),  // 1: cleat.admin.v1.IssueCertificateResponse
@@ -4243,144 +4961,171 @@ var file_admin_proto_goTypes = []any{
 	(*ReloadRequest)(nil),             // 17: cleat.admin.v1.ReloadRequest
 	(*ReloadResponse)(nil),            // 18: cleat.admin.v1.ReloadResponse
 	(*Setting)(nil),                   // 19: cleat.admin.v1.Setting
-	(*AdmitRequest)(nil),              // 20: cleat.admin.v1.AdmitRequest
-	(*AdmitResponse)(nil),             // 21: cleat.admin.v1.AdmitResponse
-	(*ArriveRequest)(nil),             // 22: cleat.admin.v1.ArriveRequest
-	(*ArriveResponse)(nil),            // 23: cleat.admin.v1.ArriveResponse
-	(*DismissRequest)(nil),            // 24: cleat.admin.v1.DismissRequest
-	(*DismissResponse)(nil),           // 25: cleat.admin.v1.DismissResponse
-	(*Member)(nil),                    // 26: cleat.admin.v1.Member
-	(*StatusRequest)(nil),             // 27: cleat.admin.v1.StatusRequest
-	(*StatusResponse)(nil),            // 28: cleat.admin.v1.StatusResponse
-	(*Process)(nil),                   // 29: cleat.admin.v1.Process
-	(*MemberStatus)(nil),              // 30: cleat.admin.v1.MemberStatus
-	(*Alarm)(nil),                     // 31: cleat.admin.v1.Alarm
-	(*Doors)(nil),                     // 32: cleat.admin.v1.Doors
-	(*Certificate)(nil),               // 33: cleat.admin.v1.Certificate
-	(*Raft)(nil),                      // 34: cleat.admin.v1.Raft
-	(*Database)(nil),                  // 35: cleat.admin.v1.Database
-	(*Space)(nil),                     // 36: cleat.admin.v1.Space
-	(*ListCertificatesRequest)(nil),   // 37: cleat.admin.v1.ListCertificatesRequest
-	(*ListCertificatesResponse)(nil),  // 38: cleat.admin.v1.ListCertificatesResponse
-	(*IssuedCertificate)(nil),         // 39: cleat.admin.v1.IssuedCertificate
-	(*Revocation)(nil),                // 40: cleat.admin.v1.Revocation
-	(*RevokeCertificateRequest)(nil),  // 41: cleat.admin.v1.RevokeCertificateRequest
-	(*RevokeCertificateResponse)(nil), // 42: cleat.admin.v1.RevokeCertificateResponse
-	(*RevocationListRequest)(nil),     // 43: cleat.admin.v1.RevocationListRequest
-	(*RevocationListResponse)(nil),    // 44: cleat.admin.v1.RevocationListResponse
-	(*AuditRequest)(nil),              // 45: cleat.admin.v1.AuditRequest
-	(*AuditResponse)(nil),             // 46: cleat.admin.v1.AuditResponse
-	(*AuditEvent)(nil),                // 47: cleat.admin.v1.AuditEvent
-	(*ClusterKey)(nil),                // 48: cleat.admin.v1.ClusterKey
-	(*LockCARequest)(nil),             // 49: cleat.admin.v1.LockCARequest
-	(*LockCAResponse)(nil),            // 50: cleat.admin.v1.LockCAResponse
-	(*UnlockCARequest)(nil),           // 51: cleat.admin.v1.UnlockCARequest
-	(*UnlockCAResponse)(nil),          // 52: cleat.admin.v1.UnlockCAResponse
-	(*RotateClusterKeyRequest)(nil),   // 53: cleat.admin.v1.RotateClusterKeyRequest
-	(*RotateClusterKeyResponse)(nil),  // 54: cleat.admin.v1.RotateClusterKeyResponse
-	(*ExportClusterKeyRequest)(nil),   // 55: cleat.admin.v1.ExportClusterKeyRequest
-	(*ExportClusterKeyResponse)(nil),  // 56: cleat.admin.v1.ExportClusterKeyResponse
-	(*ConfirmExportRequest)(nil),      // 57: cleat.admin.v1.ConfirmExportRequest
-	(*ConfirmExportResponse)(nil),     // 58: cleat.admin.v1.ConfirmExportResponse
-	(*ClusterKeyRequest)(nil),         // 59: cleat.admin.v1.ClusterKeyRequest
-	(*ClusterKeyResponse)(nil),        // 60: cleat.admin.v1.ClusterKeyResponse
-	(*timestamppb.Timestamp)(nil),     // 61: google.protobuf.Timestamp
-	(*durationpb.Duration)(nil),       // 62: google.protobuf.Duration
+	(*CAStatusRequest)(nil),           // 20: cleat.admin.v1.CAStatusRequest
+	(*CAStatusResponse)(nil),          // 21: cleat.admin.v1.CAStatusResponse
+	(*CACertificate)(nil),             // 22: cleat.admin.v1.CACertificate
+	(*CARotation)(nil),                // 23: cleat.admin.v1.CARotation
+	(*CAMember)(nil),                  // 24: cleat.admin.v1.CAMember
+	(*CAHanging)(nil),                 // 25: cleat.admin.v1.CAHanging
+	(*RotateCARequest)(nil),           // 26: cleat.admin.v1.RotateCARequest
+	(*RequestCARequest)(nil),          // 27: cleat.admin.v1.RequestCARequest
+	(*RequestCAResponse)(nil),         // 28: cleat.admin.v1.RequestCAResponse
+	(*ImportCARequest)(nil),           // 29: cleat.admin.v1.ImportCARequest
+	(*AdmitRequest)(nil),              // 30: cleat.admin.v1.AdmitRequest
+	(*AdmitResponse)(nil),             // 31: cleat.admin.v1.AdmitResponse
+	(*ArriveRequest)(nil),             // 32: cleat.admin.v1.ArriveRequest
+	(*ArriveResponse)(nil),            // 33: cleat.admin.v1.ArriveResponse
+	(*DismissRequest)(nil),            // 34: cleat.admin.v1.DismissRequest
+	(*DismissResponse)(nil),           // 35: cleat.admin.v1.DismissResponse
+	(*Member)(nil),                    // 36: cleat.admin.v1.Member
+	(*StatusRequest)(nil),             // 37: cleat.admin.v1.StatusRequest
+	(*StatusResponse)(nil),            // 38: cleat.admin.v1.StatusResponse
+	(*Process)(nil),                   // 39: cleat.admin.v1.Process
+	(*MemberStatus)(nil),              // 40: cleat.admin.v1.MemberStatus
+	(*Alarm)(nil),                     // 41: cleat.admin.v1.Alarm
+	(*Doors)(nil),                     // 42: cleat.admin.v1.Doors
+	(*Certificate)(nil),               // 43: cleat.admin.v1.Certificate
+	(*Raft)(nil),                      // 44: cleat.admin.v1.Raft
+	(*Database)(nil),                  // 45: cleat.admin.v1.Database
+	(*Space)(nil),                     // 46: cleat.admin.v1.Space
+	(*ListCertificatesRequest)(nil),   // 47: cleat.admin.v1.ListCertificatesRequest
+	(*ListCertificatesResponse)(nil),  // 48: cleat.admin.v1.ListCertificatesResponse
+	(*IssuedCertificate)(nil),         // 49: cleat.admin.v1.IssuedCertificate
+	(*Revocation)(nil),                // 50: cleat.admin.v1.Revocation
+	(*RevokeCertificateRequest)(nil),  // 51: cleat.admin.v1.RevokeCertificateRequest
+	(*RevokeCertificateResponse)(nil), // 52: cleat.admin.v1.RevokeCertificateResponse
+	(*RevocationListRequest)(nil),     // 53: cleat.admin.v1.RevocationListRequest
+	(*RevocationListResponse)(nil),    // 54: cleat.admin.v1.RevocationListResponse
+	(*AuditRequest)(nil),              // 55: cleat.admin.v1.AuditRequest
+	(*AuditResponse)(nil),             // 56: cleat.admin.v1.AuditResponse
+	(*AuditEvent)(nil),                // 57: cleat.admin.v1.AuditEvent
+	(*ClusterKey)(nil),                // 58: cleat.admin.v1.ClusterKey
+	(*LockCARequest)(nil),             // 59: cleat.admin.v1.LockCARequest
+	(*LockCAResponse)(nil),            // 60: cleat.admin.v1.LockCAResponse
+	(*UnlockCARequest)(nil),           // 61: cleat.admin.v1.UnlockCARequest
+	(*UnlockCAResponse)(nil),          // 62: cleat.admin.v1.UnlockCAResponse
+	(*RotateClusterKeyRequest)(nil),   // 63: cleat.admin.v1.RotateClusterKeyRequest
+	(*RotateClusterKeyResponse)(nil),  // 64: cleat.admin.v1.RotateClusterKeyResponse
+	(*ExportClusterKeyRequest)(nil),   // 65: cleat.admin.v1.ExportClusterKeyRequest
+	(*ExportClusterKeyResponse)(nil),  // 66: cleat.admin.v1.ExportClusterKeyResponse
+	(*ConfirmExportRequest)(nil),      // 67: cleat.admin.v1.ConfirmExportRequest
+	(*ConfirmExportResponse)(nil),     // 68: cleat.admin.v1.ConfirmExportResponse
+	(*ClusterKeyRequest)(nil),         // 69: cleat.admin.v1.ClusterKeyRequest
+	(*ClusterKeyResponse)(nil),        // 70: cleat.admin.v1.ClusterKeyResponse
+	(*timestamppb.Timestamp)(nil),     // 71: google.protobuf.Timestamp
+	(*durationpb.Duration)(nil),       // 72: google.protobuf.Duration
 }
 var file_admin_proto_depIdxs = []int32{
-	61, // 0: cleat.admin.v1.IssueCertificateResponse.not_after:type_name -> google.protobuf.Timestamp
+	71, // 0: cleat.admin.v1.IssueCertificateResponse.not_after:type_name -> google.protobuf.Timestamp
 	8,  // 1: cleat.admin.v1.InviteResponse.info:type_name -> cleat.admin.v1.Token
 	8,  // 2: cleat.admin.v1.CreateTokenResponse.info:type_name -> cleat.admin.v1.Token
-	61, // 3: cleat.admin.v1.CreateStepTokenResponse.expires:type_name -> google.protobuf.Timestamp
-	61, // 4: cleat.admin.v1.Token.created:type_name -> google.protobuf.Timestamp
-	61, // 5: cleat.admin.v1.Token.expires:type_name -> google.protobuf.Timestamp
-	61, // 6: cleat.admin.v1.Token.revoked:type_name -> google.protobuf.Timestamp
+	71, // 3: cleat.admin.v1.CreateStepTokenResponse.expires:type_name -> google.protobuf.Timestamp
+	71, // 4: cleat.admin.v1.Token.created:type_name -> google.protobuf.Timestamp
+	71, // 5: cleat.admin.v1.Token.expires:type_name -> google.protobuf.Timestamp
+	71, // 6: cleat.admin.v1.Token.revoked:type_name -> google.protobuf.Timestamp
 	8,  // 7: cleat.admin.v1.ListTokensResponse.tokens:type_name -> cleat.admin.v1.Token
 	8,  // 8: cleat.admin.v1.RevokeTokenResponse.token:type_name -> cleat.admin.v1.Token
-	26, // 9: cleat.admin.v1.RecoverResponse.removed:type_name -> cleat.admin.v1.Member
+	36, // 9: cleat.admin.v1.RecoverResponse.removed:type_name -> cleat.admin.v1.Member
 	19, // 10: cleat.admin.v1.ReloadResponse.changed:type_name -> cleat.admin.v1.Setting
 	19, // 11: cleat.admin.v1.ReloadResponse.waiting:type_name -> cleat.admin.v1.Setting
-	61, // 12: cleat.admin.v1.AdmitRequest.time:type_name -> google.protobuf.Timestamp
-	26, // 13: cleat.admin.v1.ArriveResponse.members:type_name -> cleat.admin.v1.Member
-	32, // 14: cleat.admin.v1.StatusResponse.doors:type_name -> cleat.admin.v1.Doors
-	33, // 15: cleat.admin.v1.StatusResponse.certificates:type_name -> cleat.admin.v1.Certificate
-	34, // 16: cleat.admin.v1.StatusResponse.raft:type_name -> cleat.admin.v1.Raft
-	35, // 17: cleat.admin.v1.StatusResponse.database:type_name -> cleat.admin.v1.Database
-	36, // 18: cleat.admin.v1.StatusResponse.space:type_name -> cleat.admin.v1.Space
-	61, // 19: cleat.admin.v1.StatusResponse.started:type_name -> google.protobuf.Timestamp
-	61, // 20: cleat.admin.v1.StatusResponse.time:type_name -> google.protobuf.Timestamp
-	31, // 21: cleat.admin.v1.StatusResponse.alarms:type_name -> cleat.admin.v1.Alarm
-	30, // 22: cleat.admin.v1.StatusResponse.members:type_name -> cleat.admin.v1.MemberStatus
-	29, // 23: cleat.admin.v1.StatusResponse.process:type_name -> cleat.admin.v1.Process
-	48, // 24: cleat.admin.v1.StatusResponse.cluster_key:type_name -> cleat.admin.v1.ClusterKey
-	28, // 25: cleat.admin.v1.MemberStatus.status:type_name -> cleat.admin.v1.StatusResponse
-	62, // 26: cleat.admin.v1.MemberStatus.ahead:type_name -> google.protobuf.Duration
-	62, // 27: cleat.admin.v1.MemberStatus.round_trip:type_name -> google.protobuf.Duration
-	61, // 28: cleat.admin.v1.Certificate.not_after:type_name -> google.protobuf.Timestamp
-	61, // 29: cleat.admin.v1.Certificate.not_before:type_name -> google.protobuf.Timestamp
-	39, // 30: cleat.admin.v1.ListCertificatesResponse.certificates:type_name -> cleat.admin.v1.IssuedCertificate
-	61, // 31: cleat.admin.v1.IssuedCertificate.not_before:type_name -> google.protobuf.Timestamp
-	61, // 32: cleat.admin.v1.IssuedCertificate.not_after:type_name -> google.protobuf.Timestamp
-	40, // 33: cleat.admin.v1.IssuedCertificate.revoked:type_name -> cleat.admin.v1.Revocation
-	61, // 34: cleat.admin.v1.Revocation.time:type_name -> google.protobuf.Timestamp
-	39, // 35: cleat.admin.v1.RevokeCertificateResponse.certificates:type_name -> cleat.admin.v1.IssuedCertificate
-	61, // 36: cleat.admin.v1.AuditRequest.since:type_name -> google.protobuf.Timestamp
-	47, // 37: cleat.admin.v1.AuditResponse.events:type_name -> cleat.admin.v1.AuditEvent
-	61, // 38: cleat.admin.v1.AuditEvent.time:type_name -> google.protobuf.Timestamp
-	61, // 39: cleat.admin.v1.AuditEvent.not_after:type_name -> google.protobuf.Timestamp
-	0,  // 40: cleat.admin.v1.Admin.IssueCertificate:input_type -> cleat.admin.v1.IssueCertificateRequest
-	27, // 41: cleat.admin.v1.Admin.Status:input_type -> cleat.admin.v1.StatusRequest
-	2,  // 42: cleat.admin.v1.Admin.Invite:input_type -> cleat.admin.v1.InviteRequest
-	4,  // 43: cleat.admin.v1.Admin.CreateToken:input_type -> cleat.admin.v1.CreateTokenRequest
-	6,  // 44: cleat.admin.v1.Admin.CreateStepToken:input_type -> cleat.admin.v1.CreateStepTokenRequest
-	9,  // 45: cleat.admin.v1.Admin.ListTokens:input_type -> cleat.admin.v1.ListTokensRequest
-	11, // 46: cleat.admin.v1.Admin.RevokeToken:input_type -> cleat.admin.v1.RevokeTokenRequest
-	13, // 47: cleat.admin.v1.Admin.Join:input_type -> cleat.admin.v1.JoinRequest
-	15, // 48: cleat.admin.v1.Admin.Recover:input_type -> cleat.admin.v1.RecoverRequest
-	17, // 49: cleat.admin.v1.Admin.Reload:input_type -> cleat.admin.v1.ReloadRequest
-	37, // 50: cleat.admin.v1.Admin.ListCertificates:input_type -> cleat.admin.v1.ListCertificatesRequest
-	41, // 51: cleat.admin.v1.Admin.RevokeCertificate:input_type -> cleat.admin.v1.RevokeCertificateRequest
-	43, // 52: cleat.admin.v1.Admin.RevocationList:input_type -> cleat.admin.v1.RevocationListRequest
-	45, // 53: cleat.admin.v1.Admin.Audit:input_type -> cleat.admin.v1.AuditRequest
-	49, // 54: cleat.admin.v1.Admin.LockCA:input_type -> cleat.admin.v1.LockCARequest
-	51, // 55: cleat.admin.v1.Admin.UnlockCA:input_type -> cleat.admin.v1.UnlockCARequest
-	53, // 56: cleat.admin.v1.Admin.RotateClusterKey:input_type -> cleat.admin.v1.RotateClusterKeyRequest
-	55, // 57: cleat.admin.v1.Admin.ExportClusterKey:input_type -> cleat.admin.v1.ExportClusterKeyRequest
-	57, // 58: cleat.admin.v1.Admin.ConfirmExport:input_type -> cleat.admin.v1.ConfirmExportRequest
-	20, // 59: cleat.admin.v1.Entry.Admit:input_type -> cleat.admin.v1.AdmitRequest
-	22, // 60: cleat.admin.v1.Peer.Arrive:input_type -> cleat.admin.v1.ArriveRequest
-	24, // 61: cleat.admin.v1.Peer.Dismiss:input_type -> cleat.admin.v1.DismissRequest
-	27, // 62: cleat.admin.v1.Peer.Status:input_type -> cleat.admin.v1.StatusRequest
-	59, // 63: cleat.admin.v1.Peer.ClusterKey:input_type -> cleat.admin.v1.ClusterKeyRequest
-	1,  // 64: cleat.admin.v1.Admin.IssueCertificate:output_type -> cleat.admin.v1.IssueCertificateResponse
-	28, // 65: cleat.admin.v1.Admin.Status:output_type -> cleat.admin.v1.StatusResponse
-	3,  // 66: cleat.admin.v1.Admin.Invite:output_type -> cleat.admin.v1.InviteResponse
-	5,  // 67: cleat.admin.v1.Admin.CreateToken:output_type -> cleat.admin.v1.CreateTokenResponse
-	7,  // 68: cleat.admin.v1.Admin.CreateStepToken:output_type -> cleat.admin.v1.CreateStepTokenResponse
-	10, // 69: cleat.admin.v1.Admin.ListTokens:output_type -> cleat.admin.v1.ListTokensResponse
-	12, // 70: cleat.admin.v1.Admin.RevokeToken:output_type -> cleat.admin.v1.RevokeTokenResponse
-	14, // 71: cleat.admin.v1.Admin.Join:output_type -> cleat.admin.v1.JoinResponse
-	16, // 72: cleat.admin.v1.Admin.Recover:output_type -> cleat.admin.v1.RecoverResponse
-	18, // 73: cleat.admin.v1.Admin.Reload:output_type -> cleat.admin.v1.ReloadResponse
-	38, // 74: cleat.admin.v1.Admin.ListCertificates:output_type -> cleat.admin.v1.ListCertificatesResponse
-	42, // 75: cleat.admin.v1.Admin.RevokeCertificate:output_type -> cleat.admin.v1.RevokeCertificateResponse
-	44, // 76: cleat.admin.v1.Admin.RevocationList:output_type -> cleat.admin.v1.RevocationListResponse
-	46, // 77: cleat.admin.v1.Admin.Audit:output_type -> cleat.admin.v1.AuditResponse
-	50, // 78: cleat.admin.v1.Admin.LockCA:output_type -> cleat.admin.v1.LockCAResponse
-	52, // 79: cleat.admin.v1.Admin.UnlockCA:output_type -> cleat.admin.v1.UnlockCAResponse
-	54, // 80: cleat.admin.v1.Admin.RotateClusterKey:output_type -> cleat.admin.v1.RotateClusterKeyResponse
-	56, // 81: cleat.admin.v1.Admin.ExportClusterKey:output_type -> cleat.admin.v1.ExportClusterKeyResponse
-	58, // 82: cleat.admin.v1.Admin.ConfirmExport:output_type -> cleat.admin.v1.ConfirmExportResponse
-	21, // 83: cleat.admin.v1.Entry.Admit:output_type -> cleat.admin.v1.AdmitResponse
-	23, // 84: cleat.admin.v1.Peer.Arrive:output_type -> cleat.admin.v1.ArriveResponse
-	25, // 85: cleat.admin.v1.Peer.Dismiss:output_type -> cleat.admin.v1.DismissResponse
-	28, // 86: cleat.admin.v1.Peer.Status:output_type -> cleat.admin.v1.StatusResponse
-	60, // 87: cleat.admin.v1.Peer.ClusterKey:output_type -> cleat.admin.v1.ClusterKeyResponse
-	64, // [64:88] is the sub-list for method output_type
-	40, // [40:64] is the sub-list for method input_type
-	40, // [40:40] is the sub-list for extension type_name
-	40, // [40:40] is the sub-list for extension extendee
-	0,  // [0:40] is the sub-list for field type_name
+	22, // 12: cleat.admin.v1.CAStatusResponse.roots:type_name -> cleat.admin.v1.CACertificate
+	22, // 13: cleat.admin.v1.CAStatusResponse.intermediates:type_name -> cleat.admin.v1.CACertificate
+	23, // 14: cleat.admin.v1.CAStatusResponse.rotation:type_name -> cleat.admin.v1.CARotation
+	71, // 15: cleat.admin.v1.CACertificate.not_before:type_name -> google.protobuf.Timestamp
+	71, // 16: cleat.admin.v1.CACertificate.not_after:type_name -> google.protobuf.Timestamp
+	71, // 17: cleat.admin.v1.CARotation.begun:type_name -> google.protobuf.Timestamp
+	24, // 18: cleat.admin.v1.CARotation.members:type_name -> cleat.admin.v1.CAMember
+	25, // 19: cleat.admin.v1.CARotation.hanging:type_name -> cleat.admin.v1.CAHanging
+	71, // 20: cleat.admin.v1.CAHanging.not_after:type_name -> google.protobuf.Timestamp
+	71, // 21: cleat.admin.v1.AdmitRequest.time:type_name -> google.protobuf.Timestamp
+	36, // 22: cleat.admin.v1.ArriveResponse.members:type_name -> cleat.admin.v1.Member
+	42, // 23: cleat.admin.v1.StatusResponse.doors:type_name -> cleat.admin.v1.Doors
+	43, // 24: cleat.admin.v1.StatusResponse.certificates:type_name -> cleat.admin.v1.Certificate
+	44, // 25: cleat.admin.v1.StatusResponse.raft:type_name -> cleat.admin.v1.Raft
+	45, // 26: cleat.admin.v1.StatusResponse.database:type_name -> cleat.admin.v1.Database
+	46, // 27: cleat.admin.v1.StatusResponse.space:type_name -> cleat.admin.v1.Space
+	71, // 28: cleat.admin.v1.StatusResponse.started:type_name -> google.protobuf.Timestamp
+	71, // 29: cleat.admin.v1.StatusResponse.time:type_name -> google.protobuf.Timestamp
+	41, // 30: cleat.admin.v1.StatusResponse.alarms:type_name -> cleat.admin.v1.Alarm
+	40, // 31: cleat.admin.v1.StatusResponse.members:type_name -> cleat.admin.v1.MemberStatus
+	39, // 32: cleat.admin.v1.StatusResponse.process:type_name -> cleat.admin.v1.Process
+	58, // 33: cleat.admin.v1.StatusResponse.cluster_key:type_name -> cleat.admin.v1.ClusterKey
+	38, // 34: cleat.admin.v1.MemberStatus.status:type_name -> cleat.admin.v1.StatusResponse
+	72, // 35: cleat.admin.v1.MemberStatus.ahead:type_name -> google.protobuf.Duration
+	72, // 36: cleat.admin.v1.MemberStatus.round_trip:type_name -> google.protobuf.Duration
+	71, // 37: cleat.admin.v1.Certificate.not_after:type_name -> google.protobuf.Timestamp
+	71, // 38: cleat.admin.v1.Certificate.not_before:type_name -> google.protobuf.Timestamp
+	49, // 39: cleat.admin.v1.ListCertificatesResponse.certificates:type_name -> cleat.admin.v1.IssuedCertificate
+	71, // 40: cleat.admin.v1.IssuedCertificate.not_before:type_name -> google.protobuf.Timestamp
+	71, // 41: cleat.admin.v1.IssuedCertificate.not_after:type_name -> google.protobuf.Timestamp
+	50, // 42: cleat.admin.v1.IssuedCertificate.revoked:type_name -> cleat.admin.v1.Revocation
+	71, // 43: cleat.admin.v1.Revocation.time:type_name -> google.protobuf.Timestamp
+	49, // 44: cleat.admin.v1.RevokeCertificateResponse.certificates:type_name -> cleat.admin.v1.IssuedCertificate
+	71, // 45: cleat.admin.v1.AuditRequest.since:type_name -> google.protobuf.Timestamp
+	57, // 46: cleat.admin.v1.AuditResponse.events:type_name -> cleat.admin.v1.AuditEvent
+	71, // 47: cleat.admin.v1.AuditEvent.time:type_name -> google.protobuf.Timestamp
+	71, // 48: cleat.admin.v1.AuditEvent.not_after:type_name -> google.protobuf.Timestamp
+	0,  // 49: cleat.admin.v1.Admin.IssueCertificate:input_type -> cleat.admin.v1.IssueCertificateRequest
+	37, // 50: cleat.admin.v1.Admin.Status:input_type -> cleat.admin.v1.StatusRequest
+	2,  // 51: cleat.admin.v1.Admin.Invite:input_type -> cleat.admin.v1.InviteRequest
+	4,  // 52: cleat.admin.v1.Admin.CreateToken:input_type -> cleat.admin.v1.CreateTokenRequest
+	6,  // 53: cleat.admin.v1.Admin.CreateStepToken:input_type -> cleat.admin.v1.CreateStepTokenRequest
+	9,  // 54: cleat.admin.v1.Admin.ListTokens:input_type -> cleat.admin.v1.ListTokensRequest
+	11, // 55: cleat.admin.v1.Admin.RevokeToken:input_type -> cleat.admin.v1.RevokeTokenRequest
+	13, // 56: cleat.admin.v1.Admin.Join:input_type -> cleat.admin.v1.JoinRequest
+	15, // 57: cleat.admin.v1.Admin.Recover:input_type -> cleat.admin.v1.RecoverRequest
+	17, // 58: cleat.admin.v1.Admin.Reload:input_type -> cleat.admin.v1.ReloadRequest
+	20, // 59: cleat.admin.v1.Admin.CAStatus:input_type -> cleat.admin.v1.CAStatusRequest
+	26, // 60: cleat.admin.v1.Admin.RotateCA:input_type -> cleat.admin.v1.RotateCARequest
+	27, // 61: cleat.admin.v1.Admin.RequestCA:input_type -> cleat.admin.v1.RequestCARequest
+	29, // 62: cleat.admin.v1.Admin.ImportCA:input_type -> cleat.admin.v1.ImportCARequest
+	47, // 63: cleat.admin.v1.Admin.ListCertificates:input_type -> cleat.admin.v1.ListCertificatesRequest
+	51, // 64: cleat.admin.v1.Admin.RevokeCertificate:input_type -> cleat.admin.v1.RevokeCertificateRequest
+	53, // 65: cleat.admin.v1.Admin.RevocationList:input_type -> cleat.admin.v1.RevocationListRequest
+	55, // 66: cleat.admin.v1.Admin.Audit:input_type -> cleat.admin.v1.AuditRequest
+	59, // 67: cleat.admin.v1.Admin.LockCA:input_type -> cleat.admin.v1.LockCARequest
+	61, // 68: cleat.admin.v1.Admin.UnlockCA:input_type -> cleat.admin.v1.UnlockCARequest
+	63, // 69: cleat.admin.v1.Admin.RotateClusterKey:input_type -> cleat.admin.v1.RotateClusterKeyRequest
+	65, // 70: cleat.admin.v1.Admin.ExportClusterKey:input_type -> cleat.admin.v1.ExportClusterKeyRequest
+	67, // 71: cleat.admin.v1.Admin.ConfirmExport:input_type -> cleat.admin.v1.ConfirmExportRequest
+	30, // 72: cleat.admin.v1.Entry.Admit:input_type -> cleat.admin.v1.AdmitRequest
+	32, // 73: cleat.admin.v1.Peer.Arrive:input_type -> cleat.admin.v1.ArriveRequest
+	34, // 74: cleat.admin.v1.Peer.Dismiss:input_type -> cleat.admin.v1.DismissRequest
+	37, // 75: cleat.admin.v1.Peer.Status:input_type -> cleat.admin.v1.StatusRequest
+	69, // 76: cleat.admin.v1.Peer.ClusterKey:input_type -> cleat.admin.v1.ClusterKeyRequest
+	1,  // 77: cleat.admin.v1.Admin.IssueCertificate:output_type -> cleat.admin.v1.IssueCertificateResponse
+	38, // 78: cleat.admin.v1.Admin.Status:output_type -> cleat.admin.v1.StatusResponse
+	3,  // 79: cleat.admin.v1.Admin.Invite:output_type -> cleat.admin.v1.InviteResponse
+	5,  // 80: cleat.admin.v1.Admin.CreateToken:output_type -> cleat.admin.v1.CreateTokenResponse
+	7,  // 81: cleat.admin.v1.Admin.CreateStepToken:output_type -> cleat.admin.v1.CreateStepTokenResponse
+	10, // 82: cleat.admin.v1.Admin.ListTokens:output_type -> cleat.admin.v1.ListTokensResponse
+	12, // 83: cleat.admin.v1.Admin.RevokeToken:output_type -> cleat.admin.v1.RevokeTokenResponse
+	14, // 84: cleat.admin.v1.Admin.Join:output_type -> cleat.admin.v1.JoinResponse
+	16, // 85: cleat.admin.v1.Admin.Recover:output_type -> cleat.admin.v1.RecoverResponse
+	18, // 86: cleat.admin.v1.Admin.Reload:output_type -> cleat.admin.v1.ReloadResponse
+	21, // 87: cleat.admin.v1.Admin.CAStatus:output_type -> cleat.admin.v1.CAStatusResponse
+	21, // 88: cleat.admin.v1.Admin.RotateCA:output_type -> cleat.admin.v1.CAStatusResponse
+	28, // 89: cleat.admin.v1.Admin.RequestCA:output_type -> cleat.admin.v1.RequestCAResponse
+	21, // 90: cleat.admin.v1.Admin.ImportCA:output_type -> cleat.admin.v1.CAStatusResponse
+	48, // 91: cleat.admin.v1.Admin.ListCertificates:output_type -> cleat.admin.v1.ListCertificatesResponse
+	52, // 92: cleat.admin.v1.Admin.RevokeCertificate:output_type -> cleat.admin.v1.RevokeCertificateResponse
+	54, // 93: cleat.admin.v1.Admin.RevocationList:output_type -> cleat.admin.v1.RevocationListResponse
+	56, // 94: cleat.admin.v1.Admin.Audit:output_type -> cleat.admin.v1.AuditResponse
+	60, // 95: cleat.admin.v1.Admin.LockCA:output_type -> cleat.admin.v1.LockCAResponse
+	62, // 96: cleat.admin.v1.Admin.UnlockCA:output_type -> cleat.admin.v1.UnlockCAResponse
+	64, // 97: cleat.admin.v1.Admin.RotateClusterKey:output_type -> cleat.admin.v1.RotateClusterKeyResponse
+	66, // 98: cleat.admin.v1.Admin.ExportClusterKey:output_type -> cleat.admin.v1.ExportClusterKeyResponse
+	68, // 99: cleat.admin.v1.Admin.ConfirmExport:output_type -> cleat.admin.v1.ConfirmExportResponse
+	31, // 100: cleat.admin.v1.Entry.Admit:output_type -> cleat.admin.v1.AdmitResponse
+	33, // 101: cleat.admin.v1.Peer.Arrive:output_type -> cleat.admin.v1.ArriveResponse
+	35, // 102: cleat.admin.v1.Peer.Dismiss:output_type -> cleat.admin.v1.DismissResponse
+	38, // 103: cleat.admin.v1.Peer.Status:output_type -> cleat.admin.v1.StatusResponse
+	70, // 104: cleat.admin.v1.Peer.ClusterKey:output_type -> cleat.admin.v1.ClusterKeyResponse
+	77, // [77:105] is the sub-list for method output_type
+	49, // [49:77] is the sub-list for method input_type
+	49, // [49:49] is the sub-list for extension type_name
+	49, // [49:49] is the sub-list for extension extendee
+	0,  // [0:49] is the sub-list for field type_name
 }
 
 func init() { file_admin_proto_init() }
@@ -4394,7 +5139,7 @@ func file_admin_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_admin_proto_rawDesc), len(file_admin_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   61,
+			NumMessages:   71,
 			NumExtensions: 0,
 			NumServices:   3,
 		},

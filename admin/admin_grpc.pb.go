@@ -31,6 +31,10 @@ const (
 	Admin_Join_FullMethodName              = "/cleat.admin.v1.Admin/Join"
 	Admin_Recover_FullMethodName           = "/cleat.admin.v1.Admin/Recover"
 	Admin_Reload_FullMethodName            = "/cleat.admin.v1.Admin/Reload"
+	Admin_CAStatus_FullMethodName          = "/cleat.admin.v1.Admin/CAStatus"
+	Admin_RotateCA_FullMethodName          = "/cleat.admin.v1.Admin/RotateCA"
+	Admin_RequestCA_FullMethodName         = "/cleat.admin.v1.Admin/RequestCA"
+	Admin_ImportCA_FullMethodName          = "/cleat.admin.v1.Admin/ImportCA"
 	Admin_ListCertificates_FullMethodName  = "/cleat.admin.v1.Admin/ListCertificates"
 	Admin_RevokeCertificate_FullMethodName = "/cleat.admin.v1.Admin/RevokeCertificate"
 	Admin_RevocationList_FullMethodName    = "/cleat.admin.v1.Admin/RevocationList"
@@ -78,6 +82,16 @@ type AdminClient interface {
 	// does. It answers when they count; if they are refused, nothing has changed,
 	// and the error says why.
 	Reload(ctx context.Context, in *ReloadRequest, opts ...grpc.CallOption) (*ReloadResponse, error)
+	// CAStatus tells what the CA is, and how far a rotation of it has come.
+	CAStatus(ctx context.Context, in *CAStatusRequest, opts ...grpc.CallOption) (*CAStatusResponse, error)
+	// RotateCA begins a rotation, or has one that is under way go on, end or go
+	// back. The leader carries it on: the answer is how it stands.
+	RotateCA(ctx context.Context, in *RotateCARequest, opts ...grpc.CallOption) (*CAStatusResponse, error)
+	// RequestCA makes a certificate request for an external CA, whose key stays in
+	// the cluster.
+	RequestCA(ctx context.Context, in *RequestCARequest, opts ...grpc.CallOption) (*RequestCAResponse, error)
+	// ImportCA begins a rotation to an intermediate from elsewhere.
+	ImportCA(ctx context.Context, in *ImportCARequest, opts ...grpc.CallOption) (*CAStatusResponse, error)
 	// ListCertificates tells of the certificates that the cluster has issued; they
 	// are known until a week after their end.
 	ListCertificates(ctx context.Context, in *ListCertificatesRequest, opts ...grpc.CallOption) (*ListCertificatesResponse, error)
@@ -206,6 +220,46 @@ func (c *adminClient) Reload(ctx context.Context, in *ReloadRequest, opts ...grp
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
 	out := new(ReloadResponse)
 	err := c.cc.Invoke(ctx, Admin_Reload_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *adminClient) CAStatus(ctx context.Context, in *CAStatusRequest, opts ...grpc.CallOption) (*CAStatusResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(CAStatusResponse)
+	err := c.cc.Invoke(ctx, Admin_CAStatus_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *adminClient) RotateCA(ctx context.Context, in *RotateCARequest, opts ...grpc.CallOption) (*CAStatusResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(CAStatusResponse)
+	err := c.cc.Invoke(ctx, Admin_RotateCA_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *adminClient) RequestCA(ctx context.Context, in *RequestCARequest, opts ...grpc.CallOption) (*RequestCAResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(RequestCAResponse)
+	err := c.cc.Invoke(ctx, Admin_RequestCA_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *adminClient) ImportCA(ctx context.Context, in *ImportCARequest, opts ...grpc.CallOption) (*CAStatusResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(CAStatusResponse)
+	err := c.cc.Invoke(ctx, Admin_ImportCA_FullMethodName, in, out, cOpts...)
 	if err != nil {
 		return nil, err
 	}
@@ -347,6 +401,16 @@ type AdminServer interface {
 	// does. It answers when they count; if they are refused, nothing has changed,
 	// and the error says why.
 	Reload(context.Context, *ReloadRequest) (*ReloadResponse, error)
+	// CAStatus tells what the CA is, and how far a rotation of it has come.
+	CAStatus(context.Context, *CAStatusRequest) (*CAStatusResponse, error)
+	// RotateCA begins a rotation, or has one that is under way go on, end or go
+	// back. The leader carries it on: the answer is how it stands.
+	RotateCA(context.Context, *RotateCARequest) (*CAStatusResponse, error)
+	// RequestCA makes a certificate request for an external CA, whose key stays in
+	// the cluster.
+	RequestCA(context.Context, *RequestCARequest) (*RequestCAResponse, error)
+	// ImportCA begins a rotation to an intermediate from elsewhere.
+	ImportCA(context.Context, *ImportCARequest) (*CAStatusResponse, error)
 	// ListCertificates tells of the certificates that the cluster has issued; they
 	// are known until a week after their end.
 	ListCertificates(context.Context, *ListCertificatesRequest) (*ListCertificatesResponse, error)
@@ -410,6 +474,18 @@ func (UnimplementedAdminServer) Recover(context.Context, *RecoverRequest) (*Reco
 }
 func (UnimplementedAdminServer) Reload(context.Context, *ReloadRequest) (*ReloadResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method Reload not implemented")
+}
+func (UnimplementedAdminServer) CAStatus(context.Context, *CAStatusRequest) (*CAStatusResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method CAStatus not implemented")
+}
+func (UnimplementedAdminServer) RotateCA(context.Context, *RotateCARequest) (*CAStatusResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method RotateCA not implemented")
+}
+func (UnimplementedAdminServer) RequestCA(context.Context, *RequestCARequest) (*RequestCAResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method RequestCA not implemented")
+}
+func (UnimplementedAdminServer) ImportCA(context.Context, *ImportCARequest) (*CAStatusResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method ImportCA not implemented")
 }
 func (UnimplementedAdminServer) ListCertificates(context.Context, *ListCertificatesRequest) (*ListCertificatesResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method ListCertificates not implemented")
@@ -639,6 +715,78 @@ func _Admin_Reload_Handler(srv interface{}, ctx context.Context, dec func(interf
 	return interceptor(ctx, in, info, handler)
 }
 
+func _Admin_CAStatus_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(CAStatusRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(AdminServer).CAStatus(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: Admin_CAStatus_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(AdminServer).CAStatus(ctx, req.(*CAStatusRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _Admin_RotateCA_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(RotateCARequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(AdminServer).RotateCA(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: Admin_RotateCA_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(AdminServer).RotateCA(ctx, req.(*RotateCARequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _Admin_RequestCA_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(RequestCARequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(AdminServer).RequestCA(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: Admin_RequestCA_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(AdminServer).RequestCA(ctx, req.(*RequestCARequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _Admin_ImportCA_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(ImportCARequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(AdminServer).ImportCA(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: Admin_ImportCA_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(AdminServer).ImportCA(ctx, req.(*ImportCARequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 func _Admin_ListCertificates_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
 	in := new(ListCertificatesRequest)
 	if err := dec(in); err != nil {
@@ -840,6 +988,22 @@ var Admin_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "Reload",
 			Handler:    _Admin_Reload_Handler,
+		},
+		{
+			MethodName: "CAStatus",
+			Handler:    _Admin_CAStatus_Handler,
+		},
+		{
+			MethodName: "RotateCA",
+			Handler:    _Admin_RotateCA_Handler,
+		},
+		{
+			MethodName: "RequestCA",
+			Handler:    _Admin_RequestCA_Handler,
+		},
+		{
+			MethodName: "ImportCA",
+			Handler:    _Admin_ImportCA_Handler,
 		},
 		{
 			MethodName: "ListCertificates",

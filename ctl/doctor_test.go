@@ -322,3 +322,33 @@ echo '{"data-dir":"/nowhere"}'
 		t.Error(stdout)
 	}
 }
+
+func TestTheDoctorKnowsBothGenerationsOfARotation(t *testing.T) {
+	dir := t.TempDir()
+	identify(t, dir, time.Now().Add(time.Minute))
+	read := func() (ca struct{ Root, Intermediate []byte }) {
+		raw, err := os.ReadFile(filepath.Join(dir, "pki/ca.json"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := json.Unmarshal(raw, &ca); err != nil {
+			t.Fatal(err)
+		}
+		return ca
+	}
+	old := read()
+	identify(t, dir, time.Now().Add(time.Minute))
+	now := read()
+	// The member's certificate is of the one that does not issue, before it moves.
+	raw, err := json.Marshal(map[string]any{
+		"root": old.Root, "intermediate": old.Intermediate,
+		"rotation": map[string]any{"other": map[string]any{"root": now.Root, "intermediate": now.Intermediate}},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	lay(t, filepath.Join(dir, "pki/ca.json"), string(raw), 0o600)
+	if _, err := chainOf(filepath.Join(dir, "pki"), time.Now()); err != nil {
+		t.Error(err)
+	}
+}

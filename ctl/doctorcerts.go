@@ -76,17 +76,9 @@ func chainOf(dir string, now time.Time) (*x509.Certificate, error) {
 	if err != nil {
 		return nil, err
 	}
-	var authority struct{ Root, Intermediate []byte }
-	if err := json.Unmarshal(raw, &authority); err != nil {
+	roots, middle, err := authorities(raw)
+	if err != nil {
 		return nil, fmt.Errorf("ca.json: %w", err)
-	}
-	roots, middle := x509.NewCertPool(), x509.NewCertPool()
-	for pool, der := range map[*x509.CertPool][]byte{roots: authority.Root, middle: authority.Intermediate} {
-		certificate, err := x509.ParseCertificate(der)
-		if err != nil {
-			return nil, fmt.Errorf("ca.json: %w", err)
-		}
-		pool.AddCert(certificate)
 	}
 	_, err = pair.Leaf.Verify(x509.VerifyOptions{Roots: roots, Intermediates: middle, CurrentTime: now, KeyUsages: []x509.ExtKeyUsage{x509.ExtKeyUsageAny}})
 	return pair.Leaf, err
@@ -104,4 +96,39 @@ func (p *patient) exportedKey() {
 		p.add(warning, "cluster key", "cleatctl ca key export FILE, and keep FILE and its passphrase apart from the backups",
 			"key %s was never exported: if all members are lost, their backup comes back with another CA, and every client needs a new certificate", key.GetId())
 	}
+}
+
+// authorities are the CA's certificates; while it is rotated there are two of
+// each.
+func authorities(raw []byte) (roots, middle *x509.CertPool, err error) {
+	type generation struct {
+		Root, Intermediate []byte
+		Between            [][]byte
+	}
+	var ca struct {
+		generation
+		Rotation struct{ Other generation }
+	}
+	if err := json.Unmarshal(raw, &ca); err != nil {
+		return nil, nil, err
+	}
+	roots, middle = x509.NewCertPool(), x509.NewCertPool()
+	for _, g := range []generation{ca.generation, ca.Rotation.Other} {
+		if g.Root == nil {
+			continue
+		}
+		root, err := x509.ParseCertificate(g.Root)
+		if err != nil {
+			return nil, nil, err
+		}
+		roots.AddCert(root)
+		for _, der := range append([][]byte{g.Intermediate}, g.Between...) {
+			c, err := x509.ParseCertificate(der)
+			if err != nil {
+				return nil, nil, err
+			}
+			middle.AddCert(c)
+		}
+	}
+	return roots, middle, nil
 }

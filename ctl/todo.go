@@ -31,6 +31,7 @@ func todo(s *admin.StatusResponse, now time.Time) findings {
 		f.member(s, m, now)
 	}
 	f.authorities(s, now)
+	f.rotation(s)
 	f.together(s)
 	slices.SortStableFunc(f, func(a, b finding) int { return strings.Compare(string(a.Grade), string(b.Grade)) }) // "fault" < "warning"
 	return f
@@ -86,6 +87,14 @@ func (f *findings) member(s *admin.StatusResponse, m *admin.MemberStatus, now ti
 	}
 }
 
+// rotation is a warning because it keeps tokens and old certificates in doubt
+// until it ends, and may wait for a person.
+func (f *findings) rotation(s *admin.StatusResponse) {
+	if step := s.GetRotation(); step != "" {
+		f.add(warning, "ca", "cleatctl ca status shows what it waits for", "a rotation of the CA is under way (%s)", step)
+	}
+}
+
 // room is a member's disk and quota. A member whose disk does not tell reports
 // neither free nor reserved bytes.
 func (f *findings) room(name string, own *admin.StatusResponse) {
@@ -127,7 +136,7 @@ func (f *findings) authorities(s *admin.StatusResponse, now time.Time) {
 	for _, c := range s.GetCertificates() {
 		end := c.GetNotAfter().AsTime()
 		if c.GetKind() != "member" && end.Sub(now) < lifeOf(c)/5 {
-			f.add(warning, "certificate", "begin a new cluster before, whose CA is new: cleatctl snapshot save, cleatctl snapshot restore",
+			f.add(warning, "certificate", "replace it before: cleatctl ca rotate --root, or --intermediate",
 				"the CA's %s ends %s, and with it all certificates", c.GetKind(), end.Format(time.RFC3339))
 		}
 	}

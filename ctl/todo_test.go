@@ -79,6 +79,7 @@ func TestEachThingToDoIsSaidWithItsMend(t *testing.T) {
 			"fault three (3) raised the alarm CORRUPT: the member's data differs"},
 		"a certificate that ended":     {func(s *admin.StatusResponse) { ends(third(s).Status, "member", now.Add(-time.Hour)) }, "fault the certificate of three (3) has expired on "},
 		"a certificate that got stuck": {func(s *admin.StatusResponse) { ends(third(s).Status, "member", now.Add(3*24*time.Hour)) }, "fault the certificate of three (3) should have renewed itself"},
+		"a rotation":                   {func(s *admin.StatusResponse) { s.Rotation = "issuing" }, "warning a rotation of the CA is under way (issuing): cleatctl ca status"},
 		"a CA that ends":               {func(s *admin.StatusResponse) { ends(s, "root", now.Add(300*24*time.Hour)) }, "warning the CA's root ends "},
 		"another version":              {func(s *admin.StatusResponse) { third(s).Status.Version = "1.3.0" }, "warning the members run different versions: "},
 		"two voters":                   {func(s *admin.StatusResponse) { third(s).Learner = true }, "warning 2 voters survive the loss of 0, as 1 would: let one more"},

@@ -22,6 +22,7 @@ func (d *Daemon) newOffice() *adminserver.Server {
 		Alarms:      d.alarms,
 		Metrics:     d.registry,
 		Members:     d.membersTell,
+		CAMembers:   caMembers{d}.IDs,
 		Join:        d.join,
 		Recover:     d.recover,
 		Reload:      d.askReload,

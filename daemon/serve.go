@@ -51,6 +51,9 @@ func (d *Daemon) serve(run context.Context) error {
 	}
 	d.keep(run, "doors that move", d.serveMoved)
 	d.keep(run, "certificates", d.pki.Run) // once there is a leader to tell
+	d.keep(run, "rotation of the CA", func(ctx context.Context) error {
+		return d.node.Lead(ctx, func(ctx context.Context) error { return d.pki.Lead(ctx, caMembers{d}) })
+	})
 	told := []any{"name", d.config().Name}
 	for _, door := range []struct{ name, at string }{{"peer", d.doorAddresses().Peer}, {"ca", d.doorAddresses().Ca}} {
 		if door.at != "" {

@@ -5,6 +5,8 @@ package daemon
 import (
 	"context"
 	"crypto/tls"
+	"errors"
+	"flag"
 	"fmt"
 	"regexp"
 	"testing"
@@ -16,12 +18,18 @@ import (
 	"github.com/cleatd/cleat/admin"
 )
 
+// More, and shorter, than every run can wait for: go test ./daemon -run TurnOver
+// -lives 34 -life 8s is a hundred renewals.
+var (
+	lives           = flag.Int("lives", 3, "how many certificates of each member end while certificates turn over")
+	certificateLife = flag.Duration("life", 18*time.Second, "how long each of them lives")
+)
+
 // Certificates of seconds end while each member is asked without a pause: no
 // request may fail, and no connection between members may live to the end of
 // its certificate.
 func TestNoRequestFailsWhileCertificatesTurnOver(t *testing.T) {
-	const lives = 3
-	members := threeOf(t, func(o *Options) { o.Config.CertTTL = 18 * time.Second })
+	members := threeOf(t, func(o *Options) { o.Config.CertTTL = *certificateLife })
 	ctx, stop := context.WithCancel(t.Context())
 	var load errgroup.Group
 	for i, l := range members {
@@ -35,16 +43,18 @@ func TestNoRequestFailsWhileCertificatesTurnOver(t *testing.T) {
 		})
 	}
 	had := map[string]map[string]bool{}
-	members[0].reports(func(*admin.StatusResponse) error {
-		fewest := lives + 1
-		for _, l := range members {
-			fewest = min(fewest, len(l.certificates(had)))
-		}
-		if fewest <= lives {
-			return fmt.Errorf("the certificates were %v", had)
-		}
-		return nil
-	})
+	for turn := range *lives {
+		members[0].reports(func(*admin.StatusResponse) error {
+			fewest := *lives + 1
+			for _, l := range members {
+				fewest = min(fewest, len(l.certificates(had)))
+			}
+			if fewest <= turn+1 {
+				return fmt.Errorf("the certificates were %v", had)
+			}
+			return nil
+		})
+	}
 	stop()
 	if err := load.Wait(); err != nil {
 		t.Error(err)
@@ -131,4 +141,63 @@ func knock(t *testing.T, address string, config *tls.Config) error {
 	}
 	_, err = c.Read(make([]byte, 1))
 	return err
+}
+
+// All members were off for longer than their certificates live. Each makes itself
+// another before it meets the others, who would not let it in with the old one,
+// and nobody helps.
+func TestAWholeClusterComesBackBeyondItsCertificates(t *testing.T) {
+	const life = 6 * time.Second
+	members := threeOf(t, func(o *Options) { o.Config.CertTTL, o.limit = life, stopLimit })
+	if err := members[0].asked("before", "x"); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := members[0].client.Put(within(t), "kept", "x"); err != nil {
+		t.Fatal(err)
+	}
+	client := clients{map[string]*tls.Config{"of before": members[0].issue()}, members[0].roots()}
+	var off []Options
+	for _, l := range members {
+		o := l.settings()
+		o.Config.CertTTL = time.Hour
+		off = append(off, o)
+	}
+	for _, l := range members {
+		l.stop()
+	}
+	for _, l := range members {
+		_ = l.fall() // the last ones have nobody to hand leadership to
+	}
+	<-time.After(life + 2*time.Second) // there is no other way to be late
+	for n := range members {
+		members[n] = begin(t, off[n])
+	}
+	for _, l := range members {
+		l.reports(func(s *admin.StatusResponse) error {
+			if s.Raft.Leader == 0 {
+				return errors.New("no leader")
+			}
+			return nil
+		})
+		if err := l.asked("by "+l.d.config().Name, "x"); err != nil {
+			t.Errorf("%s: %v", l.d.config().Name, err)
+		}
+		r, err := l.client.Get(within(t), "kept")
+		if err != nil || len(r.Kvs) != 1 {
+			t.Errorf("%s: %v, %v", l.d.config().Name, r, err)
+		}
+	}
+	if err := client.greet(members); err != nil {
+		t.Error(err)
+	}
+	for _, l := range members { // what was made without a quorum is recorded once there is one
+		serial := l.d.pki.Certificates()[2].SerialNumber.String()
+		l.reports(func(*admin.StatusResponse) error {
+			raw, err := l.d.machine.LedgerGet(time.Now(), "pki/x509_certs", []byte(serial))
+			if err == nil && raw == nil {
+				err = fmt.Errorf("certificate %s is not recorded", serial)
+			}
+			return err
+		})
+	}
 }

@@ -69,6 +69,11 @@ func (a *Authority) Admit(ctx context.Context, r JoinRequest, member uint64) (Ad
 	if a.config.Removed != nil && a.config.Removed(member) {
 		return Admission{}, fmt.Errorf("%w: it let this machine in as member %s, which has been removed since", ErrTokenUsed, hexID(member))
 	}
+	// The machine must not go by a CA that is older than this use of the token, by
+	// which a rotation knows that it may come.
+	if err := a.refresh(ctx); err != nil {
+		return Admission{}, err
+	}
 	i := a.ca()
 	chain, err := i.sign(ctx, csr, Peer, memberSubject(a.config.ClusterID, member, hosts), i.lifeOf(a.terms.Load()))
 	if err != nil {

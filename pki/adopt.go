@@ -111,6 +111,7 @@ func (a *Authority) adopt(have *issuer, raw []byte) (bool, error) {
 	}
 	a.issuer.Store(i)
 	a.install(a.current.Load()) // the leaf stays, what is shown behind it may not
+	a.revoked.lookAgain()       // what hung on a generation that was dropped is let go
 	a.tellExpiry()
 	a.log.Info("the CA has changed", "version", i.record.Version,
 		"intermediate", i.intermediate.SerialNumber.String(), "roots", len(i.roots))

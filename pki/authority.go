@@ -90,6 +90,10 @@ type Authority struct {
 	// use. Open and renewals put it in, Run takes it out.
 	unrecorded chan struct{}
 
+	// unconfirmed holds a token while the cluster may not know which CA this member
+	// goes by. What changes that puts it in, Run takes it out.
+	unconfirmed chan struct{}
+
 	// replaced holds a token when a reload, or another CA, has moved the renewal
 	// that Run waits for.
 	replaced chan struct{}
@@ -136,7 +140,7 @@ func Open(ctx context.Context, c Config) (*Authority, error) {
 	if c.vault, err = openVault(c); err != nil {
 		return nil, err
 	}
-	a := &Authority{config: c, vault: c.vault, log: c.Logger, unrecorded: make(chan struct{}, 1), replaced: make(chan struct{}, 1), keys: make(chan struct{}, 1)}
+	a := &Authority{config: c, vault: c.vault, log: c.Logger, unrecorded: make(chan struct{}, 1), unconfirmed: make(chan struct{}, 1), replaced: make(chan struct{}, 1), keys: make(chan struct{}, 1)}
 	a.terms.Store(&terms{hosts, c.MemberTTL})
 	a.chronicle = newChronicle(c)
 	if err := a.openRevoked(); err != nil {
@@ -197,6 +201,7 @@ func (a *Authority) install(id *identity) {
 	id = id.shown(a.ca())
 	a.current.Store(id)
 	a.metrics.expires("member", id.certificate.Leaf)
+	a.confirmLater()
 }
 
 func (a *Authority) logIdentity(what string, more ...any) {

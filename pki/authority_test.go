@@ -244,7 +244,7 @@ func TestTheLoserOfARaceForTheCATakesTheWinners(t *testing.T) {
 
 func TestARecordOfANewerFormatIsRefused(t *testing.T) {
 	c := testConfig(t)
-	if _, err := c.Ledger.Commit(t.Context(), []Op{{Bucket: caBucket, Key: []byte(caKey), Value: []byte(`{"format":2}`)}}); err != nil {
+	if _, err := c.Ledger.Commit(t.Context(), []Op{{Bucket: caBucket, Key: []byte(caKey), Value: []byte(`{"format":99}`)}}); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := Open(t.Context(), c); !errors.Is(err, ErrFormat) {

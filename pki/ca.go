@@ -7,23 +7,21 @@ import (
 	"context"
 	"crypto"
 	"crypto/x509"
-	"crypto/x509/pkix"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
-	"time"
-
-	"github.com/smallstep/certificates/cas"
-	casapi "github.com/smallstep/certificates/cas/apiv1"
 )
 
 const (
 	caBucket = bucketPrefix + "ca"
 	caKey    = "current"
 	caFormat = 1
+	// caFormatRotating is of a record with a rotation in it, or with an intermediate
+	// from elsewhere: an older version would take a part for the whole.
+	caFormatRotating = 2
 
 	// The roles of the sealed keys; part of what is sealed, so never renamed.
 	roleRoot         = "root"
@@ -33,14 +31,23 @@ const (
 // caRecord is the CA as it lies in the ledger, in JSON: one item, so that it is
 // made, and later replaced, as a whole by compare-and-swap.
 type caRecord struct {
-	Format          int    `json:"format"`
-	Version         uint64 `json:"version,omitzero"` // one more with every change, by whoever makes it
-	Root            []byte `json:"root"`             // DER
-	Intermediate    []byte `json:"intermediate"`     // DER
-	RootKey         []byte `json:"root_key"`         // sealed
-	IntermediateKey []byte `json:"intermediate_key"` // sealed
+	Format           int       `json:"format"`
+	Version          uint64    `json:"version,omitzero"` // one more with every change, by whoever makes it
+	generationRecord           // that issues
+	Rotation         *rotation `json:"rotation,omitempty"`
 
 	raw []byte // all of it, as it was read
+}
+
+// generationRecord is a generation as it lies there.
+type generationRecord struct {
+	Number          int      `json:"number,omitzero"`   // of its names; 0: the first
+	Root            []byte   `json:"root"`              // DER
+	Intermediate    []byte   `json:"intermediate"`      // DER
+	Between         [][]byte `json:"between,omitempty"` // DER: what leads from the intermediate to the root
+	Cross           []byte   `json:"cross,omitempty"`   // DER: the root, signed by the one of the other generation
+	RootKey         []byte   `json:"root_key"`          // sealed; null: it is not here
+	IntermediateKey []byte   `json:"intermediate_key"`  // sealed
 }
 
 // openCA returns the cluster's CA, which it makes if there is none.
@@ -96,8 +103,15 @@ func (r caRecord) open(c Config) (*issuer, error) {
 
 // generations returns those whose certificates count, the one that issues first.
 func (r caRecord) generations() ([]generation, error) {
-	g, err := newGeneration(r.Root, r.Intermediate)
-	return []generation{g}, err
+	g, err := r.generation()
+	if err != nil || r.Rotation == nil {
+		return []generation{g}, err
+	}
+	other, err := r.Rotation.Other.generation()
+	if err != nil {
+		return nil, fmt.Errorf("the other of a rotation: %w", err)
+	}
+	return []generation{g, other}, nil
 }
 
 // findCA returns the record in the ledger.
@@ -122,7 +136,18 @@ func (r caRecord) unlock(l Ledger, ring keyring) (*issuer, error) {
 	if err != nil {
 		return nil, err
 	}
-	return newIssuer(l, r, signer)
+	i, err := newIssuer(l, r, signer)
+	if err != nil || r.Rotation == nil {
+		return i, err
+	}
+	i.beside = &issuer{generation: i.generations[1]}
+	if i.beside.signer, err = key.open(roleIntermediate, r.Rotation.Other.IntermediateKey); err != nil {
+		return nil, err
+	}
+	if !matches(i.beside.intermediate, i.beside.signer) {
+		return nil, fmt.Errorf("%w: the other intermediate's key is not of its certificate", ErrSealed)
+	}
+	return i, nil
 }
 
 func adviseOnKey(err error) error {
@@ -164,47 +189,13 @@ func createCA(ctx context.Context, c Config) ([]byte, error) {
 	return raw, nil
 }
 
-// makeCA has smallstep make a root without a path length, since one with a
-// path length could never be cross-signed by its successor, and an
-// intermediate that can sign leaves only. Both end at the same moment.
+// makeCA returns the record of a new CA.
 func makeCA(ctx context.Context, cluster uint64, key clusterKey) ([]byte, error) {
-	creator, err := cas.NewCreator(ctx, casapi.Options{Type: casapi.SoftCAS})
+	g, err := makeGeneration(ctx, cluster, 1, key)
 	if err != nil {
 		return nil, err
 	}
-	now := time.Now()
-	root, err := creator.CreateCertificateAuthority(&casapi.CreateCertificateAuthorityRequest{
-		Type: casapi.RootCA, Lifetime: caTTL, Template: caTemplate("root", cluster, now, false),
-	})
-	if err != nil {
-		return nil, fmt.Errorf("root: %w", err)
-	}
-	intermediate, err := creator.CreateCertificateAuthority(&casapi.CreateCertificateAuthorityRequest{
-		Type: casapi.IntermediateCA, Lifetime: caTTL, Template: caTemplate("intermediate", cluster, now, true), Parent: root,
-	})
-	if err != nil {
-		return nil, fmt.Errorf("intermediate: %w", err)
-	}
-	record := caRecord{Format: caFormat, Root: root.Certificate.Raw, Intermediate: intermediate.Certificate.Raw}
-	if record.RootKey, err = key.seal(roleRoot, root.PrivateKey); err != nil {
-		return nil, err
-	}
-	if record.IntermediateKey, err = key.seal(roleIntermediate, intermediate.PrivateKey); err != nil {
-		return nil, err
-	}
-	return json.Marshal(record)
-}
-
-func caTemplate(kind string, cluster uint64, now time.Time, leavesOnly bool) *x509.Certificate {
-	return &x509.Certificate{
-		Subject:               pkix.Name{CommonName: fmt.Sprintf("cleat %s %s", kind, hexID(cluster))},
-		NotBefore:             now.Add(-backdate),
-		NotAfter:              now.Add(caTTL),
-		KeyUsage:              x509.KeyUsageCertSign | x509.KeyUsageCRLSign,
-		BasicConstraintsValid: true,
-		IsCA:                  true,
-		MaxPathLenZero:        leavesOnly, // false: no limit at all
-	}
+	return json.Marshal(caRecord{Format: caFormat, generationRecord: g})
 }
 
 func decodeCA(raw []byte) (caRecord, error) {
@@ -213,8 +204,13 @@ func decodeCA(raw []byte) (caRecord, error) {
 	if err := decoder.Decode(&record); err != nil {
 		return record, fmt.Errorf("decode the CA's record: %w", err)
 	}
-	if record.Format != caFormat {
-		return record, fmt.Errorf("%w: the CA's record has format %d, this version reads %d", ErrFormat, record.Format, caFormat)
+	if record.Format != caFormat && record.Format != caFormatRotating {
+		return record, fmt.Errorf("%w: the CA's record has format %d, this version reads up to %d", ErrFormat, record.Format, caFormatRotating)
+	}
+	if r := record.Rotation; r != nil {
+		if _, err := ParseStep(string(r.Step)); err != nil {
+			return record, fmt.Errorf("%w: the rotation in the CA's record: %w", ErrFormat, err)
+		}
 	}
 	return record, nil
 }

@@ -34,7 +34,7 @@ const (
 	// is another: so long may a cluster have no leader and its lists stay good.
 	crlLife = 48 * time.Hour
 	crlAge  = 24 * time.Hour
-	// crlRetry is the pause after a list that could not be made.
+	// crlRetry is the pause after a list that could not be made; it grows.
 	crlRetry = 5 * time.Second
 )
 
@@ -86,7 +86,13 @@ func (a *Authority) readCRLs() error {
 
 // issuers are those whose certificates are accepted and whose key is at hand,
 // the one that issues now first.
-func (a *Authority) issuers() []*issuer { return []*issuer{a.ca()} }
+func (a *Authority) issuers() []*issuer {
+	i := a.ca()
+	if i.beside == nil {
+		return []*issuer{i}
+	}
+	return []*issuer{i, i.beside}
+}
 
 func (i *issuer) keyID() string { return hex.EncodeToString(i.intermediate.SubjectKeyId) }
 
@@ -97,6 +103,7 @@ func (a *Authority) LeadCRL(ctx context.Context) error {
 	if a.config.Replica == nil {
 		return nil
 	}
+	delay, told := crlRetry, ""
 	for removals := true; ; {
 		revoked, issuer := a.config.Replica.Changed(revokedBucket), a.config.Replica.Changed(caBucket)
 		due, err := a.makeCRLs(ctx)
@@ -104,9 +111,14 @@ func (a *Authority) LeadCRL(ctx context.Context) error {
 			err = a.revokeRemoved(ctx)
 			removals = err != nil
 		}
-		if err != nil && ctx.Err() == nil {
-			a.log.Warn("revocation list not made", "err", err, "retry_in", crlRetry)
-			due = time.Now().Add(crlRetry)
+		if err == nil {
+			delay, told = crlRetry, ""
+		} else if ctx.Err() == nil {
+			if told != err.Error() { // a CA that is locked stays so for long
+				a.log.Warn("revocation list not made; it is tried again", "err", err)
+			}
+			due, told = time.Now().Add(delay), err.Error()
+			delay = min(2*delay, lastRecord)
 		}
 		if !awaitList(ctx, due, revoked, issuer) {
 			return nil
@@ -198,6 +210,9 @@ func (a *Authority) crlEntries(ctx context.Context) (map[string][]x509.Revocatio
 // makeCRL makes another list for an issuer if the one that there is does not say
 // the same, or is old. It returns when the list gets old.
 func (a *Authority) makeCRL(ctx context.Context, i *issuer, entries []x509.RevocationListEntry) (due time.Time, err error) {
+	if i.locked != nil {
+		return time.Time{}, fmt.Errorf("sign a list: %w", i.locked)
+	}
 	raw, err := a.config.Ledger.Get(ctx, crlBucket, []byte(i.keyID()))
 	if err != nil {
 		return time.Time{}, err
@@ -212,6 +227,9 @@ func (a *Authority) makeCRL(ctx context.Context, i *issuer, entries []x509.Revoc
 			return old, nil
 		}
 		number.Add(last.Number, number)
+	}
+	if i.locked != nil {
+		return time.Time{}, fmt.Errorf("sign list %d: %w", number, i.locked)
 	}
 	der, err := x509.CreateRevocationList(rand.Reader, &x509.RevocationList{
 		Number: number, ThisUpdate: now, NextUpdate: now.Add(crlLife), RevokedCertificateEntries: entries,

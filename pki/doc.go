@@ -35,6 +35,10 @@
 // A client elsewhere comes by a token, too ([Authority.Login]), which is good for
 // its name alone, and afterwards by its certificate ([Authority.RenewClient]).
 //
+// The CA changes live: what a member knows of it is one record in the ledger, which
+// all members follow (adopt.go), and a rotation is a part of that record
+// (rotation.go).
+//
 // A certificate is signed by smallstep's authority, under one of three profiles:
 // peer, client and server. No profile's certificate does another's work: what a
 // door accepts is decided by its extended key usage and by the member's URI

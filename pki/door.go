@@ -34,7 +34,8 @@ func (a *Authority) PeerDoor() *tls.Config {
 }
 
 // joinDoor shows the root with the chain, for a machine that knows no more of
-// the cluster than the root's digest.
+// the cluster than the root's digest: both roots while one takes the other's
+// place, since the machine does not say which it knows.
 func (a *Authority) joinDoor() *tls.Config {
 	return &tls.Config{
 		MinVersion: tls.VersionTLS13,
@@ -42,7 +43,10 @@ func (a *Authority) joinDoor() *tls.Config {
 		ClientAuth: tls.NoClientCert,
 		GetCertificate: func(*tls.ClientHelloInfo) (*tls.Certificate, error) {
 			shown := a.current.Load().certificate
-			shown.Certificate = append(slices.Clip(shown.Certificate), a.ca().root.Raw)
+			shown.Certificate = slices.Clip(shown.Certificate)
+			for _, root := range a.ca().roots {
+				shown.Certificate = append(shown.Certificate, root.Raw)
+			}
 			return &shown, nil
 		},
 		SessionTicketsDisabled: true,

@@ -13,8 +13,8 @@ var (
 	ErrLocked = errors.New("pki: the CA is locked at this member, which issues nothing")
 	// ErrOnlyKey refuses to remove a key that may be the last one.
 	ErrOnlyKey = errors.New("pki: the cluster key is not removed")
-	// ErrRotation means that the cluster key cannot be replaced now.
-	ErrRotation = errors.New("pki: the cluster key is not rotated")
+	// ErrKeyRotation means that the cluster key cannot be replaced now.
+	ErrKeyRotation = errors.New("pki: the cluster key is not rotated")
 	// ErrSealed means that a sealed key of the CA is damaged.
 	ErrSealed = errors.New("pki: a sealed key cannot be opened")
 	// ErrFormat means that a newer version of cleat wrote the CA's record, or that
@@ -33,6 +33,16 @@ var (
 	ErrTTL = errors.New("pki: life of the certificate not accepted")
 	// ErrProfile refuses a profile that is unknown or not for the caller.
 	ErrProfile = errors.New("pki: profile not accepted")
+
+	// ErrRotating means that another rotation of the CA is under way.
+	ErrRotating = errors.New("pki: a rotation of the CA is under way")
+	// ErrRotation means that a rotation of the CA cannot be begun, or carried on,
+	// as was asked.
+	ErrRotation = errors.New("pki: rotation of the CA")
+	// ErrStep means that a rotation has no such step.
+	ErrStep = errors.New("pki: no step of a rotation")
+	// ErrImport refuses a CA's certificate or key from elsewhere.
+	ErrImport = errors.New("pki: the CA's certificate is not taken")
 
 	// ErrCertificateUnknown means that the ledger has no such certificate.
 	ErrCertificateUnknown = errors.New("pki: no such certificate")

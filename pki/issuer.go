@@ -30,6 +30,7 @@ type issuer struct {
 	record      caRecord            // the CA as it lies in the ledger, keys sealed
 	signer      crypto.Signer       // the intermediate's key; nil if locked
 	locked      error               // why this member cannot sign; nil if it can
+	beside      *issuer             // the other generation of a rotation, with its signer; nil: none
 	database    *db.DB              // where certificates are recorded
 	authority   *authority.Authority
 }

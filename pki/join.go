@@ -15,6 +15,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"time"
 )
 
@@ -99,14 +100,16 @@ func (j *Joining) TLS() *tls.Config {
 	}
 }
 
-// verify checks that the chain is a member's and ends in the token's root.
+// verify checks that the chain is a member's and has the token's root in it, at
+// which it can end.
 func (t Token) verify(chain []*x509.Certificate, now time.Time) error {
-	if len(chain) < 2 || digestOf(chain[len(chain)-1]) != t.Digest {
+	at := slices.IndexFunc(chain, func(c *x509.Certificate) bool { return digestOf(c) == t.Digest })
+	if at < 1 {
 		return fmt.Errorf("%w: what answers there does not show the root that the token names; it is another cluster, or not cleat's peer door", ErrTokenDigest)
 	}
 	leaf, roots, between := chain[0], x509.NewCertPool(), x509.NewCertPool()
-	roots.AddCert(chain[len(chain)-1])
-	for _, c := range chain[1 : len(chain)-1] {
+	roots.AddCert(chain[at])
+	for _, c := range chain[1:] {
 		between.AddCert(c)
 	}
 	_, err := leaf.Verify(x509.VerifyOptions{

@@ -44,7 +44,7 @@ func (a *Authority) GiveKey(ctx context.Context, member uint64, r KeyRequest) ([
 	}
 	for _, id := range r.Have {
 		if by, has := ring.byID(id); has && id != r.Want {
-			a.log.Info("cluster key given to another member", "member", hexID(member), "key", r.Want, "sealed_with", id)
+			a.Audit(ctx, Event{Act: ActKeys, What: "cluster key given to another member", Subject: member, Detail: fmt.Sprintf("key %s, sealed with %s", r.Want, id)})
 			return by.sealBytes(roleClusterKey, wanted.secret), nil
 		}
 	}
@@ -202,7 +202,7 @@ func (a *Authority) endRotation(ctx context.Context, seen keyState) error {
 		return nil
 	})
 	if err == nil && ended {
-		a.log.Info("all members have the cluster key; the one before is forgotten", "forgotten", seen.Previous)
+		a.Audit(ctx, Event{Act: ActKeys, What: "all members have the cluster key", Detail: "key " + seen.Previous + " is forgotten"})
 	}
 	return err
 }

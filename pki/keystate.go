@@ -167,7 +167,7 @@ func (a *Authority) Exported(ctx context.Context, id string) error {
 		return nil
 	})
 	if err == nil {
-		a.log.Info("cluster key exported", "key", id)
+		a.Audit(ctx, Event{Act: ActKeys, What: "cluster key exported", Detail: "key " + id})
 	}
 	return err
 }

@@ -67,7 +67,11 @@ func (a *Authority) Lock(ctx context.Context, remove bool) error {
 	if err := a.reopen(); err != nil {
 		return err
 	}
-	a.log.Warn("the CA is locked here: this member serves, and issues nothing", "removed", remove)
+	what := "the CA is locked here"
+	if remove {
+		what += ", and the cluster key removed"
+	}
+	a.Audit(ctx, Event{Act: ActKeys, What: what, Detail: "the member serves, and issues nothing"})
 	a.nudge()
 	return nil
 }
@@ -126,7 +130,7 @@ func (a *Authority) Unlock(ctx context.Context, keys []byte) error {
 	if err := a.reopen(); err != nil {
 		return err
 	}
-	a.log.Info("the CA is unlocked here", "key", record.sealedWith())
+	a.Audit(ctx, Event{Act: ActKeys, What: "the CA is unlocked here", Detail: "by cluster key " + record.sealedWith()})
 	if err := a.refresh(ctx); err != nil {
 		a.log.Warn("the CA is not compared with the cluster's yet", "err", err)
 	}

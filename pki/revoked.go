@@ -25,7 +25,7 @@ const revokedBucket = bucketPrefix + revokedTable
 
 // revoked is the set in memory.
 type revoked struct {
-	set     atomic.Pointer[serials] // written by openRevoked and Follow
+	set     atomic.Pointer[serials] // written by openRevoked, Follow and adopt
 	kept    map[string]int64        // what Dir had when this member started
 	doubted atomic.Int64            // when the others doubted last, as a Unix time in ns
 }
@@ -71,14 +71,29 @@ func (a *Authority) readRevoked() error {
 			next.all[serial] = until
 		}
 	}
-	last := a.revoked.set.Load()
-	if maps.Equal(last.all, next.all) {
+	if maps.Equal(a.revoked.set.Load().all, next.all) {
 		return nil
 	}
-	a.revoked.set.Store(next)
-	close(last.changed)
+	a.revoked.put(next)
 	a.keep(next)
 	return nil
+}
+
+// put has those who wait look again. The channel of each set is closed once,
+// whoever is faster.
+func (r *revoked) put(next *serials) {
+	close(r.set.Swap(next).changed)
+}
+
+// lookAgain is put when not the set but the CA has changed.
+func (r *revoked) lookAgain() {
+	for {
+		last := r.set.Load()
+		if r.set.CompareAndSwap(last, &serials{all: last.all, changed: make(chan struct{})}) {
+			close(last.changed)
+			return
+		}
+	}
 }
 
 // countsUntil is when a revocation may be forgotten, 0 if never.
@@ -90,9 +105,12 @@ func countsUntil(value []byte) int64 {
 }
 
 // Revoked says of a certificate that a door has let in that it would not do so
-// any more: it was revoked, or its member removed. It answers from memory.
+// any more: it was revoked, its member removed, or it is a client's and the
+// generation of the CA was dropped that issued it. (Members have moved by then,
+// and what they have under way on older connections goes on.) It answers from
+// memory.
 func (a *Authority) Revoked(leaf *x509.Certificate) bool {
-	if a.revoked.has(leaf.SerialNumber) {
+	if a.revoked.has(leaf.SerialNumber) || len(leaf.URIs) == 0 && !a.ca().knows(leaf) {
 		return true
 	}
 	if a.config.Removed == nil || len(leaf.URIs) == 0 {

@@ -34,8 +34,8 @@ type Store interface {
 }
 
 // Config is what a Server is given; all of it is required but PeerAddress,
-// LoginAddress, Join, Recover, Reload, Alarms, Members, Metrics, Quota, DataDir
-// and Logger.
+// LoginAddress, CAMembers, Join, Recover, Reload, Alarms, Members, Metrics, Quota,
+// DataDir and Logger.
 type Config struct {
 	Authority *pki.Authority
 	Node      Node
@@ -58,6 +58,10 @@ type Config struct {
 	// LoginAddress is the host and port at which clients log in, "" if they
 	// cannot at this member. Nil: they cannot.
 	LoginAddress func() string
+
+	// CAMembers are the ids of the members that a rotation of the CA waits for. Nil:
+	// none.
+	CAMembers func() []uint64
 
 	// Join has this member join another cluster; its errors are statuses, or
 	// else faults of this machine. Nil: it cannot.

@@ -59,6 +59,9 @@ func (s *Server) Own(metrics []string) (*admin.StatusResponse, error) {
 
 		ClusterKey: clusterKey(c.Authority),
 	}
+	if step := c.Authority.Rotating(); step != "" {
+		own.Rotation = string(step)
+	}
 	if c.Alarms != nil {
 		own.Alarms = c.Alarms()
 	}
