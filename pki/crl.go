@@ -10,6 +10,7 @@ import (
 	"crypto/x509"
 	"encoding/hex"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"math/big"
 	"slices"
@@ -148,22 +149,25 @@ func awaitList(ctx context.Context, due time.Time, revoked, issuer <-chan struct
 	}
 }
 
-// makeCRLs returns when the first of the lists gets old.
+// makeCRLs returns when the first of the lists gets old. One that cannot be made,
+// as of an intermediate from elsewhere that may sign none, keeps no other back.
 func (a *Authority) makeCRLs(ctx context.Context) (due time.Time, err error) {
 	entries, err := a.crlEntries(ctx)
 	if err != nil {
 		return time.Time{}, err
 	}
+	var failed []error
 	for _, i := range a.issuers() {
 		next, err := a.makeCRL(ctx, i, entries[i.keyID()])
 		if err != nil {
-			return time.Time{}, fmt.Errorf("of issuer %s: %w", i.keyID(), err)
+			failed = append(failed, fmt.Errorf("of issuer %s: %w", i.keyID(), err))
+			continue
 		}
 		if due.IsZero() || next.Before(due) {
 			due = next
 		}
 	}
-	return due, nil
+	return due, errors.Join(failed...)
 }
 
 // crlEntries are the revoked certificates by the key that issued them. One that
