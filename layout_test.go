@@ -26,7 +26,8 @@ var mayImport = map[string]string{
 	"raft":  "",
 	"pki":   "",
 
-	"pki/ca": "pki",
+	"pki/ca":     "pki",
+	"pki/export": "",
 
 	"watch": "kv",
 	"state": "kv lease auth",
@@ -43,9 +44,9 @@ var mayImport = map[string]string{
 	"peer": "raft pki",
 
 	"daemon": "peer api admin admin/server backup backup/file raft state watch kv lease auth pki pki/ca",
-	"ctl":    "admin client backup/file",
+	"ctl":    "admin client backup/file pki/export",
 
-	"daemon/command": "daemon",
+	"daemon/command": "daemon pki/export",
 
 	"cmd/cleatd":           "daemon/command",
 	"cmd/cleatctl":         "ctl",

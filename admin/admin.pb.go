@@ -433,6 +433,139 @@ func (x *CreateTokenResponse) GetInfo() *Token {
 	return nil
 }
 
+type CreateStepTokenRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// profile is "client" or "server".
+	Profile string `protobuf:"bytes,1,opt,name=profile,proto3" json:"profile,omitempty"`
+	// name is the user, or the first of the server's names and addresses; hosts are
+	// the others.
+	Name  string   `protobuf:"bytes,2,opt,name=name,proto3" json:"name,omitempty"`
+	Hosts []string `protobuf:"bytes,3,rep,name=hosts,proto3" json:"hosts,omitempty"`
+	// ttl_seconds is how long the token can be used; 0 is a quarter of an hour.
+	TtlSeconds    int64 `protobuf:"varint,4,opt,name=ttl_seconds,json=ttlSeconds,proto3" json:"ttl_seconds,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *CreateStepTokenRequest) Reset() {
+	*x = CreateStepTokenRequest{}
+	mi := &file_admin_proto_msgTypes[6]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *CreateStepTokenRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*CreateStepTokenRequest) ProtoMessage() {}
+
+func (x *CreateStepTokenRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_admin_proto_msgTypes[6]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use CreateStepTokenRequest.ProtoReflect.Descriptor instead.
+func (*CreateStepTokenRequest) Descriptor() ([]byte, []int) {
+	return file_admin_proto_rawDescGZIP(), []int{6}
+}
+
+func (x *CreateStepTokenRequest) GetProfile() string {
+	if x != nil {
+		return x.Profile
+	}
+	return ""
+}
+
+func (x *CreateStepTokenRequest) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *CreateStepTokenRequest) GetHosts() []string {
+	if x != nil {
+		return x.Hosts
+	}
+	return nil
+}
+
+func (x *CreateStepTokenRequest) GetTtlSeconds() int64 {
+	if x != nil {
+		return x.TtlSeconds
+	}
+	return 0
+}
+
+type CreateStepTokenResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Token string                 `protobuf:"bytes,1,opt,name=token,proto3" json:"token,omitempty"`
+	// address is where step goes with it: this member's ca door.
+	Address       string                 `protobuf:"bytes,2,opt,name=address,proto3" json:"address,omitempty"`
+	Expires       *timestamppb.Timestamp `protobuf:"bytes,3,opt,name=expires,proto3" json:"expires,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *CreateStepTokenResponse) Reset() {
+	*x = CreateStepTokenResponse{}
+	mi := &file_admin_proto_msgTypes[7]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *CreateStepTokenResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*CreateStepTokenResponse) ProtoMessage() {}
+
+func (x *CreateStepTokenResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_admin_proto_msgTypes[7]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use CreateStepTokenResponse.ProtoReflect.Descriptor instead.
+func (*CreateStepTokenResponse) Descriptor() ([]byte, []int) {
+	return file_admin_proto_rawDescGZIP(), []int{7}
+}
+
+func (x *CreateStepTokenResponse) GetToken() string {
+	if x != nil {
+		return x.Token
+	}
+	return ""
+}
+
+func (x *CreateStepTokenResponse) GetAddress() string {
+	if x != nil {
+		return x.Address
+	}
+	return ""
+}
+
+func (x *CreateStepTokenResponse) GetExpires() *timestamppb.Timestamp {
+	if x != nil {
+		return x.Expires
+	}
+	return nil
+}
+
 // Token is what the cluster knows of a token.
 type Token struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -458,7 +591,7 @@ type Token struct {
 
 func (x *Token) Reset() {
 	*x = Token{}
-	mi := &file_admin_proto_msgTypes[6]
+	mi := &file_admin_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -470,7 +603,7 @@ func (x *Token) String() string {
 func (*Token) ProtoMessage() {}
 
 func (x *Token) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_proto_msgTypes[6]
+	mi := &file_admin_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -483,7 +616,7 @@ func (x *Token) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Token.ProtoReflect.Descriptor instead.
 func (*Token) Descriptor() ([]byte, []int) {
-	return file_admin_proto_rawDescGZIP(), []int{6}
+	return file_admin_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *Token) GetId() string {
@@ -564,7 +697,7 @@ type ListTokensRequest struct {
 
 func (x *ListTokensRequest) Reset() {
 	*x = ListTokensRequest{}
-	mi := &file_admin_proto_msgTypes[7]
+	mi := &file_admin_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -576,7 +709,7 @@ func (x *ListTokensRequest) String() string {
 func (*ListTokensRequest) ProtoMessage() {}
 
 func (x *ListTokensRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_proto_msgTypes[7]
+	mi := &file_admin_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -589,7 +722,7 @@ func (x *ListTokensRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListTokensRequest.ProtoReflect.Descriptor instead.
 func (*ListTokensRequest) Descriptor() ([]byte, []int) {
-	return file_admin_proto_rawDescGZIP(), []int{7}
+	return file_admin_proto_rawDescGZIP(), []int{9}
 }
 
 type ListTokensResponse struct {
@@ -602,7 +735,7 @@ type ListTokensResponse struct {
 
 func (x *ListTokensResponse) Reset() {
 	*x = ListTokensResponse{}
-	mi := &file_admin_proto_msgTypes[8]
+	mi := &file_admin_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -614,7 +747,7 @@ func (x *ListTokensResponse) String() string {
 func (*ListTokensResponse) ProtoMessage() {}
 
 func (x *ListTokensResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_proto_msgTypes[8]
+	mi := &file_admin_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -627,7 +760,7 @@ func (x *ListTokensResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListTokensResponse.ProtoReflect.Descriptor instead.
 func (*ListTokensResponse) Descriptor() ([]byte, []int) {
-	return file_admin_proto_rawDescGZIP(), []int{8}
+	return file_admin_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *ListTokensResponse) GetTokens() []*Token {
@@ -647,7 +780,7 @@ type RevokeTokenRequest struct {
 
 func (x *RevokeTokenRequest) Reset() {
 	*x = RevokeTokenRequest{}
-	mi := &file_admin_proto_msgTypes[9]
+	mi := &file_admin_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -659,7 +792,7 @@ func (x *RevokeTokenRequest) String() string {
 func (*RevokeTokenRequest) ProtoMessage() {}
 
 func (x *RevokeTokenRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_proto_msgTypes[9]
+	mi := &file_admin_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -672,7 +805,7 @@ func (x *RevokeTokenRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RevokeTokenRequest.ProtoReflect.Descriptor instead.
 func (*RevokeTokenRequest) Descriptor() ([]byte, []int) {
-	return file_admin_proto_rawDescGZIP(), []int{9}
+	return file_admin_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *RevokeTokenRequest) GetToken() string {
@@ -691,7 +824,7 @@ type RevokeTokenResponse struct {
 
 func (x *RevokeTokenResponse) Reset() {
 	*x = RevokeTokenResponse{}
-	mi := &file_admin_proto_msgTypes[10]
+	mi := &file_admin_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -703,7 +836,7 @@ func (x *RevokeTokenResponse) String() string {
 func (*RevokeTokenResponse) ProtoMessage() {}
 
 func (x *RevokeTokenResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_proto_msgTypes[10]
+	mi := &file_admin_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -716,7 +849,7 @@ func (x *RevokeTokenResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RevokeTokenResponse.ProtoReflect.Descriptor instead.
 func (*RevokeTokenResponse) Descriptor() ([]byte, []int) {
-	return file_admin_proto_rawDescGZIP(), []int{10}
+	return file_admin_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *RevokeTokenResponse) GetToken() *Token {
@@ -742,7 +875,7 @@ type JoinRequest struct {
 
 func (x *JoinRequest) Reset() {
 	*x = JoinRequest{}
-	mi := &file_admin_proto_msgTypes[11]
+	mi := &file_admin_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -754,7 +887,7 @@ func (x *JoinRequest) String() string {
 func (*JoinRequest) ProtoMessage() {}
 
 func (x *JoinRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_proto_msgTypes[11]
+	mi := &file_admin_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -767,7 +900,7 @@ func (x *JoinRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use JoinRequest.ProtoReflect.Descriptor instead.
 func (*JoinRequest) Descriptor() ([]byte, []int) {
-	return file_admin_proto_rawDescGZIP(), []int{11}
+	return file_admin_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *JoinRequest) GetToken() string {
@@ -809,7 +942,7 @@ type JoinResponse struct {
 
 func (x *JoinResponse) Reset() {
 	*x = JoinResponse{}
-	mi := &file_admin_proto_msgTypes[12]
+	mi := &file_admin_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -821,7 +954,7 @@ func (x *JoinResponse) String() string {
 func (*JoinResponse) ProtoMessage() {}
 
 func (x *JoinResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_proto_msgTypes[12]
+	mi := &file_admin_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -834,7 +967,7 @@ func (x *JoinResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use JoinResponse.ProtoReflect.Descriptor instead.
 func (*JoinResponse) Descriptor() ([]byte, []int) {
-	return file_admin_proto_rawDescGZIP(), []int{12}
+	return file_admin_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *JoinResponse) GetClusterId() uint64 {
@@ -869,7 +1002,7 @@ type RecoverRequest struct {
 
 func (x *RecoverRequest) Reset() {
 	*x = RecoverRequest{}
-	mi := &file_admin_proto_msgTypes[13]
+	mi := &file_admin_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -881,7 +1014,7 @@ func (x *RecoverRequest) String() string {
 func (*RecoverRequest) ProtoMessage() {}
 
 func (x *RecoverRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_proto_msgTypes[13]
+	mi := &file_admin_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -894,7 +1027,7 @@ func (x *RecoverRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RecoverRequest.ProtoReflect.Descriptor instead.
 func (*RecoverRequest) Descriptor() ([]byte, []int) {
-	return file_admin_proto_rawDescGZIP(), []int{13}
+	return file_admin_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *RecoverRequest) GetForceNewCluster() bool {
@@ -916,7 +1049,7 @@ type RecoverResponse struct {
 
 func (x *RecoverResponse) Reset() {
 	*x = RecoverResponse{}
-	mi := &file_admin_proto_msgTypes[14]
+	mi := &file_admin_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -928,7 +1061,7 @@ func (x *RecoverResponse) String() string {
 func (*RecoverResponse) ProtoMessage() {}
 
 func (x *RecoverResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_proto_msgTypes[14]
+	mi := &file_admin_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -941,7 +1074,7 @@ func (x *RecoverResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RecoverResponse.ProtoReflect.Descriptor instead.
 func (*RecoverResponse) Descriptor() ([]byte, []int) {
-	return file_admin_proto_rawDescGZIP(), []int{14}
+	return file_admin_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *RecoverResponse) GetMemberId() uint64 {
@@ -980,7 +1113,7 @@ type ReloadRequest struct {
 
 func (x *ReloadRequest) Reset() {
 	*x = ReloadRequest{}
-	mi := &file_admin_proto_msgTypes[15]
+	mi := &file_admin_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -992,7 +1125,7 @@ func (x *ReloadRequest) String() string {
 func (*ReloadRequest) ProtoMessage() {}
 
 func (x *ReloadRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_proto_msgTypes[15]
+	mi := &file_admin_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1005,7 +1138,7 @@ func (x *ReloadRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReloadRequest.ProtoReflect.Descriptor instead.
 func (*ReloadRequest) Descriptor() ([]byte, []int) {
-	return file_admin_proto_rawDescGZIP(), []int{15}
+	return file_admin_proto_rawDescGZIP(), []int{17}
 }
 
 type ReloadResponse struct {
@@ -1019,7 +1152,7 @@ type ReloadResponse struct {
 
 func (x *ReloadResponse) Reset() {
 	*x = ReloadResponse{}
-	mi := &file_admin_proto_msgTypes[16]
+	mi := &file_admin_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1031,7 +1164,7 @@ func (x *ReloadResponse) String() string {
 func (*ReloadResponse) ProtoMessage() {}
 
 func (x *ReloadResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_proto_msgTypes[16]
+	mi := &file_admin_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1044,7 +1177,7 @@ func (x *ReloadResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReloadResponse.ProtoReflect.Descriptor instead.
 func (*ReloadResponse) Descriptor() ([]byte, []int) {
-	return file_admin_proto_rawDescGZIP(), []int{16}
+	return file_admin_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *ReloadResponse) GetChanged() []*Setting {
@@ -1073,7 +1206,7 @@ type Setting struct {
 
 func (x *Setting) Reset() {
 	*x = Setting{}
-	mi := &file_admin_proto_msgTypes[17]
+	mi := &file_admin_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1085,7 +1218,7 @@ func (x *Setting) String() string {
 func (*Setting) ProtoMessage() {}
 
 func (x *Setting) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_proto_msgTypes[17]
+	mi := &file_admin_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1098,7 +1231,7 @@ func (x *Setting) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Setting.ProtoReflect.Descriptor instead.
 func (*Setting) Descriptor() ([]byte, []int) {
-	return file_admin_proto_rawDescGZIP(), []int{17}
+	return file_admin_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *Setting) GetName() string {
@@ -1130,7 +1263,7 @@ type CAStatusRequest struct {
 
 func (x *CAStatusRequest) Reset() {
 	*x = CAStatusRequest{}
-	mi := &file_admin_proto_msgTypes[18]
+	mi := &file_admin_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1142,7 +1275,7 @@ func (x *CAStatusRequest) String() string {
 func (*CAStatusRequest) ProtoMessage() {}
 
 func (x *CAStatusRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_proto_msgTypes[18]
+	mi := &file_admin_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1155,7 +1288,7 @@ func (x *CAStatusRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CAStatusRequest.ProtoReflect.Descriptor instead.
 func (*CAStatusRequest) Descriptor() ([]byte, []int) {
-	return file_admin_proto_rawDescGZIP(), []int{18}
+	return file_admin_proto_rawDescGZIP(), []int{20}
 }
 
 type CAStatusResponse struct {
@@ -1171,7 +1304,7 @@ type CAStatusResponse struct {
 
 func (x *CAStatusResponse) Reset() {
 	*x = CAStatusResponse{}
-	mi := &file_admin_proto_msgTypes[19]
+	mi := &file_admin_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1183,7 +1316,7 @@ func (x *CAStatusResponse) String() string {
 func (*CAStatusResponse) ProtoMessage() {}
 
 func (x *CAStatusResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_proto_msgTypes[19]
+	mi := &file_admin_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1196,7 +1329,7 @@ func (x *CAStatusResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CAStatusResponse.ProtoReflect.Descriptor instead.
 func (*CAStatusResponse) Descriptor() ([]byte, []int) {
-	return file_admin_proto_rawDescGZIP(), []int{19}
+	return file_admin_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *CAStatusResponse) GetRoots() []*CACertificate {
@@ -1236,7 +1369,7 @@ type CACertificate struct {
 
 func (x *CACertificate) Reset() {
 	*x = CACertificate{}
-	mi := &file_admin_proto_msgTypes[20]
+	mi := &file_admin_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1248,7 +1381,7 @@ func (x *CACertificate) String() string {
 func (*CACertificate) ProtoMessage() {}
 
 func (x *CACertificate) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_proto_msgTypes[20]
+	mi := &file_admin_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1261,7 +1394,7 @@ func (x *CACertificate) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CACertificate.ProtoReflect.Descriptor instead.
 func (*CACertificate) Descriptor() ([]byte, []int) {
-	return file_admin_proto_rawDescGZIP(), []int{20}
+	return file_admin_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *CACertificate) GetSubject() string {
@@ -1337,7 +1470,7 @@ type CARotation struct {
 
 func (x *CARotation) Reset() {
 	*x = CARotation{}
-	mi := &file_admin_proto_msgTypes[21]
+	mi := &file_admin_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1349,7 +1482,7 @@ func (x *CARotation) String() string {
 func (*CARotation) ProtoMessage() {}
 
 func (x *CARotation) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_proto_msgTypes[21]
+	mi := &file_admin_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1362,7 +1495,7 @@ func (x *CARotation) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CARotation.ProtoReflect.Descriptor instead.
 func (*CARotation) Descriptor() ([]byte, []int) {
-	return file_admin_proto_rawDescGZIP(), []int{21}
+	return file_admin_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *CARotation) GetId() string {
@@ -1460,7 +1593,7 @@ type CAMember struct {
 
 func (x *CAMember) Reset() {
 	*x = CAMember{}
-	mi := &file_admin_proto_msgTypes[22]
+	mi := &file_admin_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1472,7 +1605,7 @@ func (x *CAMember) String() string {
 func (*CAMember) ProtoMessage() {}
 
 func (x *CAMember) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_proto_msgTypes[22]
+	mi := &file_admin_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1485,7 +1618,7 @@ func (x *CAMember) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CAMember.ProtoReflect.Descriptor instead.
 func (*CAMember) Descriptor() ([]byte, []int) {
-	return file_admin_proto_rawDescGZIP(), []int{22}
+	return file_admin_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *CAMember) GetId() uint64 {
@@ -1520,7 +1653,7 @@ type CAHanging struct {
 
 func (x *CAHanging) Reset() {
 	*x = CAHanging{}
-	mi := &file_admin_proto_msgTypes[23]
+	mi := &file_admin_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1532,7 +1665,7 @@ func (x *CAHanging) String() string {
 func (*CAHanging) ProtoMessage() {}
 
 func (x *CAHanging) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_proto_msgTypes[23]
+	mi := &file_admin_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1545,7 +1678,7 @@ func (x *CAHanging) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CAHanging.ProtoReflect.Descriptor instead.
 func (*CAHanging) Descriptor() ([]byte, []int) {
-	return file_admin_proto_rawDescGZIP(), []int{23}
+	return file_admin_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *CAHanging) GetName() string {
@@ -1585,7 +1718,7 @@ type RotateCARequest struct {
 
 func (x *RotateCARequest) Reset() {
 	*x = RotateCARequest{}
-	mi := &file_admin_proto_msgTypes[24]
+	mi := &file_admin_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1597,7 +1730,7 @@ func (x *RotateCARequest) String() string {
 func (*RotateCARequest) ProtoMessage() {}
 
 func (x *RotateCARequest) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_proto_msgTypes[24]
+	mi := &file_admin_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1610,7 +1743,7 @@ func (x *RotateCARequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RotateCARequest.ProtoReflect.Descriptor instead.
 func (*RotateCARequest) Descriptor() ([]byte, []int) {
-	return file_admin_proto_rawDescGZIP(), []int{24}
+	return file_admin_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *RotateCARequest) GetAct() string {
@@ -1642,7 +1775,7 @@ type RequestCARequest struct {
 
 func (x *RequestCARequest) Reset() {
 	*x = RequestCARequest{}
-	mi := &file_admin_proto_msgTypes[25]
+	mi := &file_admin_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1654,7 +1787,7 @@ func (x *RequestCARequest) String() string {
 func (*RequestCARequest) ProtoMessage() {}
 
 func (x *RequestCARequest) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_proto_msgTypes[25]
+	mi := &file_admin_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1667,7 +1800,7 @@ func (x *RequestCARequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RequestCARequest.ProtoReflect.Descriptor instead.
 func (*RequestCARequest) Descriptor() ([]byte, []int) {
-	return file_admin_proto_rawDescGZIP(), []int{25}
+	return file_admin_proto_rawDescGZIP(), []int{27}
 }
 
 type RequestCAResponse struct {
@@ -1680,7 +1813,7 @@ type RequestCAResponse struct {
 
 func (x *RequestCAResponse) Reset() {
 	*x = RequestCAResponse{}
-	mi := &file_admin_proto_msgTypes[26]
+	mi := &file_admin_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1692,7 +1825,7 @@ func (x *RequestCAResponse) String() string {
 func (*RequestCAResponse) ProtoMessage() {}
 
 func (x *RequestCAResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_proto_msgTypes[26]
+	mi := &file_admin_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1705,7 +1838,7 @@ func (x *RequestCAResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RequestCAResponse.ProtoReflect.Descriptor instead.
 func (*RequestCAResponse) Descriptor() ([]byte, []int) {
-	return file_admin_proto_rawDescGZIP(), []int{26}
+	return file_admin_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *RequestCAResponse) GetCsrPem() []byte {
@@ -1729,7 +1862,7 @@ type ImportCARequest struct {
 
 func (x *ImportCARequest) Reset() {
 	*x = ImportCARequest{}
-	mi := &file_admin_proto_msgTypes[27]
+	mi := &file_admin_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1741,7 +1874,7 @@ func (x *ImportCARequest) String() string {
 func (*ImportCARequest) ProtoMessage() {}
 
 func (x *ImportCARequest) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_proto_msgTypes[27]
+	mi := &file_admin_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1754,7 +1887,7 @@ func (x *ImportCARequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ImportCARequest.ProtoReflect.Descriptor instead.
 func (*ImportCARequest) Descriptor() ([]byte, []int) {
-	return file_admin_proto_rawDescGZIP(), []int{27}
+	return file_admin_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *ImportCARequest) GetCertificatesPem() []byte {
@@ -1796,7 +1929,7 @@ type AdmitRequest struct {
 
 func (x *AdmitRequest) Reset() {
 	*x = AdmitRequest{}
-	mi := &file_admin_proto_msgTypes[28]
+	mi := &file_admin_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1808,7 +1941,7 @@ func (x *AdmitRequest) String() string {
 func (*AdmitRequest) ProtoMessage() {}
 
 func (x *AdmitRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_proto_msgTypes[28]
+	mi := &file_admin_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1821,7 +1954,7 @@ func (x *AdmitRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AdmitRequest.ProtoReflect.Descriptor instead.
 func (*AdmitRequest) Descriptor() ([]byte, []int) {
-	return file_admin_proto_rawDescGZIP(), []int{28}
+	return file_admin_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *AdmitRequest) GetToken() string {
@@ -1883,7 +2016,7 @@ type AdmitResponse struct {
 
 func (x *AdmitResponse) Reset() {
 	*x = AdmitResponse{}
-	mi := &file_admin_proto_msgTypes[29]
+	mi := &file_admin_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1895,7 +2028,7 @@ func (x *AdmitResponse) String() string {
 func (*AdmitResponse) ProtoMessage() {}
 
 func (x *AdmitResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_proto_msgTypes[29]
+	mi := &file_admin_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1908,7 +2041,7 @@ func (x *AdmitResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AdmitResponse.ProtoReflect.Descriptor instead.
 func (*AdmitResponse) Descriptor() ([]byte, []int) {
-	return file_admin_proto_rawDescGZIP(), []int{29}
+	return file_admin_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *AdmitResponse) GetClusterId() uint64 {
@@ -1966,7 +2099,7 @@ type ArriveRequest struct {
 
 func (x *ArriveRequest) Reset() {
 	*x = ArriveRequest{}
-	mi := &file_admin_proto_msgTypes[30]
+	mi := &file_admin_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1978,7 +2111,7 @@ func (x *ArriveRequest) String() string {
 func (*ArriveRequest) ProtoMessage() {}
 
 func (x *ArriveRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_proto_msgTypes[30]
+	mi := &file_admin_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1991,7 +2124,7 @@ func (x *ArriveRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ArriveRequest.ProtoReflect.Descriptor instead.
 func (*ArriveRequest) Descriptor() ([]byte, []int) {
-	return file_admin_proto_rawDescGZIP(), []int{30}
+	return file_admin_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *ArriveRequest) GetName() string {
@@ -2039,7 +2172,7 @@ type ArriveResponse struct {
 
 func (x *ArriveResponse) Reset() {
 	*x = ArriveResponse{}
-	mi := &file_admin_proto_msgTypes[31]
+	mi := &file_admin_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2051,7 +2184,7 @@ func (x *ArriveResponse) String() string {
 func (*ArriveResponse) ProtoMessage() {}
 
 func (x *ArriveResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_proto_msgTypes[31]
+	mi := &file_admin_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2064,7 +2197,7 @@ func (x *ArriveResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ArriveResponse.ProtoReflect.Descriptor instead.
 func (*ArriveResponse) Descriptor() ([]byte, []int) {
-	return file_admin_proto_rawDescGZIP(), []int{31}
+	return file_admin_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *ArriveResponse) GetMembers() []*Member {
@@ -2082,7 +2215,7 @@ type DismissRequest struct {
 
 func (x *DismissRequest) Reset() {
 	*x = DismissRequest{}
-	mi := &file_admin_proto_msgTypes[32]
+	mi := &file_admin_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2094,7 +2227,7 @@ func (x *DismissRequest) String() string {
 func (*DismissRequest) ProtoMessage() {}
 
 func (x *DismissRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_proto_msgTypes[32]
+	mi := &file_admin_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2107,7 +2240,7 @@ func (x *DismissRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DismissRequest.ProtoReflect.Descriptor instead.
 func (*DismissRequest) Descriptor() ([]byte, []int) {
-	return file_admin_proto_rawDescGZIP(), []int{32}
+	return file_admin_proto_rawDescGZIP(), []int{34}
 }
 
 type DismissResponse struct {
@@ -2118,7 +2251,7 @@ type DismissResponse struct {
 
 func (x *DismissResponse) Reset() {
 	*x = DismissResponse{}
-	mi := &file_admin_proto_msgTypes[33]
+	mi := &file_admin_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2130,7 +2263,7 @@ func (x *DismissResponse) String() string {
 func (*DismissResponse) ProtoMessage() {}
 
 func (x *DismissResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_proto_msgTypes[33]
+	mi := &file_admin_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2143,7 +2276,7 @@ func (x *DismissResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DismissResponse.ProtoReflect.Descriptor instead.
 func (*DismissResponse) Descriptor() ([]byte, []int) {
-	return file_admin_proto_rawDescGZIP(), []int{33}
+	return file_admin_proto_rawDescGZIP(), []int{35}
 }
 
 type Member struct {
@@ -2159,7 +2292,7 @@ type Member struct {
 
 func (x *Member) Reset() {
 	*x = Member{}
-	mi := &file_admin_proto_msgTypes[34]
+	mi := &file_admin_proto_msgTypes[36]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2171,7 +2304,7 @@ func (x *Member) String() string {
 func (*Member) ProtoMessage() {}
 
 func (x *Member) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_proto_msgTypes[34]
+	mi := &file_admin_proto_msgTypes[36]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2184,7 +2317,7 @@ func (x *Member) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Member.ProtoReflect.Descriptor instead.
 func (*Member) Descriptor() ([]byte, []int) {
-	return file_admin_proto_rawDescGZIP(), []int{34}
+	return file_admin_proto_rawDescGZIP(), []int{36}
 }
 
 func (x *Member) GetId() uint64 {
@@ -2235,7 +2368,7 @@ type StatusRequest struct {
 
 func (x *StatusRequest) Reset() {
 	*x = StatusRequest{}
-	mi := &file_admin_proto_msgTypes[35]
+	mi := &file_admin_proto_msgTypes[37]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2247,7 +2380,7 @@ func (x *StatusRequest) String() string {
 func (*StatusRequest) ProtoMessage() {}
 
 func (x *StatusRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_proto_msgTypes[35]
+	mi := &file_admin_proto_msgTypes[37]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2260,7 +2393,7 @@ func (x *StatusRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StatusRequest.ProtoReflect.Descriptor instead.
 func (*StatusRequest) Descriptor() ([]byte, []int) {
-	return file_admin_proto_rawDescGZIP(), []int{35}
+	return file_admin_proto_rawDescGZIP(), []int{37}
 }
 
 func (x *StatusRequest) GetMembers() bool {
@@ -2303,14 +2436,15 @@ type StatusResponse struct {
 	Process *Process `protobuf:"bytes,15,opt,name=process,proto3" json:"process,omitempty"`
 	// rotation is the step of the CA's rotation that is under way, as far as this
 	// member knows; empty: none is.
-	Rotation      string `protobuf:"bytes,30,opt,name=rotation,proto3" json:"rotation,omitempty"`
+	Rotation      string      `protobuf:"bytes,31,opt,name=rotation,proto3" json:"rotation,omitempty"`
+	ClusterKey    *ClusterKey `protobuf:"bytes,30,opt,name=cluster_key,json=clusterKey,proto3" json:"cluster_key,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *StatusResponse) Reset() {
 	*x = StatusResponse{}
-	mi := &file_admin_proto_msgTypes[36]
+	mi := &file_admin_proto_msgTypes[38]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2322,7 +2456,7 @@ func (x *StatusResponse) String() string {
 func (*StatusResponse) ProtoMessage() {}
 
 func (x *StatusResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_proto_msgTypes[36]
+	mi := &file_admin_proto_msgTypes[38]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2335,7 +2469,7 @@ func (x *StatusResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StatusResponse.ProtoReflect.Descriptor instead.
 func (*StatusResponse) Descriptor() ([]byte, []int) {
-	return file_admin_proto_rawDescGZIP(), []int{36}
+	return file_admin_proto_rawDescGZIP(), []int{38}
 }
 
 func (x *StatusResponse) GetVersion() string {
@@ -2450,6 +2584,13 @@ func (x *StatusResponse) GetRotation() string {
 	return ""
 }
 
+func (x *StatusResponse) GetClusterKey() *ClusterKey {
+	if x != nil {
+		return x.ClusterKey
+	}
+	return nil
+}
+
 type Process struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Pid           int64                  `protobuf:"varint,1,opt,name=pid,proto3" json:"pid,omitempty"`
@@ -2460,7 +2601,7 @@ type Process struct {
 
 func (x *Process) Reset() {
 	*x = Process{}
-	mi := &file_admin_proto_msgTypes[37]
+	mi := &file_admin_proto_msgTypes[39]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2472,7 +2613,7 @@ func (x *Process) String() string {
 func (*Process) ProtoMessage() {}
 
 func (x *Process) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_proto_msgTypes[37]
+	mi := &file_admin_proto_msgTypes[39]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2485,7 +2626,7 @@ func (x *Process) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Process.ProtoReflect.Descriptor instead.
 func (*Process) Descriptor() ([]byte, []int) {
-	return file_admin_proto_rawDescGZIP(), []int{37}
+	return file_admin_proto_rawDescGZIP(), []int{39}
 }
 
 func (x *Process) GetPid() int64 {
@@ -2524,7 +2665,7 @@ type MemberStatus struct {
 
 func (x *MemberStatus) Reset() {
 	*x = MemberStatus{}
-	mi := &file_admin_proto_msgTypes[38]
+	mi := &file_admin_proto_msgTypes[40]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2536,7 +2677,7 @@ func (x *MemberStatus) String() string {
 func (*MemberStatus) ProtoMessage() {}
 
 func (x *MemberStatus) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_proto_msgTypes[38]
+	mi := &file_admin_proto_msgTypes[40]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2549,7 +2690,7 @@ func (x *MemberStatus) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use MemberStatus.ProtoReflect.Descriptor instead.
 func (*MemberStatus) Descriptor() ([]byte, []int) {
-	return file_admin_proto_rawDescGZIP(), []int{38}
+	return file_admin_proto_rawDescGZIP(), []int{40}
 }
 
 func (x *MemberStatus) GetId() uint64 {
@@ -2625,7 +2766,7 @@ type Alarm struct {
 
 func (x *Alarm) Reset() {
 	*x = Alarm{}
-	mi := &file_admin_proto_msgTypes[39]
+	mi := &file_admin_proto_msgTypes[41]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2637,7 +2778,7 @@ func (x *Alarm) String() string {
 func (*Alarm) ProtoMessage() {}
 
 func (x *Alarm) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_proto_msgTypes[39]
+	mi := &file_admin_proto_msgTypes[41]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2650,7 +2791,7 @@ func (x *Alarm) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Alarm.ProtoReflect.Descriptor instead.
 func (*Alarm) Descriptor() ([]byte, []int) {
-	return file_admin_proto_rawDescGZIP(), []int{39}
+	return file_admin_proto_rawDescGZIP(), []int{41}
 }
 
 func (x *Alarm) GetType() string {
@@ -2681,7 +2822,7 @@ type Doors struct {
 
 func (x *Doors) Reset() {
 	*x = Doors{}
-	mi := &file_admin_proto_msgTypes[40]
+	mi := &file_admin_proto_msgTypes[42]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2693,7 +2834,7 @@ func (x *Doors) String() string {
 func (*Doors) ProtoMessage() {}
 
 func (x *Doors) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_proto_msgTypes[40]
+	mi := &file_admin_proto_msgTypes[42]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2706,7 +2847,7 @@ func (x *Doors) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Doors.ProtoReflect.Descriptor instead.
 func (*Doors) Descriptor() ([]byte, []int) {
-	return file_admin_proto_rawDescGZIP(), []int{40}
+	return file_admin_proto_rawDescGZIP(), []int{42}
 }
 
 func (x *Doors) GetClient() string {
@@ -2750,7 +2891,7 @@ type Certificate struct {
 
 func (x *Certificate) Reset() {
 	*x = Certificate{}
-	mi := &file_admin_proto_msgTypes[41]
+	mi := &file_admin_proto_msgTypes[43]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2762,7 +2903,7 @@ func (x *Certificate) String() string {
 func (*Certificate) ProtoMessage() {}
 
 func (x *Certificate) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_proto_msgTypes[41]
+	mi := &file_admin_proto_msgTypes[43]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2775,7 +2916,7 @@ func (x *Certificate) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Certificate.ProtoReflect.Descriptor instead.
 func (*Certificate) Descriptor() ([]byte, []int) {
-	return file_admin_proto_rawDescGZIP(), []int{41}
+	return file_admin_proto_rawDescGZIP(), []int{43}
 }
 
 func (x *Certificate) GetKind() string {
@@ -2820,7 +2961,7 @@ type Raft struct {
 
 func (x *Raft) Reset() {
 	*x = Raft{}
-	mi := &file_admin_proto_msgTypes[42]
+	mi := &file_admin_proto_msgTypes[44]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2832,7 +2973,7 @@ func (x *Raft) String() string {
 func (*Raft) ProtoMessage() {}
 
 func (x *Raft) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_proto_msgTypes[42]
+	mi := &file_admin_proto_msgTypes[44]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2845,7 +2986,7 @@ func (x *Raft) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Raft.ProtoReflect.Descriptor instead.
 func (*Raft) Descriptor() ([]byte, []int) {
-	return file_admin_proto_rawDescGZIP(), []int{42}
+	return file_admin_proto_rawDescGZIP(), []int{44}
 }
 
 func (x *Raft) GetLeader() uint64 {
@@ -2896,7 +3037,7 @@ type Database struct {
 
 func (x *Database) Reset() {
 	*x = Database{}
-	mi := &file_admin_proto_msgTypes[43]
+	mi := &file_admin_proto_msgTypes[45]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2908,7 +3049,7 @@ func (x *Database) String() string {
 func (*Database) ProtoMessage() {}
 
 func (x *Database) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_proto_msgTypes[43]
+	mi := &file_admin_proto_msgTypes[45]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2921,7 +3062,7 @@ func (x *Database) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Database.ProtoReflect.Descriptor instead.
 func (*Database) Descriptor() ([]byte, []int) {
-	return file_admin_proto_rawDescGZIP(), []int{43}
+	return file_admin_proto_rawDescGZIP(), []int{45}
 }
 
 func (x *Database) GetSize() int64 {
@@ -2972,7 +3113,7 @@ type Space struct {
 
 func (x *Space) Reset() {
 	*x = Space{}
-	mi := &file_admin_proto_msgTypes[44]
+	mi := &file_admin_proto_msgTypes[46]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2984,7 +3125,7 @@ func (x *Space) String() string {
 func (*Space) ProtoMessage() {}
 
 func (x *Space) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_proto_msgTypes[44]
+	mi := &file_admin_proto_msgTypes[46]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2997,7 +3138,7 @@ func (x *Space) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Space.ProtoReflect.Descriptor instead.
 func (*Space) Descriptor() ([]byte, []int) {
-	return file_admin_proto_rawDescGZIP(), []int{44}
+	return file_admin_proto_rawDescGZIP(), []int{46}
 }
 
 func (x *Space) GetOk() bool {
@@ -3037,7 +3178,7 @@ type ListCertificatesRequest struct {
 
 func (x *ListCertificatesRequest) Reset() {
 	*x = ListCertificatesRequest{}
-	mi := &file_admin_proto_msgTypes[45]
+	mi := &file_admin_proto_msgTypes[47]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3049,7 +3190,7 @@ func (x *ListCertificatesRequest) String() string {
 func (*ListCertificatesRequest) ProtoMessage() {}
 
 func (x *ListCertificatesRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_proto_msgTypes[45]
+	mi := &file_admin_proto_msgTypes[47]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3062,7 +3203,7 @@ func (x *ListCertificatesRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListCertificatesRequest.ProtoReflect.Descriptor instead.
 func (*ListCertificatesRequest) Descriptor() ([]byte, []int) {
-	return file_admin_proto_rawDescGZIP(), []int{45}
+	return file_admin_proto_rawDescGZIP(), []int{47}
 }
 
 func (x *ListCertificatesRequest) GetCertificate() string {
@@ -3116,7 +3257,7 @@ type ListCertificatesResponse struct {
 
 func (x *ListCertificatesResponse) Reset() {
 	*x = ListCertificatesResponse{}
-	mi := &file_admin_proto_msgTypes[46]
+	mi := &file_admin_proto_msgTypes[48]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3128,7 +3269,7 @@ func (x *ListCertificatesResponse) String() string {
 func (*ListCertificatesResponse) ProtoMessage() {}
 
 func (x *ListCertificatesResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_proto_msgTypes[46]
+	mi := &file_admin_proto_msgTypes[48]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3141,7 +3282,7 @@ func (x *ListCertificatesResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListCertificatesResponse.ProtoReflect.Descriptor instead.
 func (*ListCertificatesResponse) Descriptor() ([]byte, []int) {
-	return file_admin_proto_rawDescGZIP(), []int{46}
+	return file_admin_proto_rawDescGZIP(), []int{48}
 }
 
 func (x *ListCertificatesResponse) GetCertificates() []*IssuedCertificate {
@@ -3167,7 +3308,7 @@ type IssuedCertificate struct {
 
 func (x *IssuedCertificate) Reset() {
 	*x = IssuedCertificate{}
-	mi := &file_admin_proto_msgTypes[47]
+	mi := &file_admin_proto_msgTypes[49]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3179,7 +3320,7 @@ func (x *IssuedCertificate) String() string {
 func (*IssuedCertificate) ProtoMessage() {}
 
 func (x *IssuedCertificate) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_proto_msgTypes[47]
+	mi := &file_admin_proto_msgTypes[49]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3192,7 +3333,7 @@ func (x *IssuedCertificate) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use IssuedCertificate.ProtoReflect.Descriptor instead.
 func (*IssuedCertificate) Descriptor() ([]byte, []int) {
-	return file_admin_proto_rawDescGZIP(), []int{47}
+	return file_admin_proto_rawDescGZIP(), []int{49}
 }
 
 func (x *IssuedCertificate) GetSerial() string {
@@ -3261,7 +3402,7 @@ type Revocation struct {
 
 func (x *Revocation) Reset() {
 	*x = Revocation{}
-	mi := &file_admin_proto_msgTypes[48]
+	mi := &file_admin_proto_msgTypes[50]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3273,7 +3414,7 @@ func (x *Revocation) String() string {
 func (*Revocation) ProtoMessage() {}
 
 func (x *Revocation) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_proto_msgTypes[48]
+	mi := &file_admin_proto_msgTypes[50]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3286,7 +3427,7 @@ func (x *Revocation) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Revocation.ProtoReflect.Descriptor instead.
 func (*Revocation) Descriptor() ([]byte, []int) {
-	return file_admin_proto_rawDescGZIP(), []int{48}
+	return file_admin_proto_rawDescGZIP(), []int{50}
 }
 
 func (x *Revocation) GetTime() *timestamppb.Timestamp {
@@ -3316,7 +3457,7 @@ type RevokeCertificateRequest struct {
 
 func (x *RevokeCertificateRequest) Reset() {
 	*x = RevokeCertificateRequest{}
-	mi := &file_admin_proto_msgTypes[49]
+	mi := &file_admin_proto_msgTypes[51]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3328,7 +3469,7 @@ func (x *RevokeCertificateRequest) String() string {
 func (*RevokeCertificateRequest) ProtoMessage() {}
 
 func (x *RevokeCertificateRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_proto_msgTypes[49]
+	mi := &file_admin_proto_msgTypes[51]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3341,7 +3482,7 @@ func (x *RevokeCertificateRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RevokeCertificateRequest.ProtoReflect.Descriptor instead.
 func (*RevokeCertificateRequest) Descriptor() ([]byte, []int) {
-	return file_admin_proto_rawDescGZIP(), []int{49}
+	return file_admin_proto_rawDescGZIP(), []int{51}
 }
 
 func (x *RevokeCertificateRequest) GetCertificate() string {
@@ -3368,7 +3509,7 @@ type RevokeCertificateResponse struct {
 
 func (x *RevokeCertificateResponse) Reset() {
 	*x = RevokeCertificateResponse{}
-	mi := &file_admin_proto_msgTypes[50]
+	mi := &file_admin_proto_msgTypes[52]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3380,7 +3521,7 @@ func (x *RevokeCertificateResponse) String() string {
 func (*RevokeCertificateResponse) ProtoMessage() {}
 
 func (x *RevokeCertificateResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_proto_msgTypes[50]
+	mi := &file_admin_proto_msgTypes[52]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3393,7 +3534,7 @@ func (x *RevokeCertificateResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RevokeCertificateResponse.ProtoReflect.Descriptor instead.
 func (*RevokeCertificateResponse) Descriptor() ([]byte, []int) {
-	return file_admin_proto_rawDescGZIP(), []int{50}
+	return file_admin_proto_rawDescGZIP(), []int{52}
 }
 
 func (x *RevokeCertificateResponse) GetCertificates() []*IssuedCertificate {
@@ -3414,7 +3555,7 @@ type RevocationListRequest struct {
 
 func (x *RevocationListRequest) Reset() {
 	*x = RevocationListRequest{}
-	mi := &file_admin_proto_msgTypes[51]
+	mi := &file_admin_proto_msgTypes[53]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3426,7 +3567,7 @@ func (x *RevocationListRequest) String() string {
 func (*RevocationListRequest) ProtoMessage() {}
 
 func (x *RevocationListRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_proto_msgTypes[51]
+	mi := &file_admin_proto_msgTypes[53]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3439,7 +3580,7 @@ func (x *RevocationListRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RevocationListRequest.ProtoReflect.Descriptor instead.
 func (*RevocationListRequest) Descriptor() ([]byte, []int) {
-	return file_admin_proto_rawDescGZIP(), []int{51}
+	return file_admin_proto_rawDescGZIP(), []int{53}
 }
 
 func (x *RevocationListRequest) GetIssuer() string {
@@ -3458,7 +3599,7 @@ type RevocationListResponse struct {
 
 func (x *RevocationListResponse) Reset() {
 	*x = RevocationListResponse{}
-	mi := &file_admin_proto_msgTypes[52]
+	mi := &file_admin_proto_msgTypes[54]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3470,7 +3611,7 @@ func (x *RevocationListResponse) String() string {
 func (*RevocationListResponse) ProtoMessage() {}
 
 func (x *RevocationListResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_proto_msgTypes[52]
+	mi := &file_admin_proto_msgTypes[54]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3483,7 +3624,7 @@ func (x *RevocationListResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RevocationListResponse.ProtoReflect.Descriptor instead.
 func (*RevocationListResponse) Descriptor() ([]byte, []int) {
-	return file_admin_proto_rawDescGZIP(), []int{52}
+	return file_admin_proto_rawDescGZIP(), []int{54}
 }
 
 func (x *RevocationListResponse) GetDer() []byte {
@@ -3504,7 +3645,7 @@ type AuditRequest struct {
 
 func (x *AuditRequest) Reset() {
 	*x = AuditRequest{}
-	mi := &file_admin_proto_msgTypes[53]
+	mi := &file_admin_proto_msgTypes[55]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3516,7 +3657,7 @@ func (x *AuditRequest) String() string {
 func (*AuditRequest) ProtoMessage() {}
 
 func (x *AuditRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_proto_msgTypes[53]
+	mi := &file_admin_proto_msgTypes[55]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3529,7 +3670,7 @@ func (x *AuditRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AuditRequest.ProtoReflect.Descriptor instead.
 func (*AuditRequest) Descriptor() ([]byte, []int) {
-	return file_admin_proto_rawDescGZIP(), []int{53}
+	return file_admin_proto_rawDescGZIP(), []int{55}
 }
 
 func (x *AuditRequest) GetSince() *timestamppb.Timestamp {
@@ -3555,7 +3696,7 @@ type AuditResponse struct {
 
 func (x *AuditResponse) Reset() {
 	*x = AuditResponse{}
-	mi := &file_admin_proto_msgTypes[54]
+	mi := &file_admin_proto_msgTypes[56]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3567,7 +3708,7 @@ func (x *AuditResponse) String() string {
 func (*AuditResponse) ProtoMessage() {}
 
 func (x *AuditResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_proto_msgTypes[54]
+	mi := &file_admin_proto_msgTypes[56]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3580,7 +3721,7 @@ func (x *AuditResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AuditResponse.ProtoReflect.Descriptor instead.
 func (*AuditResponse) Descriptor() ([]byte, []int) {
-	return file_admin_proto_rawDescGZIP(), []int{54}
+	return file_admin_proto_rawDescGZIP(), []int{56}
 }
 
 func (x *AuditResponse) GetEvents() []*AuditEvent {
@@ -3616,7 +3757,7 @@ type AuditEvent struct {
 
 func (x *AuditEvent) Reset() {
 	*x = AuditEvent{}
-	mi := &file_admin_proto_msgTypes[55]
+	mi := &file_admin_proto_msgTypes[57]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3628,7 +3769,7 @@ func (x *AuditEvent) String() string {
 func (*AuditEvent) ProtoMessage() {}
 
 func (x *AuditEvent) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_proto_msgTypes[55]
+	mi := &file_admin_proto_msgTypes[57]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3641,7 +3782,7 @@ func (x *AuditEvent) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AuditEvent.ProtoReflect.Descriptor instead.
 func (*AuditEvent) Descriptor() ([]byte, []int) {
-	return file_admin_proto_rawDescGZIP(), []int{55}
+	return file_admin_proto_rawDescGZIP(), []int{57}
 }
 
 func (x *AuditEvent) GetTime() *timestamppb.Timestamp {
@@ -3756,6 +3897,667 @@ func (x *AuditEvent) GetCount() int64 {
 	return 0
 }
 
+// ClusterKey is what a member tells of the key that seals the CA's keys.
+type ClusterKey struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// id is the key's, which tells nothing of it.
+	Id string `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
+	// locked says why the member issues nothing; empty: it does.
+	Locked string `protobuf:"bytes,2,opt,name=locked,proto3" json:"locked,omitempty"`
+	// credential: systemd hands over this member's. plain: and it lies in the data
+	// directory as well. stale: and it is an old one, by which the new one is opened.
+	Credential bool `protobuf:"varint,3,opt,name=credential,proto3" json:"credential,omitempty"`
+	Plain      bool `protobuf:"varint,4,opt,name=plain,proto3" json:"plain,omitempty"`
+	Stale      bool `protobuf:"varint,5,opt,name=stale,proto3" json:"stale,omitempty"`
+	// exported: ca key export was done with this key.
+	Exported bool `protobuf:"varint,6,opt,name=exported,proto3" json:"exported,omitempty"`
+	// next is a key that is about to take this one's place, previous one that this
+	// one has replaced; waiting are the members that do not have the new one yet.
+	Next          string   `protobuf:"bytes,7,opt,name=next,proto3" json:"next,omitempty"`
+	Previous      string   `protobuf:"bytes,8,opt,name=previous,proto3" json:"previous,omitempty"`
+	Waiting       []uint64 `protobuf:"fixed64,9,rep,packed,name=waiting,proto3" json:"waiting,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ClusterKey) Reset() {
+	*x = ClusterKey{}
+	mi := &file_admin_proto_msgTypes[58]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ClusterKey) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ClusterKey) ProtoMessage() {}
+
+func (x *ClusterKey) ProtoReflect() protoreflect.Message {
+	mi := &file_admin_proto_msgTypes[58]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ClusterKey.ProtoReflect.Descriptor instead.
+func (*ClusterKey) Descriptor() ([]byte, []int) {
+	return file_admin_proto_rawDescGZIP(), []int{58}
+}
+
+func (x *ClusterKey) GetId() string {
+	if x != nil {
+		return x.Id
+	}
+	return ""
+}
+
+func (x *ClusterKey) GetLocked() string {
+	if x != nil {
+		return x.Locked
+	}
+	return ""
+}
+
+func (x *ClusterKey) GetCredential() bool {
+	if x != nil {
+		return x.Credential
+	}
+	return false
+}
+
+func (x *ClusterKey) GetPlain() bool {
+	if x != nil {
+		return x.Plain
+	}
+	return false
+}
+
+func (x *ClusterKey) GetStale() bool {
+	if x != nil {
+		return x.Stale
+	}
+	return false
+}
+
+func (x *ClusterKey) GetExported() bool {
+	if x != nil {
+		return x.Exported
+	}
+	return false
+}
+
+func (x *ClusterKey) GetNext() string {
+	if x != nil {
+		return x.Next
+	}
+	return ""
+}
+
+func (x *ClusterKey) GetPrevious() string {
+	if x != nil {
+		return x.Previous
+	}
+	return ""
+}
+
+func (x *ClusterKey) GetWaiting() []uint64 {
+	if x != nil {
+		return x.Waiting
+	}
+	return nil
+}
+
+type LockCARequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// remove_file removes the key from the data directory, which is refused unless
+	// it was exported or another member has it.
+	RemoveFile    bool `protobuf:"varint,1,opt,name=remove_file,json=removeFile,proto3" json:"remove_file,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *LockCARequest) Reset() {
+	*x = LockCARequest{}
+	mi := &file_admin_proto_msgTypes[59]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *LockCARequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*LockCARequest) ProtoMessage() {}
+
+func (x *LockCARequest) ProtoReflect() protoreflect.Message {
+	mi := &file_admin_proto_msgTypes[59]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use LockCARequest.ProtoReflect.Descriptor instead.
+func (*LockCARequest) Descriptor() ([]byte, []int) {
+	return file_admin_proto_rawDescGZIP(), []int{59}
+}
+
+func (x *LockCARequest) GetRemoveFile() bool {
+	if x != nil {
+		return x.RemoveFile
+	}
+	return false
+}
+
+type LockCAResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *LockCAResponse) Reset() {
+	*x = LockCAResponse{}
+	mi := &file_admin_proto_msgTypes[60]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *LockCAResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*LockCAResponse) ProtoMessage() {}
+
+func (x *LockCAResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_admin_proto_msgTypes[60]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use LockCAResponse.ProtoReflect.Descriptor instead.
+func (*LockCAResponse) Descriptor() ([]byte, []int) {
+	return file_admin_proto_rawDescGZIP(), []int{60}
+}
+
+type UnlockCARequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// keys is the text of a cluster.key; empty: what the member finds in its data
+	// directory or is handed over by systemd.
+	Keys          []byte `protobuf:"bytes,1,opt,name=keys,proto3" json:"keys,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *UnlockCARequest) Reset() {
+	*x = UnlockCARequest{}
+	mi := &file_admin_proto_msgTypes[61]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *UnlockCARequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*UnlockCARequest) ProtoMessage() {}
+
+func (x *UnlockCARequest) ProtoReflect() protoreflect.Message {
+	mi := &file_admin_proto_msgTypes[61]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use UnlockCARequest.ProtoReflect.Descriptor instead.
+func (*UnlockCARequest) Descriptor() ([]byte, []int) {
+	return file_admin_proto_rawDescGZIP(), []int{61}
+}
+
+func (x *UnlockCARequest) GetKeys() []byte {
+	if x != nil {
+		return x.Keys
+	}
+	return nil
+}
+
+type UnlockCAResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Id            string                 `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *UnlockCAResponse) Reset() {
+	*x = UnlockCAResponse{}
+	mi := &file_admin_proto_msgTypes[62]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *UnlockCAResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*UnlockCAResponse) ProtoMessage() {}
+
+func (x *UnlockCAResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_admin_proto_msgTypes[62]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use UnlockCAResponse.ProtoReflect.Descriptor instead.
+func (*UnlockCAResponse) Descriptor() ([]byte, []int) {
+	return file_admin_proto_rawDescGZIP(), []int{62}
+}
+
+func (x *UnlockCAResponse) GetId() string {
+	if x != nil {
+		return x.Id
+	}
+	return ""
+}
+
+type RotateClusterKeyRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// patience_seconds is for how long all members are waited for before most of
+	// them are enough; 0: 10.
+	PatienceSeconds int64 `protobuf:"varint,1,opt,name=patience_seconds,json=patienceSeconds,proto3" json:"patience_seconds,omitempty"`
+	unknownFields   protoimpl.UnknownFields
+	sizeCache       protoimpl.SizeCache
+}
+
+func (x *RotateClusterKeyRequest) Reset() {
+	*x = RotateClusterKeyRequest{}
+	mi := &file_admin_proto_msgTypes[63]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RotateClusterKeyRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RotateClusterKeyRequest) ProtoMessage() {}
+
+func (x *RotateClusterKeyRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_admin_proto_msgTypes[63]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RotateClusterKeyRequest.ProtoReflect.Descriptor instead.
+func (*RotateClusterKeyRequest) Descriptor() ([]byte, []int) {
+	return file_admin_proto_rawDescGZIP(), []int{63}
+}
+
+func (x *RotateClusterKeyRequest) GetPatienceSeconds() int64 {
+	if x != nil {
+		return x.PatienceSeconds
+	}
+	return 0
+}
+
+type RotateClusterKeyResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Old   string                 `protobuf:"bytes,1,opt,name=old,proto3" json:"old,omitempty"`
+	New   string                 `protobuf:"bytes,2,opt,name=new,proto3" json:"new,omitempty"`
+	// missing are members that get the new key when they are back.
+	Missing       []uint64 `protobuf:"fixed64,3,rep,packed,name=missing,proto3" json:"missing,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RotateClusterKeyResponse) Reset() {
+	*x = RotateClusterKeyResponse{}
+	mi := &file_admin_proto_msgTypes[64]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RotateClusterKeyResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RotateClusterKeyResponse) ProtoMessage() {}
+
+func (x *RotateClusterKeyResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_admin_proto_msgTypes[64]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RotateClusterKeyResponse.ProtoReflect.Descriptor instead.
+func (*RotateClusterKeyResponse) Descriptor() ([]byte, []int) {
+	return file_admin_proto_rawDescGZIP(), []int{64}
+}
+
+func (x *RotateClusterKeyResponse) GetOld() string {
+	if x != nil {
+		return x.Old
+	}
+	return ""
+}
+
+func (x *RotateClusterKeyResponse) GetNew() string {
+	if x != nil {
+		return x.New
+	}
+	return ""
+}
+
+func (x *RotateClusterKeyResponse) GetMissing() []uint64 {
+	if x != nil {
+		return x.Missing
+	}
+	return nil
+}
+
+type ExportClusterKeyRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ExportClusterKeyRequest) Reset() {
+	*x = ExportClusterKeyRequest{}
+	mi := &file_admin_proto_msgTypes[65]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ExportClusterKeyRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ExportClusterKeyRequest) ProtoMessage() {}
+
+func (x *ExportClusterKeyRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_admin_proto_msgTypes[65]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ExportClusterKeyRequest.ProtoReflect.Descriptor instead.
+func (*ExportClusterKeyRequest) Descriptor() ([]byte, []int) {
+	return file_admin_proto_rawDescGZIP(), []int{65}
+}
+
+type ExportClusterKeyResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// keys is the text of a cluster.key: whoever has it can be the CA.
+	Keys          []byte `protobuf:"bytes,1,opt,name=keys,proto3" json:"keys,omitempty"`
+	Id            string `protobuf:"bytes,2,opt,name=id,proto3" json:"id,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ExportClusterKeyResponse) Reset() {
+	*x = ExportClusterKeyResponse{}
+	mi := &file_admin_proto_msgTypes[66]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ExportClusterKeyResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ExportClusterKeyResponse) ProtoMessage() {}
+
+func (x *ExportClusterKeyResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_admin_proto_msgTypes[66]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ExportClusterKeyResponse.ProtoReflect.Descriptor instead.
+func (*ExportClusterKeyResponse) Descriptor() ([]byte, []int) {
+	return file_admin_proto_rawDescGZIP(), []int{66}
+}
+
+func (x *ExportClusterKeyResponse) GetKeys() []byte {
+	if x != nil {
+		return x.Keys
+	}
+	return nil
+}
+
+func (x *ExportClusterKeyResponse) GetId() string {
+	if x != nil {
+		return x.Id
+	}
+	return ""
+}
+
+type ConfirmExportRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Id            string                 `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ConfirmExportRequest) Reset() {
+	*x = ConfirmExportRequest{}
+	mi := &file_admin_proto_msgTypes[67]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ConfirmExportRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ConfirmExportRequest) ProtoMessage() {}
+
+func (x *ConfirmExportRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_admin_proto_msgTypes[67]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ConfirmExportRequest.ProtoReflect.Descriptor instead.
+func (*ConfirmExportRequest) Descriptor() ([]byte, []int) {
+	return file_admin_proto_rawDescGZIP(), []int{67}
+}
+
+func (x *ConfirmExportRequest) GetId() string {
+	if x != nil {
+		return x.Id
+	}
+	return ""
+}
+
+type ConfirmExportResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ConfirmExportResponse) Reset() {
+	*x = ConfirmExportResponse{}
+	mi := &file_admin_proto_msgTypes[68]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ConfirmExportResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ConfirmExportResponse) ProtoMessage() {}
+
+func (x *ConfirmExportResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_admin_proto_msgTypes[68]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ConfirmExportResponse.ProtoReflect.Descriptor instead.
+func (*ConfirmExportResponse) Descriptor() ([]byte, []int) {
+	return file_admin_proto_rawDescGZIP(), []int{68}
+}
+
+type ClusterKeyRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// want is the id of the key, have are those of the keys that the caller has.
+	Want          string   `protobuf:"bytes,1,opt,name=want,proto3" json:"want,omitempty"`
+	Have          []string `protobuf:"bytes,2,rep,name=have,proto3" json:"have,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ClusterKeyRequest) Reset() {
+	*x = ClusterKeyRequest{}
+	mi := &file_admin_proto_msgTypes[69]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ClusterKeyRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ClusterKeyRequest) ProtoMessage() {}
+
+func (x *ClusterKeyRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_admin_proto_msgTypes[69]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ClusterKeyRequest.ProtoReflect.Descriptor instead.
+func (*ClusterKeyRequest) Descriptor() ([]byte, []int) {
+	return file_admin_proto_rawDescGZIP(), []int{69}
+}
+
+func (x *ClusterKeyRequest) GetWant() string {
+	if x != nil {
+		return x.Want
+	}
+	return ""
+}
+
+func (x *ClusterKeyRequest) GetHave() []string {
+	if x != nil {
+		return x.Have
+	}
+	return nil
+}
+
+type ClusterKeyResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Sealed        []byte                 `protobuf:"bytes,1,opt,name=sealed,proto3" json:"sealed,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ClusterKeyResponse) Reset() {
+	*x = ClusterKeyResponse{}
+	mi := &file_admin_proto_msgTypes[70]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ClusterKeyResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ClusterKeyResponse) ProtoMessage() {}
+
+func (x *ClusterKeyResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_admin_proto_msgTypes[70]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ClusterKeyResponse.ProtoReflect.Descriptor instead.
+func (*ClusterKeyResponse) Descriptor() ([]byte, []int) {
+	return file_admin_proto_rawDescGZIP(), []int{70}
+}
+
+func (x *ClusterKeyResponse) GetSealed() []byte {
+	if x != nil {
+		return x.Sealed
+	}
+	return nil
+}
+
 var File_admin_proto protoreflect.FileDescriptor
 
 const file_admin_proto_rawDesc = "" +
@@ -3791,7 +4593,17 @@ const file_admin_proto_rawDesc = "" +
 	"\x13CreateTokenResponse\x12\x14\n" +
 	"\x05token\x18\x01 \x01(\tR\x05token\x12\x18\n" +
 	"\aaddress\x18\x02 \x01(\tR\aaddress\x12)\n" +
-	"\x04info\x18\x03 \x01(\v2\x15.cleat.admin.v1.TokenR\x04info\"\xd7\x02\n" +
+	"\x04info\x18\x03 \x01(\v2\x15.cleat.admin.v1.TokenR\x04info\"}\n" +
+	"\x16CreateStepTokenRequest\x12\x18\n" +
+	"\aprofile\x18\x01 \x01(\tR\aprofile\x12\x12\n" +
+	"\x04name\x18\x02 \x01(\tR\x04name\x12\x14\n" +
+	"\x05hosts\x18\x03 \x03(\tR\x05hosts\x12\x1f\n" +
+	"\vttl_seconds\x18\x04 \x01(\x03R\n" +
+	"ttlSeconds\"\x7f\n" +
+	"\x17CreateStepTokenResponse\x12\x14\n" +
+	"\x05token\x18\x01 \x01(\tR\x05token\x12\x18\n" +
+	"\aaddress\x18\x02 \x01(\tR\aaddress\x124\n" +
+	"\aexpires\x18\x03 \x01(\v2\x1a.google.protobuf.TimestampR\aexpires\"\xd7\x02\n" +
 	"\x05Token\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x18\n" +
 	"\alearner\x18\x02 \x01(\bR\alearner\x12\x16\n" +
@@ -3920,7 +4732,7 @@ const file_admin_proto_rawDesc = "" +
 	"\alearner\x18\x05 \x01(\bR\alearner\"C\n" +
 	"\rStatusRequest\x12\x18\n" +
 	"\amembers\x18\x01 \x01(\bR\amembers\x12\x18\n" +
-	"\ametrics\x18\x02 \x03(\tR\ametrics\"\xab\x05\n" +
+	"\ametrics\x18\x02 \x03(\tR\ametrics\"\xe8\x05\n" +
 	"\x0eStatusResponse\x12\x18\n" +
 	"\aversion\x18\x01 \x01(\tR\aversion\x12\x1d\n" +
 	"\n" +
@@ -3939,7 +4751,9 @@ const file_admin_proto_rawDesc = "" +
 	"\amembers\x18\r \x03(\v2\x1c.cleat.admin.v1.MemberStatusR\amembers\x12\x18\n" +
 	"\ametrics\x18\x0e \x03(\fR\ametrics\x121\n" +
 	"\aprocess\x18\x0f \x01(\v2\x17.cleat.admin.v1.ProcessR\aprocess\x12\x1a\n" +
-	"\brotation\x18\x1e \x01(\tR\brotation\"6\n" +
+	"\brotation\x18\x1f \x01(\tR\brotation\x12;\n" +
+	"\vcluster_key\x18\x1e \x01(\v2\x1a.cleat.admin.v1.ClusterKeyR\n" +
+	"clusterKey\"6\n" +
 	"\aProcess\x12\x10\n" +
 	"\x03pid\x18\x01 \x01(\x03R\x03pid\x12\x19\n" +
 	"\bdata_dir\x18\x02 \x01(\tR\adataDir\"\xd5\x02\n" +
@@ -4039,12 +4853,52 @@ const file_admin_proto_rawDesc = "" +
 	"\x06remote\x18\r \x01(\tR\x06remote\x12\x16\n" +
 	"\x06reason\x18\x0e \x01(\tR\x06reason\x12\x16\n" +
 	"\x06detail\x18\x0f \x01(\tR\x06detail\x12\x14\n" +
-	"\x05count\x18\x10 \x01(\x03R\x05count2\x96\v\n" +
+	"\x05count\x18\x10 \x01(\x03R\x05count\"\xe6\x01\n" +
+	"\n" +
+	"ClusterKey\x12\x0e\n" +
+	"\x02id\x18\x01 \x01(\tR\x02id\x12\x16\n" +
+	"\x06locked\x18\x02 \x01(\tR\x06locked\x12\x1e\n" +
+	"\n" +
+	"credential\x18\x03 \x01(\bR\n" +
+	"credential\x12\x14\n" +
+	"\x05plain\x18\x04 \x01(\bR\x05plain\x12\x14\n" +
+	"\x05stale\x18\x05 \x01(\bR\x05stale\x12\x1a\n" +
+	"\bexported\x18\x06 \x01(\bR\bexported\x12\x12\n" +
+	"\x04next\x18\a \x01(\tR\x04next\x12\x1a\n" +
+	"\bprevious\x18\b \x01(\tR\bprevious\x12\x18\n" +
+	"\awaiting\x18\t \x03(\x06R\awaiting\"0\n" +
+	"\rLockCARequest\x12\x1f\n" +
+	"\vremove_file\x18\x01 \x01(\bR\n" +
+	"removeFile\"\x10\n" +
+	"\x0eLockCAResponse\"%\n" +
+	"\x0fUnlockCARequest\x12\x12\n" +
+	"\x04keys\x18\x01 \x01(\fR\x04keys\"\"\n" +
+	"\x10UnlockCAResponse\x12\x0e\n" +
+	"\x02id\x18\x01 \x01(\tR\x02id\"D\n" +
+	"\x17RotateClusterKeyRequest\x12)\n" +
+	"\x10patience_seconds\x18\x01 \x01(\x03R\x0fpatienceSeconds\"X\n" +
+	"\x18RotateClusterKeyResponse\x12\x10\n" +
+	"\x03old\x18\x01 \x01(\tR\x03old\x12\x10\n" +
+	"\x03new\x18\x02 \x01(\tR\x03new\x12\x18\n" +
+	"\amissing\x18\x03 \x03(\x06R\amissing\"\x19\n" +
+	"\x17ExportClusterKeyRequest\">\n" +
+	"\x18ExportClusterKeyResponse\x12\x12\n" +
+	"\x04keys\x18\x01 \x01(\fR\x04keys\x12\x0e\n" +
+	"\x02id\x18\x02 \x01(\tR\x02id\"&\n" +
+	"\x14ConfirmExportRequest\x12\x0e\n" +
+	"\x02id\x18\x01 \x01(\tR\x02id\"\x17\n" +
+	"\x15ConfirmExportResponse\";\n" +
+	"\x11ClusterKeyRequest\x12\x12\n" +
+	"\x04want\x18\x01 \x01(\tR\x04want\x12\x12\n" +
+	"\x04have\x18\x02 \x03(\tR\x04have\",\n" +
+	"\x12ClusterKeyResponse\x12\x16\n" +
+	"\x06sealed\x18\x01 \x01(\fR\x06sealed2\xbe\x0f\n" +
 	"\x05Admin\x12e\n" +
 	"\x10IssueCertificate\x12'.cleat.admin.v1.IssueCertificateRequest\x1a(.cleat.admin.v1.IssueCertificateResponse\x12G\n" +
 	"\x06Status\x12\x1d.cleat.admin.v1.StatusRequest\x1a\x1e.cleat.admin.v1.StatusResponse\x12G\n" +
 	"\x06Invite\x12\x1d.cleat.admin.v1.InviteRequest\x1a\x1e.cleat.admin.v1.InviteResponse\x12V\n" +
-	"\vCreateToken\x12\".cleat.admin.v1.CreateTokenRequest\x1a#.cleat.admin.v1.CreateTokenResponse\x12S\n" +
+	"\vCreateToken\x12\".cleat.admin.v1.CreateTokenRequest\x1a#.cleat.admin.v1.CreateTokenResponse\x12b\n" +
+	"\x0fCreateStepToken\x12&.cleat.admin.v1.CreateStepTokenRequest\x1a'.cleat.admin.v1.CreateStepTokenResponse\x12S\n" +
 	"\n" +
 	"ListTokens\x12!.cleat.admin.v1.ListTokensRequest\x1a\".cleat.admin.v1.ListTokensResponse\x12V\n" +
 	"\vRevokeToken\x12\".cleat.admin.v1.RevokeTokenRequest\x1a#.cleat.admin.v1.RevokeTokenResponse\x12A\n" +
@@ -4058,13 +4912,20 @@ const file_admin_proto_rawDesc = "" +
 	"\x10ListCertificates\x12'.cleat.admin.v1.ListCertificatesRequest\x1a(.cleat.admin.v1.ListCertificatesResponse\x12h\n" +
 	"\x11RevokeCertificate\x12(.cleat.admin.v1.RevokeCertificateRequest\x1a).cleat.admin.v1.RevokeCertificateResponse\x12_\n" +
 	"\x0eRevocationList\x12%.cleat.admin.v1.RevocationListRequest\x1a&.cleat.admin.v1.RevocationListResponse\x12F\n" +
-	"\x05Audit\x12\x1c.cleat.admin.v1.AuditRequest\x1a\x1d.cleat.admin.v1.AuditResponse0\x012M\n" +
+	"\x05Audit\x12\x1c.cleat.admin.v1.AuditRequest\x1a\x1d.cleat.admin.v1.AuditResponse0\x01\x12G\n" +
+	"\x06LockCA\x12\x1d.cleat.admin.v1.LockCARequest\x1a\x1e.cleat.admin.v1.LockCAResponse\x12M\n" +
+	"\bUnlockCA\x12\x1f.cleat.admin.v1.UnlockCARequest\x1a .cleat.admin.v1.UnlockCAResponse\x12e\n" +
+	"\x10RotateClusterKey\x12'.cleat.admin.v1.RotateClusterKeyRequest\x1a(.cleat.admin.v1.RotateClusterKeyResponse\x12e\n" +
+	"\x10ExportClusterKey\x12'.cleat.admin.v1.ExportClusterKeyRequest\x1a(.cleat.admin.v1.ExportClusterKeyResponse\x12\\\n" +
+	"\rConfirmExport\x12$.cleat.admin.v1.ConfirmExportRequest\x1a%.cleat.admin.v1.ConfirmExportResponse2M\n" +
 	"\x05Entry\x12D\n" +
-	"\x05Admit\x12\x1c.cleat.admin.v1.AdmitRequest\x1a\x1d.cleat.admin.v1.AdmitResponse2\xe4\x01\n" +
+	"\x05Admit\x12\x1c.cleat.admin.v1.AdmitRequest\x1a\x1d.cleat.admin.v1.AdmitResponse2\xb9\x02\n" +
 	"\x04Peer\x12G\n" +
 	"\x06Arrive\x12\x1d.cleat.admin.v1.ArriveRequest\x1a\x1e.cleat.admin.v1.ArriveResponse\x12J\n" +
 	"\aDismiss\x12\x1e.cleat.admin.v1.DismissRequest\x1a\x1f.cleat.admin.v1.DismissResponse\x12G\n" +
-	"\x06Status\x12\x1d.cleat.admin.v1.StatusRequest\x1a\x1e.cleat.admin.v1.StatusResponseB\x1fZ\x1dgithub.com/cleatd/cleat/adminb\x06proto3"
+	"\x06Status\x12\x1d.cleat.admin.v1.StatusRequest\x1a\x1e.cleat.admin.v1.StatusResponse\x12S\n" +
+	"\n" +
+	"ClusterKey\x12!.cleat.admin.v1.ClusterKeyRequest\x1a\".cleat.admin.v1.ClusterKeyResponseB\x1fZ\x1dgithub.com/cleatd/cleat/adminb\x06proto3"
 
 var (
 	file_admin_proto_rawDescOnce sync.Once
@@ -4078,7 +4939,7 @@ func file_admin_proto_rawDescGZIP() []byte {
 	return file_admin_proto_rawDescData
 }
 
-var file_admin_proto_msgTypes = make([]protoimpl.MessageInfo, 56)
+var file_admin_proto_msgTypes = make([]protoimpl.MessageInfo, 71)
 var file_admin_proto_goTypes = []any{
 	(*IssueCertificateRequest)(nil),   // 0: cleat.admin.v1.IssueCertificateRequest
 	(*IssueCertificateResponse)(nil),  // 1: cleat.admin.v1.IssueCertificateResponse
@@ -4086,154 +4947,185 @@ var file_admin_proto_goTypes = []any{
 	(*InviteResponse)(nil),            // 3: cleat.admin.v1.InviteResponse
 	(*CreateTokenRequest)(nil),        // 4: cleat.admin.v1.CreateTokenRequest
 	(*CreateTokenResponse)(nil),       // 5: cleat.admin.v1.CreateTokenResponse
-	(*Token)(nil),                     // 6: cleat.admin.v1.Token
-	(*ListTokensRequest)(nil),         // 7: cleat.admin.v1.ListTokensRequest
-	(*ListTokensResponse)(nil),        // 8: cleat.admin.v1.ListTokensResponse
-	(*RevokeTokenRequest)(nil),        // 9: cleat.admin.v1.RevokeTokenRequest
-	(*RevokeTokenResponse)(nil),       // 10: cleat.admin.v1.RevokeTokenResponse
-	(*JoinRequest)(nil),               // 11: cleat.admin.v1.JoinRequest
-	(*JoinResponse)(nil),              // 12: cleat.admin.v1.JoinResponse
-	(*RecoverRequest)(nil),            // 13: cleat.admin.v1.RecoverRequest
-	(*RecoverResponse)(nil),           // 14: cleat.admin.v1.RecoverResponse
-	(*ReloadRequest)(nil),             // 15: cleat.admin.v1.ReloadRequest
-	(*ReloadResponse)(nil),            // 16: cleat.admin.v1.ReloadResponse
-	(*Setting)(nil),                   // 17: cleat.admin.v1.Setting
-	(*CAStatusRequest)(nil),           // 18: cleat.admin.v1.CAStatusRequest
-	(*CAStatusResponse)(nil),          // 19: cleat.admin.v1.CAStatusResponse
-	(*CACertificate)(nil),             // 20: cleat.admin.v1.CACertificate
-	(*CARotation)(nil),                // 21: cleat.admin.v1.CARotation
-	(*CAMember)(nil),                  // 22: cleat.admin.v1.CAMember
-	(*CAHanging)(nil),                 // 23: cleat.admin.v1.CAHanging
-	(*RotateCARequest)(nil),           // 24: cleat.admin.v1.RotateCARequest
-	(*RequestCARequest)(nil),          // 25: cleat.admin.v1.RequestCARequest
-	(*RequestCAResponse)(nil),         // 26: cleat.admin.v1.RequestCAResponse
-	(*ImportCARequest)(nil),           // 27: cleat.admin.v1.ImportCARequest
-	(*AdmitRequest)(nil),              // 28: cleat.admin.v1.AdmitRequest
-	(*AdmitResponse)(nil),             // 29: cleat.admin.v1.AdmitResponse
-	(*ArriveRequest)(nil),             // 30: cleat.admin.v1.ArriveRequest
-	(*ArriveResponse)(nil),            // 31: cleat.admin.v1.ArriveResponse
-	(*DismissRequest)(nil),            // 32: cleat.admin.v1.DismissRequest
-	(*DismissResponse)(nil),           // 33: cleat.admin.v1.DismissResponse
-	(*Member)(nil),                    // 34: cleat.admin.v1.Member
-	(*StatusRequest)(nil),             // 35: cleat.admin.v1.StatusRequest
-	(*StatusResponse)(nil),            // 36: cleat.admin.v1.StatusResponse
-	(*Process)(nil),                   // 37: cleat.admin.v1.Process
-	(*MemberStatus)(nil),              // 38: cleat.admin.v1.MemberStatus
-	(*Alarm)(nil),                     // 39: cleat.admin.v1.Alarm
-	(*Doors)(nil),                     // 40: cleat.admin.v1.Doors
-	(*Certificate)(nil),               // 41: cleat.admin.v1.Certificate
-	(*Raft)(nil),                      // 42: cleat.admin.v1.Raft
-	(*Database)(nil),                  // 43: cleat.admin.v1.Database
-	(*Space)(nil),                     // 44: cleat.admin.v1.Space
-	(*ListCertificatesRequest)(nil),   // 45: cleat.admin.v1.ListCertificatesRequest
-	(*ListCertificatesResponse)(nil),  // 46: cleat.admin.v1.ListCertificatesResponse
-	(*IssuedCertificate)(nil),         // 47: cleat.admin.v1.IssuedCertificate
-	(*Revocation)(nil),                // 48: cleat.admin.v1.Revocation
-	(*RevokeCertificateRequest)(nil),  // 49: cleat.admin.v1.RevokeCertificateRequest
-	(*RevokeCertificateResponse)(nil), // 50: cleat.admin.v1.RevokeCertificateResponse
-	(*RevocationListRequest)(nil),     // 51: cleat.admin.v1.RevocationListRequest
-	(*RevocationListResponse)(nil),    // 52: cleat.admin.v1.RevocationListResponse
-	(*AuditRequest)(nil),              // 53: cleat.admin.v1.AuditRequest
-	(*AuditResponse)(nil),             // 54: cleat.admin.v1.AuditResponse
-	(*AuditEvent)(nil),                // 55: cleat.admin.v1.AuditEvent
-	(*timestamppb.Timestamp)(nil),     // 56: google.protobuf.Timestamp
-	(*durationpb.Duration)(nil),       // 57: google.protobuf.Duration
+	(*CreateStepTokenRequest)(nil),    // 6: cleat.admin.v1.CreateStepTokenRequest
+	(*CreateStepTokenResponse)(nil),   // 7: cleat.admin.v1.CreateStepTokenResponse
+	(*Token)(nil),                     // 8: cleat.admin.v1.Token
+	(*ListTokensRequest)(nil),         // 9: cleat.admin.v1.ListTokensRequest
+	(*ListTokensResponse)(nil),        // 10: cleat.admin.v1.ListTokensResponse
+	(*RevokeTokenRequest)(nil),        // 11: cleat.admin.v1.RevokeTokenRequest
+	(*RevokeTokenResponse)(nil),       // 12: cleat.admin.v1.RevokeTokenResponse
+	(*JoinRequest)(nil),               // 13: cleat.admin.v1.JoinRequest
+	(*JoinResponse)(nil),              // 14: cleat.admin.v1.JoinResponse
+	(*RecoverRequest)(nil),            // 15: cleat.admin.v1.RecoverRequest
+	(*RecoverResponse)(nil),           // 16: cleat.admin.v1.RecoverResponse
+	(*ReloadRequest)(nil),             // 17: cleat.admin.v1.ReloadRequest
+	(*ReloadResponse)(nil),            // 18: cleat.admin.v1.ReloadResponse
+	(*Setting)(nil),                   // 19: cleat.admin.v1.Setting
+	(*CAStatusRequest)(nil),           // 20: cleat.admin.v1.CAStatusRequest
+	(*CAStatusResponse)(nil),          // 21: cleat.admin.v1.CAStatusResponse
+	(*CACertificate)(nil),             // 22: cleat.admin.v1.CACertificate
+	(*CARotation)(nil),                // 23: cleat.admin.v1.CARotation
+	(*CAMember)(nil),                  // 24: cleat.admin.v1.CAMember
+	(*CAHanging)(nil),                 // 25: cleat.admin.v1.CAHanging
+	(*RotateCARequest)(nil),           // 26: cleat.admin.v1.RotateCARequest
+	(*RequestCARequest)(nil),          // 27: cleat.admin.v1.RequestCARequest
+	(*RequestCAResponse)(nil),         // 28: cleat.admin.v1.RequestCAResponse
+	(*ImportCARequest)(nil),           // 29: cleat.admin.v1.ImportCARequest
+	(*AdmitRequest)(nil),              // 30: cleat.admin.v1.AdmitRequest
+	(*AdmitResponse)(nil),             // 31: cleat.admin.v1.AdmitResponse
+	(*ArriveRequest)(nil),             // 32: cleat.admin.v1.ArriveRequest
+	(*ArriveResponse)(nil),            // 33: cleat.admin.v1.ArriveResponse
+	(*DismissRequest)(nil),            // 34: cleat.admin.v1.DismissRequest
+	(*DismissResponse)(nil),           // 35: cleat.admin.v1.DismissResponse
+	(*Member)(nil),                    // 36: cleat.admin.v1.Member
+	(*StatusRequest)(nil),             // 37: cleat.admin.v1.StatusRequest
+	(*StatusResponse)(nil),            // 38: cleat.admin.v1.StatusResponse
+	(*Process)(nil),                   // 39: cleat.admin.v1.Process
+	(*MemberStatus)(nil),              // 40: cleat.admin.v1.MemberStatus
+	(*Alarm)(nil),                     // 41: cleat.admin.v1.Alarm
+	(*Doors)(nil),                     // 42: cleat.admin.v1.Doors
+	(*Certificate)(nil),               // 43: cleat.admin.v1.Certificate
+	(*Raft)(nil),                      // 44: cleat.admin.v1.Raft
+	(*Database)(nil),                  // 45: cleat.admin.v1.Database
+	(*Space)(nil),                     // 46: cleat.admin.v1.Space
+	(*ListCertificatesRequest)(nil),   // 47: cleat.admin.v1.ListCertificatesRequest
+	(*ListCertificatesResponse)(nil),  // 48: cleat.admin.v1.ListCertificatesResponse
+	(*IssuedCertificate)(nil),         // 49: cleat.admin.v1.IssuedCertificate
+	(*Revocation)(nil),                // 50: cleat.admin.v1.Revocation
+	(*RevokeCertificateRequest)(nil),  // 51: cleat.admin.v1.RevokeCertificateRequest
+	(*RevokeCertificateResponse)(nil), // 52: cleat.admin.v1.RevokeCertificateResponse
+	(*RevocationListRequest)(nil),     // 53: cleat.admin.v1.RevocationListRequest
+	(*RevocationListResponse)(nil),    // 54: cleat.admin.v1.RevocationListResponse
+	(*AuditRequest)(nil),              // 55: cleat.admin.v1.AuditRequest
+	(*AuditResponse)(nil),             // 56: cleat.admin.v1.AuditResponse
+	(*AuditEvent)(nil),                // 57: cleat.admin.v1.AuditEvent
+	(*ClusterKey)(nil),                // 58: cleat.admin.v1.ClusterKey
+	(*LockCARequest)(nil),             // 59: cleat.admin.v1.LockCARequest
+	(*LockCAResponse)(nil),            // 60: cleat.admin.v1.LockCAResponse
+	(*UnlockCARequest)(nil),           // 61: cleat.admin.v1.UnlockCARequest
+	(*UnlockCAResponse)(nil),          // 62: cleat.admin.v1.UnlockCAResponse
+	(*RotateClusterKeyRequest)(nil),   // 63: cleat.admin.v1.RotateClusterKeyRequest
+	(*RotateClusterKeyResponse)(nil),  // 64: cleat.admin.v1.RotateClusterKeyResponse
+	(*ExportClusterKeyRequest)(nil),   // 65: cleat.admin.v1.ExportClusterKeyRequest
+	(*ExportClusterKeyResponse)(nil),  // 66: cleat.admin.v1.ExportClusterKeyResponse
+	(*ConfirmExportRequest)(nil),      // 67: cleat.admin.v1.ConfirmExportRequest
+	(*ConfirmExportResponse)(nil),     // 68: cleat.admin.v1.ConfirmExportResponse
+	(*ClusterKeyRequest)(nil),         // 69: cleat.admin.v1.ClusterKeyRequest
+	(*ClusterKeyResponse)(nil),        // 70: cleat.admin.v1.ClusterKeyResponse
+	(*timestamppb.Timestamp)(nil),     // 71: google.protobuf.Timestamp
+	(*durationpb.Duration)(nil),       // 72: google.protobuf.Duration
 }
 var file_admin_proto_depIdxs = []int32{
-	56, // 0: cleat.admin.v1.IssueCertificateResponse.not_after:type_name -> google.protobuf.Timestamp
-	6,  // 1: cleat.admin.v1.InviteResponse.info:type_name -> cleat.admin.v1.Token
-	6,  // 2: cleat.admin.v1.CreateTokenResponse.info:type_name -> cleat.admin.v1.Token
-	56, // 3: cleat.admin.v1.Token.created:type_name -> google.protobuf.Timestamp
-	56, // 4: cleat.admin.v1.Token.expires:type_name -> google.protobuf.Timestamp
-	56, // 5: cleat.admin.v1.Token.revoked:type_name -> google.protobuf.Timestamp
-	6,  // 6: cleat.admin.v1.ListTokensResponse.tokens:type_name -> cleat.admin.v1.Token
-	6,  // 7: cleat.admin.v1.RevokeTokenResponse.token:type_name -> cleat.admin.v1.Token
-	34, // 8: cleat.admin.v1.RecoverResponse.removed:type_name -> cleat.admin.v1.Member
-	17, // 9: cleat.admin.v1.ReloadResponse.changed:type_name -> cleat.admin.v1.Setting
-	17, // 10: cleat.admin.v1.ReloadResponse.waiting:type_name -> cleat.admin.v1.Setting
-	20, // 11: cleat.admin.v1.CAStatusResponse.roots:type_name -> cleat.admin.v1.CACertificate
-	20, // 12: cleat.admin.v1.CAStatusResponse.intermediates:type_name -> cleat.admin.v1.CACertificate
-	21, // 13: cleat.admin.v1.CAStatusResponse.rotation:type_name -> cleat.admin.v1.CARotation
-	56, // 14: cleat.admin.v1.CACertificate.not_before:type_name -> google.protobuf.Timestamp
-	56, // 15: cleat.admin.v1.CACertificate.not_after:type_name -> google.protobuf.Timestamp
-	56, // 16: cleat.admin.v1.CARotation.begun:type_name -> google.protobuf.Timestamp
-	22, // 17: cleat.admin.v1.CARotation.members:type_name -> cleat.admin.v1.CAMember
-	23, // 18: cleat.admin.v1.CARotation.hanging:type_name -> cleat.admin.v1.CAHanging
-	56, // 19: cleat.admin.v1.CAHanging.not_after:type_name -> google.protobuf.Timestamp
-	56, // 20: cleat.admin.v1.AdmitRequest.time:type_name -> google.protobuf.Timestamp
-	34, // 21: cleat.admin.v1.ArriveResponse.members:type_name -> cleat.admin.v1.Member
-	40, // 22: cleat.admin.v1.StatusResponse.doors:type_name -> cleat.admin.v1.Doors
-	41, // 23: cleat.admin.v1.StatusResponse.certificates:type_name -> cleat.admin.v1.Certificate
-	42, // 24: cleat.admin.v1.StatusResponse.raft:type_name -> cleat.admin.v1.Raft
-	43, // 25: cleat.admin.v1.StatusResponse.database:type_name -> cleat.admin.v1.Database
-	44, // 26: cleat.admin.v1.StatusResponse.space:type_name -> cleat.admin.v1.Space
-	56, // 27: cleat.admin.v1.StatusResponse.started:type_name -> google.protobuf.Timestamp
-	56, // 28: cleat.admin.v1.StatusResponse.time:type_name -> google.protobuf.Timestamp
-	39, // 29: cleat.admin.v1.StatusResponse.alarms:type_name -> cleat.admin.v1.Alarm
-	38, // 30: cleat.admin.v1.StatusResponse.members:type_name -> cleat.admin.v1.MemberStatus
-	37, // 31: cleat.admin.v1.StatusResponse.process:type_name -> cleat.admin.v1.Process
-	36, // 32: cleat.admin.v1.MemberStatus.status:type_name -> cleat.admin.v1.StatusResponse
-	57, // 33: cleat.admin.v1.MemberStatus.ahead:type_name -> google.protobuf.Duration
-	57, // 34: cleat.admin.v1.MemberStatus.round_trip:type_name -> google.protobuf.Duration
-	56, // 35: cleat.admin.v1.Certificate.not_after:type_name -> google.protobuf.Timestamp
-	56, // 36: cleat.admin.v1.Certificate.not_before:type_name -> google.protobuf.Timestamp
-	47, // 37: cleat.admin.v1.ListCertificatesResponse.certificates:type_name -> cleat.admin.v1.IssuedCertificate
-	56, // 38: cleat.admin.v1.IssuedCertificate.not_before:type_name -> google.protobuf.Timestamp
-	56, // 39: cleat.admin.v1.IssuedCertificate.not_after:type_name -> google.protobuf.Timestamp
-	48, // 40: cleat.admin.v1.IssuedCertificate.revoked:type_name -> cleat.admin.v1.Revocation
-	56, // 41: cleat.admin.v1.Revocation.time:type_name -> google.protobuf.Timestamp
-	47, // 42: cleat.admin.v1.RevokeCertificateResponse.certificates:type_name -> cleat.admin.v1.IssuedCertificate
-	56, // 43: cleat.admin.v1.AuditRequest.since:type_name -> google.protobuf.Timestamp
-	55, // 44: cleat.admin.v1.AuditResponse.events:type_name -> cleat.admin.v1.AuditEvent
-	56, // 45: cleat.admin.v1.AuditEvent.time:type_name -> google.protobuf.Timestamp
-	56, // 46: cleat.admin.v1.AuditEvent.not_after:type_name -> google.protobuf.Timestamp
-	0,  // 47: cleat.admin.v1.Admin.IssueCertificate:input_type -> cleat.admin.v1.IssueCertificateRequest
-	35, // 48: cleat.admin.v1.Admin.Status:input_type -> cleat.admin.v1.StatusRequest
-	2,  // 49: cleat.admin.v1.Admin.Invite:input_type -> cleat.admin.v1.InviteRequest
-	4,  // 50: cleat.admin.v1.Admin.CreateToken:input_type -> cleat.admin.v1.CreateTokenRequest
-	7,  // 51: cleat.admin.v1.Admin.ListTokens:input_type -> cleat.admin.v1.ListTokensRequest
-	9,  // 52: cleat.admin.v1.Admin.RevokeToken:input_type -> cleat.admin.v1.RevokeTokenRequest
-	11, // 53: cleat.admin.v1.Admin.Join:input_type -> cleat.admin.v1.JoinRequest
-	13, // 54: cleat.admin.v1.Admin.Recover:input_type -> cleat.admin.v1.RecoverRequest
-	15, // 55: cleat.admin.v1.Admin.Reload:input_type -> cleat.admin.v1.ReloadRequest
-	18, // 56: cleat.admin.v1.Admin.CAStatus:input_type -> cleat.admin.v1.CAStatusRequest
-	24, // 57: cleat.admin.v1.Admin.RotateCA:input_type -> cleat.admin.v1.RotateCARequest
-	25, // 58: cleat.admin.v1.Admin.RequestCA:input_type -> cleat.admin.v1.RequestCARequest
-	27, // 59: cleat.admin.v1.Admin.ImportCA:input_type -> cleat.admin.v1.ImportCARequest
-	45, // 60: cleat.admin.v1.Admin.ListCertificates:input_type -> cleat.admin.v1.ListCertificatesRequest
-	49, // 61: cleat.admin.v1.Admin.RevokeCertificate:input_type -> cleat.admin.v1.RevokeCertificateRequest
-	51, // 62: cleat.admin.v1.Admin.RevocationList:input_type -> cleat.admin.v1.RevocationListRequest
-	53, // 63: cleat.admin.v1.Admin.Audit:input_type -> cleat.admin.v1.AuditRequest
-	28, // 64: cleat.admin.v1.Entry.Admit:input_type -> cleat.admin.v1.AdmitRequest
-	30, // 65: cleat.admin.v1.Peer.Arrive:input_type -> cleat.admin.v1.ArriveRequest
-	32, // 66: cleat.admin.v1.Peer.Dismiss:input_type -> cleat.admin.v1.DismissRequest
-	35, // 67: cleat.admin.v1.Peer.Status:input_type -> cleat.admin.v1.StatusRequest
-	1,  // 68: cleat.admin.v1.Admin.IssueCertificate:output_type -> cleat.admin.v1.IssueCertificateResponse
-	36, // 69: cleat.admin.v1.Admin.Status:output_type -> cleat.admin.v1.StatusResponse
-	3,  // 70: cleat.admin.v1.Admin.Invite:output_type -> cleat.admin.v1.InviteResponse
-	5,  // 71: cleat.admin.v1.Admin.CreateToken:output_type -> cleat.admin.v1.CreateTokenResponse
-	8,  // 72: cleat.admin.v1.Admin.ListTokens:output_type -> cleat.admin.v1.ListTokensResponse
-	10, // 73: cleat.admin.v1.Admin.RevokeToken:output_type -> cleat.admin.v1.RevokeTokenResponse
-	12, // 74: cleat.admin.v1.Admin.Join:output_type -> cleat.admin.v1.JoinResponse
-	14, // 75: cleat.admin.v1.Admin.Recover:output_type -> cleat.admin.v1.RecoverResponse
-	16, // 76: cleat.admin.v1.Admin.Reload:output_type -> cleat.admin.v1.ReloadResponse
-	19, // 77: cleat.admin.v1.Admin.CAStatus:output_type -> cleat.admin.v1.CAStatusResponse
-	19, // 78: cleat.admin.v1.Admin.RotateCA:output_type -> cleat.admin.v1.CAStatusResponse
-	26, // 79: cleat.admin.v1.Admin.RequestCA:output_type -> cleat.admin.v1.RequestCAResponse
-	19, // 80: cleat.admin.v1.Admin.ImportCA:output_type -> cleat.admin.v1.CAStatusResponse
-	46, // 81: cleat.admin.v1.Admin.ListCertificates:output_type -> cleat.admin.v1.ListCertificatesResponse
-	50, // 82: cleat.admin.v1.Admin.RevokeCertificate:output_type -> cleat.admin.v1.RevokeCertificateResponse
-	52, // 83: cleat.admin.v1.Admin.RevocationList:output_type -> cleat.admin.v1.RevocationListResponse
-	54, // 84: cleat.admin.v1.Admin.Audit:output_type -> cleat.admin.v1.AuditResponse
-	29, // 85: cleat.admin.v1.Entry.Admit:output_type -> cleat.admin.v1.AdmitResponse
-	31, // 86: cleat.admin.v1.Peer.Arrive:output_type -> cleat.admin.v1.ArriveResponse
-	33, // 87: cleat.admin.v1.Peer.Dismiss:output_type -> cleat.admin.v1.DismissResponse
-	36, // 88: cleat.admin.v1.Peer.Status:output_type -> cleat.admin.v1.StatusResponse
-	68, // [68:89] is the sub-list for method output_type
-	47, // [47:68] is the sub-list for method input_type
-	47, // [47:47] is the sub-list for extension type_name
-	47, // [47:47] is the sub-list for extension extendee
-	0,  // [0:47] is the sub-list for field type_name
+	71, // 0: cleat.admin.v1.IssueCertificateResponse.not_after:type_name -> google.protobuf.Timestamp
+	8,  // 1: cleat.admin.v1.InviteResponse.info:type_name -> cleat.admin.v1.Token
+	8,  // 2: cleat.admin.v1.CreateTokenResponse.info:type_name -> cleat.admin.v1.Token
+	71, // 3: cleat.admin.v1.CreateStepTokenResponse.expires:type_name -> google.protobuf.Timestamp
+	71, // 4: cleat.admin.v1.Token.created:type_name -> google.protobuf.Timestamp
+	71, // 5: cleat.admin.v1.Token.expires:type_name -> google.protobuf.Timestamp
+	71, // 6: cleat.admin.v1.Token.revoked:type_name -> google.protobuf.Timestamp
+	8,  // 7: cleat.admin.v1.ListTokensResponse.tokens:type_name -> cleat.admin.v1.Token
+	8,  // 8: cleat.admin.v1.RevokeTokenResponse.token:type_name -> cleat.admin.v1.Token
+	36, // 9: cleat.admin.v1.RecoverResponse.removed:type_name -> cleat.admin.v1.Member
+	19, // 10: cleat.admin.v1.ReloadResponse.changed:type_name -> cleat.admin.v1.Setting
+	19, // 11: cleat.admin.v1.ReloadResponse.waiting:type_name -> cleat.admin.v1.Setting
+	22, // 12: cleat.admin.v1.CAStatusResponse.roots:type_name -> cleat.admin.v1.CACertificate
+	22, // 13: cleat.admin.v1.CAStatusResponse.intermediates:type_name -> cleat.admin.v1.CACertificate
+	23, // 14: cleat.admin.v1.CAStatusResponse.rotation:type_name -> cleat.admin.v1.CARotation
+	71, // 15: cleat.admin.v1.CACertificate.not_before:type_name -> google.protobuf.Timestamp
+	71, // 16: cleat.admin.v1.CACertificate.not_after:type_name -> google.protobuf.Timestamp
+	71, // 17: cleat.admin.v1.CARotation.begun:type_name -> google.protobuf.Timestamp
+	24, // 18: cleat.admin.v1.CARotation.members:type_name -> cleat.admin.v1.CAMember
+	25, // 19: cleat.admin.v1.CARotation.hanging:type_name -> cleat.admin.v1.CAHanging
+	71, // 20: cleat.admin.v1.CAHanging.not_after:type_name -> google.protobuf.Timestamp
+	71, // 21: cleat.admin.v1.AdmitRequest.time:type_name -> google.protobuf.Timestamp
+	36, // 22: cleat.admin.v1.ArriveResponse.members:type_name -> cleat.admin.v1.Member
+	42, // 23: cleat.admin.v1.StatusResponse.doors:type_name -> cleat.admin.v1.Doors
+	43, // 24: cleat.admin.v1.StatusResponse.certificates:type_name -> cleat.admin.v1.Certificate
+	44, // 25: cleat.admin.v1.StatusResponse.raft:type_name -> cleat.admin.v1.Raft
+	45, // 26: cleat.admin.v1.StatusResponse.database:type_name -> cleat.admin.v1.Database
+	46, // 27: cleat.admin.v1.StatusResponse.space:type_name -> cleat.admin.v1.Space
+	71, // 28: cleat.admin.v1.StatusResponse.started:type_name -> google.protobuf.Timestamp
+	71, // 29: cleat.admin.v1.StatusResponse.time:type_name -> google.protobuf.Timestamp
+	41, // 30: cleat.admin.v1.StatusResponse.alarms:type_name -> cleat.admin.v1.Alarm
+	40, // 31: cleat.admin.v1.StatusResponse.members:type_name -> cleat.admin.v1.MemberStatus
+	39, // 32: cleat.admin.v1.StatusResponse.process:type_name -> cleat.admin.v1.Process
+	58, // 33: cleat.admin.v1.StatusResponse.cluster_key:type_name -> cleat.admin.v1.ClusterKey
+	38, // 34: cleat.admin.v1.MemberStatus.status:type_name -> cleat.admin.v1.StatusResponse
+	72, // 35: cleat.admin.v1.MemberStatus.ahead:type_name -> google.protobuf.Duration
+	72, // 36: cleat.admin.v1.MemberStatus.round_trip:type_name -> google.protobuf.Duration
+	71, // 37: cleat.admin.v1.Certificate.not_after:type_name -> google.protobuf.Timestamp
+	71, // 38: cleat.admin.v1.Certificate.not_before:type_name -> google.protobuf.Timestamp
+	49, // 39: cleat.admin.v1.ListCertificatesResponse.certificates:type_name -> cleat.admin.v1.IssuedCertificate
+	71, // 40: cleat.admin.v1.IssuedCertificate.not_before:type_name -> google.protobuf.Timestamp
+	71, // 41: cleat.admin.v1.IssuedCertificate.not_after:type_name -> google.protobuf.Timestamp
+	50, // 42: cleat.admin.v1.IssuedCertificate.revoked:type_name -> cleat.admin.v1.Revocation
+	71, // 43: cleat.admin.v1.Revocation.time:type_name -> google.protobuf.Timestamp
+	49, // 44: cleat.admin.v1.RevokeCertificateResponse.certificates:type_name -> cleat.admin.v1.IssuedCertificate
+	71, // 45: cleat.admin.v1.AuditRequest.since:type_name -> google.protobuf.Timestamp
+	57, // 46: cleat.admin.v1.AuditResponse.events:type_name -> cleat.admin.v1.AuditEvent
+	71, // 47: cleat.admin.v1.AuditEvent.time:type_name -> google.protobuf.Timestamp
+	71, // 48: cleat.admin.v1.AuditEvent.not_after:type_name -> google.protobuf.Timestamp
+	0,  // 49: cleat.admin.v1.Admin.IssueCertificate:input_type -> cleat.admin.v1.IssueCertificateRequest
+	37, // 50: cleat.admin.v1.Admin.Status:input_type -> cleat.admin.v1.StatusRequest
+	2,  // 51: cleat.admin.v1.Admin.Invite:input_type -> cleat.admin.v1.InviteRequest
+	4,  // 52: cleat.admin.v1.Admin.CreateToken:input_type -> cleat.admin.v1.CreateTokenRequest
+	6,  // 53: cleat.admin.v1.Admin.CreateStepToken:input_type -> cleat.admin.v1.CreateStepTokenRequest
+	9,  // 54: cleat.admin.v1.Admin.ListTokens:input_type -> cleat.admin.v1.ListTokensRequest
+	11, // 55: cleat.admin.v1.Admin.RevokeToken:input_type -> cleat.admin.v1.RevokeTokenRequest
+	13, // 56: cleat.admin.v1.Admin.Join:input_type -> cleat.admin.v1.JoinRequest
+	15, // 57: cleat.admin.v1.Admin.Recover:input_type -> cleat.admin.v1.RecoverRequest
+	17, // 58: cleat.admin.v1.Admin.Reload:input_type -> cleat.admin.v1.ReloadRequest
+	20, // 59: cleat.admin.v1.Admin.CAStatus:input_type -> cleat.admin.v1.CAStatusRequest
+	26, // 60: cleat.admin.v1.Admin.RotateCA:input_type -> cleat.admin.v1.RotateCARequest
+	27, // 61: cleat.admin.v1.Admin.RequestCA:input_type -> cleat.admin.v1.RequestCARequest
+	29, // 62: cleat.admin.v1.Admin.ImportCA:input_type -> cleat.admin.v1.ImportCARequest
+	47, // 63: cleat.admin.v1.Admin.ListCertificates:input_type -> cleat.admin.v1.ListCertificatesRequest
+	51, // 64: cleat.admin.v1.Admin.RevokeCertificate:input_type -> cleat.admin.v1.RevokeCertificateRequest
+	53, // 65: cleat.admin.v1.Admin.RevocationList:input_type -> cleat.admin.v1.RevocationListRequest
+	55, // 66: cleat.admin.v1.Admin.Audit:input_type -> cleat.admin.v1.AuditRequest
+	59, // 67: cleat.admin.v1.Admin.LockCA:input_type -> cleat.admin.v1.LockCARequest
+	61, // 68: cleat.admin.v1.Admin.UnlockCA:input_type -> cleat.admin.v1.UnlockCARequest
+	63, // 69: cleat.admin.v1.Admin.RotateClusterKey:input_type -> cleat.admin.v1.RotateClusterKeyRequest
+	65, // 70: cleat.admin.v1.Admin.ExportClusterKey:input_type -> cleat.admin.v1.ExportClusterKeyRequest
+	67, // 71: cleat.admin.v1.Admin.ConfirmExport:input_type -> cleat.admin.v1.ConfirmExportRequest
+	30, // 72: cleat.admin.v1.Entry.Admit:input_type -> cleat.admin.v1.AdmitRequest
+	32, // 73: cleat.admin.v1.Peer.Arrive:input_type -> cleat.admin.v1.ArriveRequest
+	34, // 74: cleat.admin.v1.Peer.Dismiss:input_type -> cleat.admin.v1.DismissRequest
+	37, // 75: cleat.admin.v1.Peer.Status:input_type -> cleat.admin.v1.StatusRequest
+	69, // 76: cleat.admin.v1.Peer.ClusterKey:input_type -> cleat.admin.v1.ClusterKeyRequest
+	1,  // 77: cleat.admin.v1.Admin.IssueCertificate:output_type -> cleat.admin.v1.IssueCertificateResponse
+	38, // 78: cleat.admin.v1.Admin.Status:output_type -> cleat.admin.v1.StatusResponse
+	3,  // 79: cleat.admin.v1.Admin.Invite:output_type -> cleat.admin.v1.InviteResponse
+	5,  // 80: cleat.admin.v1.Admin.CreateToken:output_type -> cleat.admin.v1.CreateTokenResponse
+	7,  // 81: cleat.admin.v1.Admin.CreateStepToken:output_type -> cleat.admin.v1.CreateStepTokenResponse
+	10, // 82: cleat.admin.v1.Admin.ListTokens:output_type -> cleat.admin.v1.ListTokensResponse
+	12, // 83: cleat.admin.v1.Admin.RevokeToken:output_type -> cleat.admin.v1.RevokeTokenResponse
+	14, // 84: cleat.admin.v1.Admin.Join:output_type -> cleat.admin.v1.JoinResponse
+	16, // 85: cleat.admin.v1.Admin.Recover:output_type -> cleat.admin.v1.RecoverResponse
+	18, // 86: cleat.admin.v1.Admin.Reload:output_type -> cleat.admin.v1.ReloadResponse
+	21, // 87: cleat.admin.v1.Admin.CAStatus:output_type -> cleat.admin.v1.CAStatusResponse
+	21, // 88: cleat.admin.v1.Admin.RotateCA:output_type -> cleat.admin.v1.CAStatusResponse
+	28, // 89: cleat.admin.v1.Admin.RequestCA:output_type -> cleat.admin.v1.RequestCAResponse
+	21, // 90: cleat.admin.v1.Admin.ImportCA:output_type -> cleat.admin.v1.CAStatusResponse
+	48, // 91: cleat.admin.v1.Admin.ListCertificates:output_type -> cleat.admin.v1.ListCertificatesResponse
+	52, // 92: cleat.admin.v1.Admin.RevokeCertificate:output_type -> cleat.admin.v1.RevokeCertificateResponse
+	54, // 93: cleat.admin.v1.Admin.RevocationList:output_type -> cleat.admin.v1.RevocationListResponse
+	56, // 94: cleat.admin.v1.Admin.Audit:output_type -> cleat.admin.v1.AuditResponse
+	60, // 95: cleat.admin.v1.Admin.LockCA:output_type -> cleat.admin.v1.LockCAResponse
+	62, // 96: cleat.admin.v1.Admin.UnlockCA:output_type -> cleat.admin.v1.UnlockCAResponse
+	64, // 97: cleat.admin.v1.Admin.RotateClusterKey:output_type -> cleat.admin.v1.RotateClusterKeyResponse
+	66, // 98: cleat.admin.v1.Admin.ExportClusterKey:output_type -> cleat.admin.v1.ExportClusterKeyResponse
+	68, // 99: cleat.admin.v1.Admin.ConfirmExport:output_type -> cleat.admin.v1.ConfirmExportResponse
+	31, // 100: cleat.admin.v1.Entry.Admit:output_type -> cleat.admin.v1.AdmitResponse
+	33, // 101: cleat.admin.v1.Peer.Arrive:output_type -> cleat.admin.v1.ArriveResponse
+	35, // 102: cleat.admin.v1.Peer.Dismiss:output_type -> cleat.admin.v1.DismissResponse
+	38, // 103: cleat.admin.v1.Peer.Status:output_type -> cleat.admin.v1.StatusResponse
+	70, // 104: cleat.admin.v1.Peer.ClusterKey:output_type -> cleat.admin.v1.ClusterKeyResponse
+	77, // [77:105] is the sub-list for method output_type
+	49, // [49:77] is the sub-list for method input_type
+	49, // [49:49] is the sub-list for extension type_name
+	49, // [49:49] is the sub-list for extension extendee
+	0,  // [0:49] is the sub-list for field type_name
 }
 
 func init() { file_admin_proto_init() }
@@ -4247,7 +5139,7 @@ func file_admin_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_admin_proto_rawDesc), len(file_admin_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   56,
+			NumMessages:   71,
 			NumExtensions: 0,
 			NumServices:   3,
 		},

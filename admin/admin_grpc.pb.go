@@ -25,6 +25,7 @@ const (
 	Admin_Status_FullMethodName            = "/cleat.admin.v1.Admin/Status"
 	Admin_Invite_FullMethodName            = "/cleat.admin.v1.Admin/Invite"
 	Admin_CreateToken_FullMethodName       = "/cleat.admin.v1.Admin/CreateToken"
+	Admin_CreateStepToken_FullMethodName   = "/cleat.admin.v1.Admin/CreateStepToken"
 	Admin_ListTokens_FullMethodName        = "/cleat.admin.v1.Admin/ListTokens"
 	Admin_RevokeToken_FullMethodName       = "/cleat.admin.v1.Admin/RevokeToken"
 	Admin_Join_FullMethodName              = "/cleat.admin.v1.Admin/Join"
@@ -38,6 +39,11 @@ const (
 	Admin_RevokeCertificate_FullMethodName = "/cleat.admin.v1.Admin/RevokeCertificate"
 	Admin_RevocationList_FullMethodName    = "/cleat.admin.v1.Admin/RevocationList"
 	Admin_Audit_FullMethodName             = "/cleat.admin.v1.Admin/Audit"
+	Admin_LockCA_FullMethodName            = "/cleat.admin.v1.Admin/LockCA"
+	Admin_UnlockCA_FullMethodName          = "/cleat.admin.v1.Admin/UnlockCA"
+	Admin_RotateClusterKey_FullMethodName  = "/cleat.admin.v1.Admin/RotateClusterKey"
+	Admin_ExportClusterKey_FullMethodName  = "/cleat.admin.v1.Admin/ExportClusterKey"
+	Admin_ConfirmExport_FullMethodName     = "/cleat.admin.v1.Admin/ConfirmExport"
 )
 
 // AdminClient is the client API for Admin service.
@@ -57,6 +63,10 @@ type AdminClient interface {
 	Invite(ctx context.Context, in *InviteRequest, opts ...grpc.CallOption) (*InviteResponse, error)
 	// CreateToken makes a token with which a client is given its certificate.
 	CreateToken(ctx context.Context, in *CreateTokenRequest, opts ...grpc.CallOption) (*CreateTokenResponse, error)
+	// CreateStepToken makes a one-time token for smallstep's step: for one
+	// certificate of a client or a server. FailedPrecondition if this member has no
+	// ca door.
+	CreateStepToken(ctx context.Context, in *CreateStepTokenRequest, opts ...grpc.CallOption) (*CreateStepTokenResponse, error)
 	// ListTokens tells what is known of the tokens; their secrets are not.
 	ListTokens(ctx context.Context, in *ListTokensRequest, opts ...grpc.CallOption) (*ListTokensResponse, error)
 	// RevokeToken ends a token before its time.
@@ -93,6 +103,19 @@ type AdminClient interface {
 	RevocationList(ctx context.Context, in *RevocationListRequest, opts ...grpc.CallOption) (*RevocationListResponse, error)
 	// Audit tells what the CA did and refused, oldest first, on all members.
 	Audit(ctx context.Context, in *AuditRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[AuditResponse], error)
+	// LockCA has this member forget the cluster key, so that it issues nothing
+	// until UnlockCA; it goes on serving.
+	LockCA(ctx context.Context, in *LockCARequest, opts ...grpc.CallOption) (*LockCAResponse, error)
+	// UnlockCA has this member issue again, with the key that is given or that it
+	// finds.
+	UnlockCA(ctx context.Context, in *UnlockCARequest, opts ...grpc.CallOption) (*UnlockCAResponse, error)
+	// RotateClusterKey puts another key in the place of the cluster key. It may be
+	// called again after a failure, and then goes on.
+	RotateClusterKey(ctx context.Context, in *RotateClusterKeyRequest, opts ...grpc.CallOption) (*RotateClusterKeyResponse, error)
+	// ExportClusterKey returns the cluster key itself, for a file under a passphrase.
+	// Whoever has written that says so by ConfirmExport.
+	ExportClusterKey(ctx context.Context, in *ExportClusterKeyRequest, opts ...grpc.CallOption) (*ExportClusterKeyResponse, error)
+	ConfirmExport(ctx context.Context, in *ConfirmExportRequest, opts ...grpc.CallOption) (*ConfirmExportResponse, error)
 }
 
 type adminClient struct {
@@ -137,6 +160,16 @@ func (c *adminClient) CreateToken(ctx context.Context, in *CreateTokenRequest, o
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
 	out := new(CreateTokenResponse)
 	err := c.cc.Invoke(ctx, Admin_CreateToken_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *adminClient) CreateStepToken(ctx context.Context, in *CreateStepTokenRequest, opts ...grpc.CallOption) (*CreateStepTokenResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(CreateStepTokenResponse)
+	err := c.cc.Invoke(ctx, Admin_CreateStepToken_FullMethodName, in, out, cOpts...)
 	if err != nil {
 		return nil, err
 	}
@@ -282,6 +315,56 @@ func (c *adminClient) Audit(ctx context.Context, in *AuditRequest, opts ...grpc.
 // This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
 type Admin_AuditClient = grpc.ServerStreamingClient[AuditResponse]
 
+func (c *adminClient) LockCA(ctx context.Context, in *LockCARequest, opts ...grpc.CallOption) (*LockCAResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(LockCAResponse)
+	err := c.cc.Invoke(ctx, Admin_LockCA_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *adminClient) UnlockCA(ctx context.Context, in *UnlockCARequest, opts ...grpc.CallOption) (*UnlockCAResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(UnlockCAResponse)
+	err := c.cc.Invoke(ctx, Admin_UnlockCA_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *adminClient) RotateClusterKey(ctx context.Context, in *RotateClusterKeyRequest, opts ...grpc.CallOption) (*RotateClusterKeyResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(RotateClusterKeyResponse)
+	err := c.cc.Invoke(ctx, Admin_RotateClusterKey_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *adminClient) ExportClusterKey(ctx context.Context, in *ExportClusterKeyRequest, opts ...grpc.CallOption) (*ExportClusterKeyResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(ExportClusterKeyResponse)
+	err := c.cc.Invoke(ctx, Admin_ExportClusterKey_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *adminClient) ConfirmExport(ctx context.Context, in *ConfirmExportRequest, opts ...grpc.CallOption) (*ConfirmExportResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(ConfirmExportResponse)
+	err := c.cc.Invoke(ctx, Admin_ConfirmExport_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 // AdminServer is the server API for Admin service.
 // All implementations must embed UnimplementedAdminServer
 // for forward compatibility.
@@ -299,6 +382,10 @@ type AdminServer interface {
 	Invite(context.Context, *InviteRequest) (*InviteResponse, error)
 	// CreateToken makes a token with which a client is given its certificate.
 	CreateToken(context.Context, *CreateTokenRequest) (*CreateTokenResponse, error)
+	// CreateStepToken makes a one-time token for smallstep's step: for one
+	// certificate of a client or a server. FailedPrecondition if this member has no
+	// ca door.
+	CreateStepToken(context.Context, *CreateStepTokenRequest) (*CreateStepTokenResponse, error)
 	// ListTokens tells what is known of the tokens; their secrets are not.
 	ListTokens(context.Context, *ListTokensRequest) (*ListTokensResponse, error)
 	// RevokeToken ends a token before its time.
@@ -335,6 +422,19 @@ type AdminServer interface {
 	RevocationList(context.Context, *RevocationListRequest) (*RevocationListResponse, error)
 	// Audit tells what the CA did and refused, oldest first, on all members.
 	Audit(*AuditRequest, grpc.ServerStreamingServer[AuditResponse]) error
+	// LockCA has this member forget the cluster key, so that it issues nothing
+	// until UnlockCA; it goes on serving.
+	LockCA(context.Context, *LockCARequest) (*LockCAResponse, error)
+	// UnlockCA has this member issue again, with the key that is given or that it
+	// finds.
+	UnlockCA(context.Context, *UnlockCARequest) (*UnlockCAResponse, error)
+	// RotateClusterKey puts another key in the place of the cluster key. It may be
+	// called again after a failure, and then goes on.
+	RotateClusterKey(context.Context, *RotateClusterKeyRequest) (*RotateClusterKeyResponse, error)
+	// ExportClusterKey returns the cluster key itself, for a file under a passphrase.
+	// Whoever has written that says so by ConfirmExport.
+	ExportClusterKey(context.Context, *ExportClusterKeyRequest) (*ExportClusterKeyResponse, error)
+	ConfirmExport(context.Context, *ConfirmExportRequest) (*ConfirmExportResponse, error)
 	mustEmbedUnimplementedAdminServer()
 }
 
@@ -356,6 +456,9 @@ func (UnimplementedAdminServer) Invite(context.Context, *InviteRequest) (*Invite
 }
 func (UnimplementedAdminServer) CreateToken(context.Context, *CreateTokenRequest) (*CreateTokenResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method CreateToken not implemented")
+}
+func (UnimplementedAdminServer) CreateStepToken(context.Context, *CreateStepTokenRequest) (*CreateStepTokenResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method CreateStepToken not implemented")
 }
 func (UnimplementedAdminServer) ListTokens(context.Context, *ListTokensRequest) (*ListTokensResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method ListTokens not implemented")
@@ -395,6 +498,21 @@ func (UnimplementedAdminServer) RevocationList(context.Context, *RevocationListR
 }
 func (UnimplementedAdminServer) Audit(*AuditRequest, grpc.ServerStreamingServer[AuditResponse]) error {
 	return status.Error(codes.Unimplemented, "method Audit not implemented")
+}
+func (UnimplementedAdminServer) LockCA(context.Context, *LockCARequest) (*LockCAResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method LockCA not implemented")
+}
+func (UnimplementedAdminServer) UnlockCA(context.Context, *UnlockCARequest) (*UnlockCAResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method UnlockCA not implemented")
+}
+func (UnimplementedAdminServer) RotateClusterKey(context.Context, *RotateClusterKeyRequest) (*RotateClusterKeyResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method RotateClusterKey not implemented")
+}
+func (UnimplementedAdminServer) ExportClusterKey(context.Context, *ExportClusterKeyRequest) (*ExportClusterKeyResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method ExportClusterKey not implemented")
+}
+func (UnimplementedAdminServer) ConfirmExport(context.Context, *ConfirmExportRequest) (*ConfirmExportResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method ConfirmExport not implemented")
 }
 func (UnimplementedAdminServer) mustEmbedUnimplementedAdminServer() {}
 func (UnimplementedAdminServer) testEmbeddedByValue()               {}
@@ -485,6 +603,24 @@ func _Admin_CreateToken_Handler(srv interface{}, ctx context.Context, dec func(i
 	}
 	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
 		return srv.(AdminServer).CreateToken(ctx, req.(*CreateTokenRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _Admin_CreateStepToken_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(CreateStepTokenRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(AdminServer).CreateStepToken(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: Admin_CreateStepToken_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(AdminServer).CreateStepToken(ctx, req.(*CreateStepTokenRequest))
 	}
 	return interceptor(ctx, in, info, handler)
 }
@@ -716,6 +852,96 @@ func _Admin_Audit_Handler(srv interface{}, stream grpc.ServerStream) error {
 // This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
 type Admin_AuditServer = grpc.ServerStreamingServer[AuditResponse]
 
+func _Admin_LockCA_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(LockCARequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(AdminServer).LockCA(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: Admin_LockCA_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(AdminServer).LockCA(ctx, req.(*LockCARequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _Admin_UnlockCA_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(UnlockCARequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(AdminServer).UnlockCA(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: Admin_UnlockCA_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(AdminServer).UnlockCA(ctx, req.(*UnlockCARequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _Admin_RotateClusterKey_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(RotateClusterKeyRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(AdminServer).RotateClusterKey(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: Admin_RotateClusterKey_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(AdminServer).RotateClusterKey(ctx, req.(*RotateClusterKeyRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _Admin_ExportClusterKey_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(ExportClusterKeyRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(AdminServer).ExportClusterKey(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: Admin_ExportClusterKey_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(AdminServer).ExportClusterKey(ctx, req.(*ExportClusterKeyRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _Admin_ConfirmExport_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(ConfirmExportRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(AdminServer).ConfirmExport(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: Admin_ConfirmExport_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(AdminServer).ConfirmExport(ctx, req.(*ConfirmExportRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 // Admin_ServiceDesc is the grpc.ServiceDesc for Admin service.
 // It's only intended for direct use with grpc.RegisterService,
 // and not to be introspected or modified (even as a copy)
@@ -738,6 +964,10 @@ var Admin_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "CreateToken",
 			Handler:    _Admin_CreateToken_Handler,
+		},
+		{
+			MethodName: "CreateStepToken",
+			Handler:    _Admin_CreateStepToken_Handler,
 		},
 		{
 			MethodName: "ListTokens",
@@ -786,6 +1016,26 @@ var Admin_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "RevocationList",
 			Handler:    _Admin_RevocationList_Handler,
+		},
+		{
+			MethodName: "LockCA",
+			Handler:    _Admin_LockCA_Handler,
+		},
+		{
+			MethodName: "UnlockCA",
+			Handler:    _Admin_UnlockCA_Handler,
+		},
+		{
+			MethodName: "RotateClusterKey",
+			Handler:    _Admin_RotateClusterKey_Handler,
+		},
+		{
+			MethodName: "ExportClusterKey",
+			Handler:    _Admin_ExportClusterKey_Handler,
+		},
+		{
+			MethodName: "ConfirmExport",
+			Handler:    _Admin_ConfirmExport_Handler,
 		},
 	},
 	Streams: []grpc.StreamDesc{
@@ -911,9 +1161,10 @@ var Entry_ServiceDesc = grpc.ServiceDesc{
 }
 
 const (
-	Peer_Arrive_FullMethodName  = "/cleat.admin.v1.Peer/Arrive"
-	Peer_Dismiss_FullMethodName = "/cleat.admin.v1.Peer/Dismiss"
-	Peer_Status_FullMethodName  = "/cleat.admin.v1.Peer/Status"
+	Peer_Arrive_FullMethodName     = "/cleat.admin.v1.Peer/Arrive"
+	Peer_Dismiss_FullMethodName    = "/cleat.admin.v1.Peer/Dismiss"
+	Peer_Status_FullMethodName     = "/cleat.admin.v1.Peer/Status"
+	Peer_ClusterKey_FullMethodName = "/cleat.admin.v1.Peer/ClusterKey"
 )
 
 // PeerClient is the client API for Peer service.
@@ -932,6 +1183,9 @@ type PeerClient interface {
 	// Status tells another member what this one is and how it is doing. It speaks
 	// for itself alone, whatever is asked.
 	Status(ctx context.Context, in *StatusRequest, opts ...grpc.CallOption) (*StatusResponse, error)
+	// ClusterKey gives a member of the list a cluster key that it lacks, sealed with
+	// one that it has.
+	ClusterKey(ctx context.Context, in *ClusterKeyRequest, opts ...grpc.CallOption) (*ClusterKeyResponse, error)
 }
 
 type peerClient struct {
@@ -972,6 +1226,16 @@ func (c *peerClient) Status(ctx context.Context, in *StatusRequest, opts ...grpc
 	return out, nil
 }
 
+func (c *peerClient) ClusterKey(ctx context.Context, in *ClusterKeyRequest, opts ...grpc.CallOption) (*ClusterKeyResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(ClusterKeyResponse)
+	err := c.cc.Invoke(ctx, Peer_ClusterKey_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 // PeerServer is the server API for Peer service.
 // All implementations must embed UnimplementedPeerServer
 // for forward compatibility.
@@ -988,6 +1252,9 @@ type PeerServer interface {
 	// Status tells another member what this one is and how it is doing. It speaks
 	// for itself alone, whatever is asked.
 	Status(context.Context, *StatusRequest) (*StatusResponse, error)
+	// ClusterKey gives a member of the list a cluster key that it lacks, sealed with
+	// one that it has.
+	ClusterKey(context.Context, *ClusterKeyRequest) (*ClusterKeyResponse, error)
 	mustEmbedUnimplementedPeerServer()
 }
 
@@ -1006,6 +1273,9 @@ func (UnimplementedPeerServer) Dismiss(context.Context, *DismissRequest) (*Dismi
 }
 func (UnimplementedPeerServer) Status(context.Context, *StatusRequest) (*StatusResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method Status not implemented")
+}
+func (UnimplementedPeerServer) ClusterKey(context.Context, *ClusterKeyRequest) (*ClusterKeyResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method ClusterKey not implemented")
 }
 func (UnimplementedPeerServer) mustEmbedUnimplementedPeerServer() {}
 func (UnimplementedPeerServer) testEmbeddedByValue()              {}
@@ -1082,6 +1352,24 @@ func _Peer_Status_Handler(srv interface{}, ctx context.Context, dec func(interfa
 	return interceptor(ctx, in, info, handler)
 }
 
+func _Peer_ClusterKey_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(ClusterKeyRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(PeerServer).ClusterKey(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: Peer_ClusterKey_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(PeerServer).ClusterKey(ctx, req.(*ClusterKeyRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 // Peer_ServiceDesc is the grpc.ServiceDesc for Peer service.
 // It's only intended for direct use with grpc.RegisterService,
 // and not to be introspected or modified (even as a copy)
@@ -1100,6 +1388,10 @@ var Peer_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "Status",
 			Handler:    _Peer_Status_Handler,
+		},
+		{
+			MethodName: "ClusterKey",
+			Handler:    _Peer_ClusterKey_Handler,
 		},
 	},
 	Streams:  []grpc.StreamDesc{},

@@ -60,6 +60,9 @@ func Check(s *file.Reader, bump int64) (Found, error) {
 	if f.Auth, err = readAuth(s); err != nil {
 		return f, err
 	}
+	if err := WalkLedger(s, func(state.LedgerItem) error { return nil }); err != nil {
+		return f, err
+	}
 	return f, s.Walk(file.Lease, func(key, value []byte) error {
 		l, err := decodeLease(key, value)
 		f.Leases = append(f.Leases, l)

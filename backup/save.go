@@ -67,6 +67,9 @@ func Save(s Source) (_ *Saved, err error) {
 	if err := s.writeTables(w); err != nil {
 		return nil, err
 	}
+	if err := s.writeLedger(w); err != nil {
+		return nil, err
+	}
 	size, err := w.Close()
 	if err != nil {
 		return nil, fmt.Errorf("backup: %w", err)
@@ -110,7 +113,11 @@ func (s *Source) makeSure() error {
 	if err != nil {
 		return err
 	}
-	changes, pages := int64(0), tablesRoom+authRoom(rules.Content())
+	ledger, err := s.ledgerRoom()
+	if err != nil {
+		return err
+	}
+	changes, pages := int64(0), tablesRoom+ledger+authRoom(rules.Content())
 	err = s.changes(func(c kv.Change) error {
 		n := int64(len(c.Record)) + recordOverhead
 		if c.Deleted {
@@ -156,7 +163,7 @@ func mebibytes(n int64) int64 { return (n + 1<<20 - 1) >> 20 }
 
 const (
 	recordOverhead = 18 + 4  // its key, lengths
-	tablesRoom     = 1 << 20 // what is not keys or users, with room
+	tablesRoom     = 1 << 20 // what is not keys, users or ledger, with room
 )
 
 // changes calls fn for each change in the view.

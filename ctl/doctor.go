@@ -120,6 +120,7 @@ func (p *patient) examine(ctx context.Context) {
 	p.files()
 	p.clock()
 	p.certificates()
+	p.exportedKey()
 	p.ports(ctx)
 	p.socketFile()
 	p.systemd(ctx)

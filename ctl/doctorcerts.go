@@ -40,6 +40,9 @@ func (p *patient) certificates() {
 			p.add(fault, "certificates", "chmod 0600 "+path+"; if anybody may have read it, begin a new cluster from a snapshot", "others than its owner may read %s (mode %04o)", path, info.Mode().Perm())
 		}
 	}
+	if err := keyIn(dir); err != nil && p.status.GetClusterKey() == nil { // else the member knows better: systemd may hand it over
+		p.add(fault, "certificates", "put it back from another member or an export (cleatctl ca unlock FILE), unless systemd hands it over", "%s: %v", dir, err)
+	}
 	leaf, err := chainOf(dir, time.Now())
 	if errors.Is(err, fs.ErrPermission) {
 		p.unseen("certificates", err)
@@ -51,6 +54,12 @@ func (p *patient) certificates() {
 	if len(p.findings) == before {
 		p.add(good, "certificates", "", "key and chain are good until %s, and nobody else may read them", leaf.NotAfter.Format(time.RFC3339))
 	}
+}
+
+// keyIn says why there is no cluster key.
+func keyIn(dir string) error {
+	_, err := os.Stat(filepath.Join(dir, "cluster.key"))
+	return err
 }
 
 // chainOf reads the member's certificate and holds it against the CA's.
@@ -70,9 +79,6 @@ func chainOf(dir string, now time.Time) (*x509.Certificate, error) {
 	roots, middle, err := authorities(raw)
 	if err != nil {
 		return nil, fmt.Errorf("ca.json: %w", err)
-	}
-	if _, err := os.Stat(filepath.Join(dir, "cluster.key")); err != nil {
-		return nil, err
 	}
 	_, err = pair.Leaf.Verify(x509.VerifyOptions{Roots: roots, Intermediates: middle, CurrentTime: now, KeyUsages: []x509.ExtKeyUsage{x509.ExtKeyUsageAny}})
 	return pair.Leaf, err
@@ -111,4 +117,18 @@ func authorities(raw []byte) (roots, middle *x509.CertPool, err error) {
 		}
 	}
 	return roots, middle, nil
+}
+
+// exportedKey is what the doctor says of the one file without which a restored
+// cluster has another CA.
+func (p *patient) exportedKey() {
+	key := p.status.GetClusterKey()
+	switch {
+	case key == nil: // the member does not answer, or is older than this program
+	case key.GetExported():
+		p.add(good, "cluster key", "", "key %s was exported", key.GetId())
+	default:
+		p.add(warning, "cluster key", "cleatctl ca key export FILE, and keep FILE and its passphrase apart from the backups",
+			"key %s was never exported: if all members are lost, their backup comes back with another CA, and every client needs a new certificate", key.GetId())
+	}
 }

@@ -22,14 +22,18 @@ func snapshotRestoreCommand() *cli.Command {
 		ArgsUsage: "FILE",
 		Description: `Runs cleatd restore, which knows data directories, on this machine: see there.
 Without --data-dir it is cleatd's own, which must be empty and cleatd stopped;
-run it as the user that cleatd runs as. The snapshot may be etcd's.
+run it as the user that cleatd runs as. The snapshot may be etcd's. Give
+--cluster-key, what ca key export has written, to go on with the CA.
 
-Example:
+Examples:
+  cleatctl snapshot restore backup.db --cluster-key cluster-key.age
   cleatctl snapshot restore backup.db --bump-revision 1000000000 --mark-compacted`,
 		Flags: append(foundingFlags(),
 			&cli.StringFlag{Name: "data-dir", Usage: "restore to this empty `DIR`"},
 			&cli.Int64Flag{Name: "bump-revision", Usage: "begin `N` revisions behind the snapshot's"},
 			&cli.BoolFlag{Name: "mark-compacted", Usage: "mark what came before as compacted (goes with --bump-revision)"},
+			&cli.StringFlag{Name: "cluster-key", Usage: "go on with the CA, which the key in `FILE` opens"},
+			&cli.StringFlag{Name: "passphrase-file", Usage: "read the passphrase of that from the first line of `FILE`"},
 			&cli.BoolFlag{Name: "skip-hash-check", Usage: "take a file without a checksum: a copy of member/snap/db of an etcd that is stopped"},
 		),
 		Action: snapshotRestore,
@@ -60,6 +64,11 @@ func snapshotRestore(c *cli.Context) error {
 	}
 	if c.Bool("skip-hash-check") {
 		args = append(args, "--skip-hash-check")
+	}
+	for _, name := range []string{"cluster-key", "passphrase-file"} {
+		if path := c.String(name); path != "" {
+			args = append(args, "--"+name, path)
+		}
 	}
 	form, err := outputForm(c)
 	if err != nil {

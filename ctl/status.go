@@ -129,6 +129,9 @@ func (p *printer) overview(s *admin.StatusResponse, now time.Time) {
 	for _, certificate := range s.GetCertificates() {
 		p.linef("certificate   %s, %s", certificate.GetKind(), validity(certificate.GetNotAfter(), now))
 	}
+	if key := s.GetClusterKey(); key != nil {
+		p.linef("cluster key   %s", keyStanding(s, key))
+	}
 	p.linef("backups       not known: no member keeps note of who saved a snapshot")
 }
 

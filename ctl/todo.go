@@ -75,6 +75,7 @@ func (f *findings) member(s *admin.StatusResponse, m *admin.MemberStatus, now ti
 		f.add(warning, "lag", "if it does not catch up, its disk or network is too slow: cleatctl doctor there", "%s is %s entries behind", name, humanize.Comma(lag))
 	}
 	f.room(name, own)
+	f.clusterKey(name, own.GetClusterKey())
 	for _, c := range own.GetCertificates() {
 		if c.GetKind() == "member" {
 			f.certificate(name, c, now)

@@ -19,9 +19,10 @@ func tokenCommand() *cli.Command {
 		Usage: "what lets a user log in or a machine join, once",
 		Description: `Example:
   cleatctl token create --client alice
+  cleatctl token step --server web.example.internal
   cleatctl token list
   cleatctl token revoke 3f1c09a2b4d7`,
-		Subcommands: []*cli.Command{tokenCreateCommand(), tokenListCommand(), tokenRevokeCommand()},
+		Subcommands: []*cli.Command{tokenCreateCommand(), tokenStepCommand(), tokenListCommand(), tokenRevokeCommand()},
 	}
 }
 

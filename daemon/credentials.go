@@ -19,8 +19,9 @@ import (
 // credentialPrefix, as system credentials have it that units import. The settings
 // join and token-file come first.
 const (
-	joinCredential   = "join"       // HOST:PORT of the member to join
-	tokenCredential  = "join-token" // the token for that
+	joinCredential   = "join"        // HOST:PORT of the member to join
+	tokenCredential  = "join-token"  // the token for that
+	keyCredential    = "cluster.key" // instead of the file of that name in pki/
 	credentialPrefix = "cleatd."
 )
 

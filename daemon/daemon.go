@@ -428,7 +428,10 @@ func (d *Daemon) known() bool {
 }
 
 func (d *Daemon) openPKI(ctx context.Context, offline bool) error {
-	var err error
+	key, err := credential(keyCredential)
+	if err != nil {
+		return err
+	}
 	d.pki, err = pki.Open(ctx, pki.Config{
 		Dir:       d.pkiDir(),
 		ClusterID: d.dir.clusterID(),
@@ -438,11 +441,16 @@ func (d *Daemon) openPKI(ctx context.Context, offline bool) error {
 		MemberTTL: d.config().CertTTL,
 		Offline:   offline,
 		Removed:   d.machine.Removed,
-		Ledger:    ledger{d},
-		Replica:   replica{d.machine},
-		Logger:    d.log, Registerer: d.registry,
+
+		Credential: key,
+		Members:    d.memberIDs,
+		FetchKey:   d.fetchKey,
+
+		Ledger:  ledger{d},
+		Replica: replica{d.machine},
+		Logger:  d.log, Registerer: d.registry,
 	})
-	if mendable(err, pki.ErrClusterKey, pki.ErrName, pki.ErrTTL, pki.ErrFormat) {
+	if mendable(err, pki.ErrClusterKey, pki.ErrLocked, pki.ErrName, pki.ErrTTL, pki.ErrFormat) {
 		return fmt.Errorf("%w: %w", ErrConfig, err)
 	}
 	return err

@@ -13,6 +13,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/cleatd/cleat/pki"
 )
 
 const (
@@ -115,7 +117,6 @@ func TestADamagedFileIsNamed(t *testing.T) {
 		"an entry in boltdb":             {"boltdb", "raft/log.db", each(filler("44", 20)), "does not match its checksum"},
 		"the term":                       {"wal", "raft/stable.db", each("Current"), ""},
 		"the label":                      {"wal", "raft/labels/*.label", part(50), "damaged"},
-		"the cluster key":                {"wal", "pki/cluster.key", part(50), "from its backup"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			o := copied(t, made[c.log])
@@ -139,6 +140,20 @@ func TestADamagedFileIsNamed(t *testing.T) {
 				t.Errorf("not one line: %q", err)
 			}
 		})
+	}
+}
+
+// A damaged cluster key costs no replica of the data: the member serves, and is
+// locked.
+func TestADamagedClusterKeyLocksTheCA(t *testing.T) {
+	o := copied(t, furnished(t, "wal"))
+	flip(t, one(t, o.Config.DataDir, "pki/cluster.key"), part(50))
+	l := begin(t, o)
+	if _, err := l.client.Put(within(t), "k", "v"); err != nil {
+		t.Error(err)
+	}
+	if err := l.d.pki.Locked(); !errors.Is(err, pki.ErrClusterKey) {
+		t.Errorf("locked for %v", err)
 	}
 }
 

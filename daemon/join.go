@@ -108,6 +108,9 @@ func (d *Daemon) askIn(ctx context.Context, token pki.Token, address, advertise 
 	if err != nil {
 		return pki.Admission{}, err
 	}
+	if j.Credential, err = credential(keyCredential); err != nil {
+		return pki.Admission{}, err
+	}
 	conn, err := adminserver.Knock(ctx, address, j)
 	if errors.Is(err, pki.ErrTokenDigest) || errors.Is(err, pki.ErrClock) {
 		return pki.Admission{}, status.Error(codes.FailedPrecondition, err.Error())

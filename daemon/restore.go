@@ -13,6 +13,7 @@ import (
 
 	"github.com/cleatd/cleat/backup"
 	"github.com/cleatd/cleat/backup/file"
+	"github.com/cleatd/cleat/pki"
 	"github.com/cleatd/cleat/raft"
 	"github.com/cleatd/cleat/state"
 )
@@ -23,10 +24,14 @@ type Restoring struct {
 	SkipHash bool          // it need not have a checksum, as a copy of etcd's database has none
 	Read     *atomic.Int64 // counts what was read of the file, which is gone through Passes times; nil: nobody wants to know
 	Bump     int64         // begin so many revisions behind it, with all before compacted; zero: where it ends
+
+	// ClusterKey is the text of the cluster.key that opens the CA in the file, which
+	// then goes on. Nil: the new cluster makes itself another CA.
+	ClusterKey []byte
 }
 
 // Passes is how often a restore goes through its file: the checksum, what is in
-// it, and what is taken of it.
+// it, and what is taken of it. The CA's part of it is small.
 func (r Restoring) Passes() int64 {
 	if r.SkipHash {
 		return 2
@@ -40,6 +45,9 @@ type Restored struct {
 	Revision        int64  // with which it begins
 	Changes, Leases int    // that it has, as the next
 	Users, Roles    int
+
+	CA      bool     // that of the file goes on
+	Holders []string // of certificates that are good now: they stay so if the CA goes on, and else must be issued anew
 }
 
 // Restore makes an empty data directory that of a new cluster with one member,
@@ -60,6 +68,10 @@ func Restore(o Options, r Restoring) (done Restored, err error) {
 	if err != nil {
 		return done, refused(fmt.Errorf("%s: %w", r.File, err))
 	}
+	trust, err := checkCA(snapshot.Reader, r)
+	if err != nil {
+		return done, refused(fmt.Errorf("%s: %w", r.File, err))
+	}
 	d := newDaemon(o)
 	if err := d.takeEmptyDir(); err != nil {
 		return done, d.withAgain(err)
@@ -67,7 +79,7 @@ func Restore(o Options, r Restoring) (done Restored, err error) {
 	defer func() { err = errors.Join(err, d.dir.Close()) }()
 	revision := int64(0)
 	err = d.unlessFatal(func() (err error) {
-		if revision, err = d.restore(snapshot.Reader, found, r.Bump); err != nil {
+		if revision, err = d.restore(snapshot.Reader, found, r); err != nil {
 			return err
 		}
 		return d.dir.endRestore()
@@ -78,6 +90,7 @@ func Restore(o Options, r Restoring) (done Restored, err error) {
 	return Restored{
 		Cluster: d.dir.clusterID(), Member: d.dir.memberID(), Revision: revision,
 		Changes: found.Changes, Leases: len(found.Leases), Users: len(found.Auth.Users), Roles: len(found.Auth.Roles),
+		CA: r.ClusterKey != nil, Holders: trust.Holders(),
 	}, nil
 }
 
@@ -92,6 +105,10 @@ func refused(err error) error {
 		{file.ErrDamaged, "; fetch it once more, or give an older one"},
 		{backup.ErrNewer, "; install a newer cleatd"},
 		{backup.ErrBump, "; give a smaller --bump-revision"},
+		{pki.ErrNoCA, ": it is etcd's, or of a cleat before backups had it; without --cluster-key the new cluster makes itself another"},
+		{pki.ErrClusterKey, "; give --cluster-key the key with which it was sealed when the backup was made"},
+		{pki.ErrSealed, "; fetch it once more, or give an older one"},
+		{pki.ErrFormat, "; install a newer cleatd"},
 		{os.ErrNotExist, ""},
 		{os.ErrPermission, ""},
 	} {
@@ -105,14 +122,19 @@ func refused(err error) error {
 // restore fills the state, and gives it the log's first entry: the state is
 // another cluster's from then on, and whoever joins begins with a checkpoint,
 // since the log has nothing of what came before.
-func (d *Daemon) restore(snapshot *file.Reader, found backup.Found, bump int64) (revision int64, err error) {
+func (d *Daemon) restore(snapshot *file.Reader, found backup.Found, r Restoring) (revision int64, err error) {
 	d.registry = prometheus.NewRegistry() // nobody reads it
 	if err := d.openState(); err != nil {
 		return 0, err
 	}
 	defer func() { err = errors.Join(err, d.store.Close()) }()
-	if revision, err = backup.Restore(snapshot, found, d.store, d.machine, bump); err != nil {
+	if revision, err = backup.Restore(snapshot, found, d.store, d.machine, r.Bump); err != nil {
 		return 0, err
+	}
+	if r.ClusterKey != nil {
+		if err := d.restoreCA(snapshot, r.ClusterKey); err != nil {
+			return 0, err
+		}
 	}
 	_, err = raft.Recover(raft.Config{
 		Dir: filepath.Join(d.dir.path, "raft"), Member: d.dir.memberID(), Log: d.config().RaftLog, Logger: d.log,
@@ -148,7 +170,7 @@ func (d *Daemon) takeEmptyDir() error {
 
 func (d *dataDir) beginRestore() error {
 	if d.unfinishedRestore() {
-		for _, part := range []string{"state", "raft"} {
+		for _, part := range []string{"state", "raft", "pki"} {
 			if err := os.RemoveAll(filepath.Join(d.path, part)); err != nil {
 				return err
 			}

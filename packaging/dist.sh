@@ -20,6 +20,7 @@ for target in "$@"; do
 	name=cleatctl_${version}_${os}_${arch}
 	mkdir -p "$work/$name"
 	export GOOS="$os" GOARCH="$arch"
+	# shellcheck disable=SC2016 # it is a template's variable
 	go list -deps -f '{{if and .Module .Module.Main}}{{$in := .Dir}}{{range .GoFiles}}{{$in}}/{{.}} {{end}}{{end}}' ./cmd/cleatctl |
 		while read -r files; do
 			# shellcheck disable=SC2086 # a list of words; tests are of the systems that they run on

@@ -6,8 +6,6 @@ import (
 	"context"
 	"crypto/x509"
 	"fmt"
-	"os"
-	"path/filepath"
 	"time"
 )
 
@@ -59,10 +57,10 @@ func (a *Authority) Admit(ctx context.Context, r JoinRequest, member uint64) (Ad
 	if err != nil {
 		return Admission{}, err
 	}
-	clusterKey, err := os.ReadFile(filepath.Join(a.config.Dir, clusterKeyFile))
-	if err != nil {
-		return Admission{}, fmt.Errorf("%w: %w", ErrClusterKey, err)
+	if err := a.Locked(); err != nil {
+		return Admission{}, err
 	}
+	ring := a.vault.ring()
 	redemption.Member = member
 	info, member, err := a.Redeem(ctx, redemption)
 	if err != nil {
@@ -87,7 +85,7 @@ func (a *Authority) Admit(ctx context.Context, r JoinRequest, member uint64) (Ad
 	a.Audit(ctx, e)
 	return Admission{
 		ClusterID: a.config.ClusterID, MemberID: member, Role: info.Role,
-		Chain: EncodePEM(chain...), ClusterKey: clusterKey, CA: i.record.raw,
+		Chain: EncodePEM(chain...), ClusterKey: ring.encode(nil), CA: i.record.raw,
 	}, nil
 }
 

@@ -98,6 +98,9 @@ func (a *Authority) adopt(have *issuer, raw []byte) (bool, error) {
 	if err != nil {
 		return false, err
 	}
+	if i.locked != nil && have.locked == nil {
+		return false, i.locked // its key is on its way, or this one is about to be locked
+	}
 	a.saving.Lock()
 	defer a.saving.Unlock()
 	if a.ca() != have {

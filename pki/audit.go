@@ -99,7 +99,7 @@ func shorten(text string, most int) string {
 // eventOf tells of a certificate.
 func eventOf(act Act, what string, leaf *x509.Certificate) Event {
 	e := Event{
-		Act: act, What: what, Name: leaf.Subject.CommonName, Profile: profileOf(leaf),
+		Act: act, What: what, Name: leaf.Subject.CommonName, Profile: profileHeld(leaf),
 		Serial: leaf.SerialNumber.String(), NotAfter: leaf.NotAfter.UTC(),
 	}
 	if e.Name == "" && len(leaf.DNSNames) != 0 {

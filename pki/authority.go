@@ -47,10 +47,22 @@ type Config struct {
 	// open its peer door before there can be a quorum. Run tells the ledger later.
 	Offline bool
 
+	// Credential is the file of systemd's credential with the cluster key, which is
+	// then not kept in Dir. "": there is none.
+	Credential string
+
+	// Members are those of the agreement, who are to hold the cluster key. Nil: this
+	// one alone. FetchKey asks them for a key that this member lacks. Nil: there is
+	// nobody to ask.
+	Members  func() []uint64
+	FetchKey func(context.Context, KeyRequest) ([]byte, error)
+
 	Ledger     Ledger
 	Replica    Replica               // nil: this member follows nothing of the ledger
 	Logger     *slog.Logger          // nil: none
 	Registerer prometheus.Registerer // nil: none
+
+	vault *vault // of Open
 }
 
 // Authority is the cluster's CA as this member has it, and this member's
@@ -59,6 +71,7 @@ type Authority struct {
 	config  Config
 	log     *slog.Logger
 	metrics metrics
+	vault   *vault
 
 	// issuer is the CA as it is now; never nil after Open. Written by Open, and by
 	// adopt under saving.
@@ -89,6 +102,10 @@ type Authority struct {
 	refusals  refusals
 	revoked   revoked
 	lists     atomic.Pointer[lists] // of revocation; nil: none yet. Written by Follow
+
+	// keys holds a token when Run is to look after the cluster keys again.
+	keys     chan struct{}
+	rotating sync.Mutex // held while a key may be there that the ledger does not name yet
 }
 
 // Certificate is one of the certificates that this member stands on.
@@ -99,9 +116,10 @@ type Certificate struct {
 
 // Open makes the CA if the ledger has none, and this member's key and
 // certificate if it has none that it can serve with: it is missing, damaged,
-// expired, or names other hosts. The error is ErrClusterKey if the cluster has
-// a CA that this member cannot open, ErrName for a bad name or host, ErrTTL for
-// a bad life, ErrFormat for a CA of a newer version.
+// expired, or names other hosts. A member that cannot open the cluster's CA serves
+// with the certificate that it has, and is [Authority.Locked]; it is an
+// ErrClusterKey or ErrLocked if it has none. The error is ErrName for a bad name
+// or host, ErrTTL for a bad life, ErrFormat for a CA of a newer version.
 func Open(ctx context.Context, c Config) (*Authority, error) {
 	if c.Logger == nil {
 		c.Logger = slog.New(slog.DiscardHandler)
@@ -119,7 +137,10 @@ func Open(ctx context.Context, c Config) (*Authority, error) {
 	if err := os.MkdirAll(c.Dir, 0o700); err != nil {
 		return nil, err
 	}
-	a := &Authority{config: c, log: c.Logger, unrecorded: make(chan struct{}, 1), unconfirmed: make(chan struct{}, 1), replaced: make(chan struct{}, 1)}
+	if c.vault, err = openVault(c); err != nil {
+		return nil, err
+	}
+	a := &Authority{config: c, vault: c.vault, log: c.Logger, unrecorded: make(chan struct{}, 1), unconfirmed: make(chan struct{}, 1), replaced: make(chan struct{}, 1), keys: make(chan struct{}, 1)}
 	a.terms.Store(&terms{hosts, c.MemberTTL})
 	a.chronicle = newChronicle(c)
 	if err := a.openRevoked(); err != nil {
@@ -131,6 +152,7 @@ func Open(ctx context.Context, c Config) (*Authority, error) {
 	}
 	a.issuer.Store(i)
 	a.metrics = newMetrics(c.Registerer)
+	a.tellOpened()
 	if err := a.openIdentity(ctx); err != nil {
 		return nil, err
 	}
@@ -150,6 +172,9 @@ func (a *Authority) openIdentity(ctx context.Context) error {
 	reason := err.Error()
 	if errors.Is(err, fs.ErrNotExist) {
 		reason = "there is none"
+	}
+	if locked := a.Locked(); locked != nil {
+		return a.openLocked(id, locked, reason)
 	}
 	renew := a.renew
 	if a.config.Offline {

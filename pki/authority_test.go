@@ -227,49 +227,11 @@ func TestNoCAIsCommittedBeforeTheClusterKeyIsOnDisk(t *testing.T) {
 	}
 }
 
-func TestAMemberThatCannotOpenTheCAIsToldWhatToDo(t *testing.T) {
-	breaks := map[string]func(t *testing.T, path string){
-		"the cluster key is gone": func(t *testing.T, path string) {
-			if err := os.Remove(path); err != nil {
-				t.Fatal(err)
-			}
-		},
-		"the cluster key is another's": func(t *testing.T, path string) {
-			if err := os.Remove(path); err != nil {
-				t.Fatal(err)
-			}
-			if _, err := ensureClusterKey(path); err != nil {
-				t.Fatal(err)
-			}
-		},
-		"the cluster key is damaged": func(t *testing.T, path string) {
-			if err := os.WriteFile(path, []byte("no key"), 0o600); err != nil {
-				t.Fatal(err)
-			}
-		},
-	}
-	for name, damage := range breaks {
-		t.Run(name, func(t *testing.T) {
-			c := testConfig(t)
-			open(t, c)
-			path := filepath.Join(c.Dir, clusterKeyFile)
-			damage(t, path)
-			before, _ := os.ReadFile(path)
-			_, err := Open(t.Context(), c)
-			if !errors.Is(err, ErrClusterKey) || !strings.Contains(err.Error(), "join anew") {
-				t.Errorf("got %v, want ErrClusterKey with advice", err)
-			}
-			if after, _ := os.ReadFile(path); !bytes.Equal(before, after) {
-				t.Error("the cluster key was replaced")
-			}
-		})
-	}
-}
-
 func TestTheLoserOfARaceForTheCATakesTheWinners(t *testing.T) {
 	c := testConfig(t)
 	winner := open(t, c)
 	// The loser has seen an empty ledger, and holds the winner's cluster key.
+	c.vault = winner.vault
 	raw, err := createCA(t.Context(), c)
 	if err != nil {
 		t.Fatal(err)
@@ -420,8 +382,8 @@ func TestMetricsTellExpiriesAndCounts(t *testing.T) {
 		}
 	}
 	families, err := c.Registerer.(*prometheus.Registry).Gather()
-	if err != nil || len(families) != 3 {
-		t.Errorf("registered %d metrics, want 3 (%v)", len(families), err)
+	if err != nil || len(families) != 4 {
+		t.Errorf("registered %d metrics, want 4 (%v)", len(families), err)
 	}
 }
 

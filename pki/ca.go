@@ -50,8 +50,7 @@ type generationRecord struct {
 	IntermediateKey []byte   `json:"intermediate_key"`  // sealed
 }
 
-// openCA returns the cluster's CA, which it makes if there is none. A member
-// that finds a CA but cannot open it is told what to do.
+// openCA returns the cluster's CA, which it makes if there is none.
 func openCA(ctx context.Context, c Config) (*issuer, error) {
 	kept, err := os.ReadFile(filepath.Join(c.Dir, caFile))
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
@@ -87,27 +86,20 @@ func unlockCA(c Config, raw []byte) (*issuer, error) {
 	return record.open(c)
 }
 
-// open unlocks the CA with the cluster key in Dir.
+// open opens the CA with the cluster keys that this member holds. If they do not
+// fit, or there are none, it is locked: all is known of it but how to sign.
 func (r caRecord) open(c Config) (*issuer, error) {
-	key, err := c.clusterKey()
-	if err != nil {
-		return nil, err
+	h := c.vault.hold.Load()
+	i, err := r.unlock(c.Ledger, h.ring)
+	why := lockedBy(h, err)
+	if why == nil {
+		return i, err
 	}
-	i, err := r.unlock(c.Ledger, key)
-	return i, adviseOnKey(err)
-}
-
-// clusterKey reads this member's.
-func (c Config) clusterKey() (clusterKey, error) {
-	path := filepath.Join(c.Dir, clusterKeyFile)
-	key, err := readClusterKey(path)
-	if errors.Is(err, fs.ErrNotExist) {
-		err = fmt.Errorf("%w: %s does not exist", ErrClusterKey, path)
+	if i, err = newIssuer(c.Ledger, r, nil); err == nil {
+		i.locked = why
 	}
-	return key, adviseOnKey(err)
+	return i, err
 }
-
-func (a *Authority) clusterKey() (clusterKey, error) { return a.config.clusterKey() }
 
 // generations returns those whose certificates count, the one that issues first.
 func (r caRecord) generations() ([]generation, error) {
@@ -134,8 +126,12 @@ func findCA(ctx context.Context, c Config) ([]byte, error) {
 	return raw, nil
 }
 
-// unlock opens the CA with the cluster key.
-func (r caRecord) unlock(l Ledger, key clusterKey) (*issuer, error) {
+// unlock opens the CA with the cluster key that has sealed it.
+func (r caRecord) unlock(l Ledger, ring keyring) (*issuer, error) {
+	key, err := ring.keyOf(roleIntermediate+" key", r.IntermediateKey)
+	if err != nil {
+		return nil, err
+	}
 	signer, err := key.open(roleIntermediate, r.IntermediateKey)
 	if err != nil {
 		return nil, err
@@ -155,7 +151,7 @@ func (r caRecord) unlock(l Ledger, key clusterKey) (*issuer, error) {
 }
 
 func adviseOnKey(err error) error {
-	if !errors.Is(err, ErrClusterKey) {
+	if !errors.Is(err, ErrClusterKey) && !errors.Is(err, ErrLocked) {
 		return err
 	}
 	return fmt.Errorf("%w; put the file cluster.key (mode 0600) of this member, from its backup or from another member of the cluster, "+
@@ -167,9 +163,9 @@ func adviseOnKey(err error) error {
 // anything that it seals is committed. Keys of an attempt that did not make it
 // are forgotten: nothing was ever signed with them.
 func createCA(ctx context.Context, c Config) ([]byte, error) {
-	key, err := ensureClusterKey(filepath.Join(c.Dir, clusterKeyFile))
+	key, err := c.vault.ensure()
 	if err != nil {
-		return nil, err
+		return nil, adviseOnKey(err)
 	}
 	raw, err := makeCA(ctx, c.ClusterID, key)
 	if err != nil {

@@ -204,6 +204,9 @@ func (a *Authority) crlEntries(ctx context.Context) (map[string][]x509.Revocatio
 // makeCRL makes another list for an issuer if the one that there is does not say
 // the same, or is old. It returns when the list gets old.
 func (a *Authority) makeCRL(ctx context.Context, i *issuer, entries []x509.RevocationListEntry) (due time.Time, err error) {
+	if i.locked != nil {
+		return time.Time{}, fmt.Errorf("sign a list: %w", i.locked)
+	}
 	raw, err := a.config.Ledger.Get(ctx, crlBucket, []byte(i.keyID()))
 	if err != nil {
 		return time.Time{}, err

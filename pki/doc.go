@@ -10,7 +10,10 @@
 //	the ledger (replicated)       the CA's certificates; its private keys, sealed
 //	                              with the cluster key; every certificate issued,
 //	                              who was revoked, the revocation lists, the audit
-//	Dir/cluster.key  (0600)       the cluster key, which is never replicated
+//	Dir/cluster.key  (0600)       the cluster key, which is never replicated, unless
+//	                              systemd hands it over; which key takes the place
+//	                              of which is in the ledger
+//	Dir/ca.locked    (0600)       there while an administrator wants the CA locked
 //	Dir/ca.json      (0600)       what the ledger has of the CA, so that a member
 //	                              can open its doors before there is a quorum
 //	Dir/revoked.json (0600)       which certificates are revoked, as this member knew

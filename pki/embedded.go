@@ -41,7 +41,7 @@ func (a *Authority) Embed(allowed func(*x509.Certificate) error) (*Embedded, err
 		authority.WithX509RootCerts(a.ca().roots...),
 		authority.WithX509SignerFunc(func() ([]*x509.Certificate, crypto.Signer, error) {
 			i := a.ca()
-			return i.chain, i.signer, nil
+			return i.chain, i.signer, i.locked
 		}),
 		authority.WithX509IntermediateCerts(intermediatesOf(a.ca().generations)...),
 		authority.WithX509Enforcers(enforcer(func(cert *x509.Certificate) error {

@@ -97,6 +97,9 @@ func (a *Authority) Invite(ctx context.Context, i Invitation) (Token, TokenInfo,
 	if err != nil {
 		return Token{}, TokenInfo{}, err
 	}
+	if err := a.Locked(); err != nil {
+		return Token{}, TokenInfo{}, err // the machine would be let in here
+	}
 	t := newToken(a.ca().root)
 	done, err := a.config.Ledger.Commit(ctx, []Op{record.op(t.ID(), nil)})
 	if err != nil {

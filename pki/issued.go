@@ -12,7 +12,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/smallstep/certificates/authority/provisioner"
 	"github.com/smallstep/certificates/db"
 )
 
@@ -113,29 +112,11 @@ func issuedOf(serial string, der []byte, revoked map[string]*Revocation) (Issued
 	if err != nil {
 		return Issued{}, fmt.Errorf("certificate %s in the ledger: %w", serial, err)
 	}
-	i := Issued{Certificate: leaf, Profile: profileOf(leaf), Revoked: revoked[serial]}
+	i := Issued{Certificate: leaf, Profile: profileHeld(leaf), Revoked: revoked[serial]}
 	if member, err := memberOf(leaf); err == nil {
 		i.Member = member
 	}
 	return i, nil
-}
-
-// profileOf is what the certificate says itself, or what it can do.
-func profileOf(leaf *x509.Certificate) Profile {
-	if mark, marked := provisioner.GetProvisionerExtension(leaf); marked {
-		if p, err := ParseProfile(mark.Name); err == nil {
-			return p
-		}
-	}
-	serves := slices.Contains(leaf.ExtKeyUsage, x509.ExtKeyUsageServerAuth)
-	dials := slices.Contains(leaf.ExtKeyUsage, x509.ExtKeyUsageClientAuth)
-	switch {
-	case serves && dials:
-		return Peer
-	case serves:
-		return Server
-	}
-	return Client
 }
 
 // revocations are those in the ledger, by the serial in decimal digits.

@@ -28,7 +28,8 @@ type issuer struct {
 	anchor      *x509.CertPool      // their intermediates: nothing else signs what our doors accept
 	bundle      []byte              // the roots in PEM
 	record      caRecord            // the CA as it lies in the ledger, keys sealed
-	signer      crypto.Signer       // the intermediate's key
+	signer      crypto.Signer       // the intermediate's key; nil if locked
+	locked      error               // why this member cannot sign; nil if it can
 	beside      *issuer             // the other generation of a rotation, with its signer; nil: none
 	database    *db.DB              // where certificates are recorded
 	authority   *authority.Authority
@@ -40,6 +41,7 @@ type subject struct {
 	sans []string // DNS names, IP addresses, URIs
 }
 
+// newIssuer opens the CA of a record, without a signer for what signs nothing.
 func newIssuer(l Ledger, record caRecord, signer crypto.Signer) (*issuer, error) {
 	generations, err := record.generations()
 	if err != nil {
@@ -49,7 +51,7 @@ func newIssuer(l Ledger, record caRecord, signer crypto.Signer) (*issuer, error)
 		generation: generations[0], generations: generations, roots: rootsOf(generations),
 		anchor: x509.NewCertPool(), record: record, signer: signer, database: newDatabase(l),
 	}
-	if !matches(i.intermediate, signer) {
+	if signer != nil && !matches(i.intermediate, signer) {
 		return nil, fmt.Errorf("%w: the intermediate key is not of the intermediate certificate", ErrSealed)
 	}
 	for _, g := range generations {
@@ -68,7 +70,7 @@ func (i *issuer) newAuthority(d db.AuthDB) (*authority.Authority, error) {
 		}}),
 		authority.WithX509RootCerts(i.roots...),
 		authority.WithX509SignerFunc(func() ([]*x509.Certificate, crypto.Signer, error) {
-			return i.chain, i.signer, nil
+			return i.chain, i.signer, i.locked
 		}),
 		authority.WithX509IntermediateCerts(intermediatesOf(i.generations)...),
 		authority.WithDatabase(d),
@@ -93,6 +95,9 @@ func (i *issuer) unrecorded() (*issuer, error) {
 // certificate, the intermediate, and what leads from there to the roots that
 // clients hold. What is asked for must have been checked.
 func (i *issuer) sign(ctx context.Context, csr *x509.CertificateRequest, p Profile, s subject, ttl time.Duration) ([]*x509.Certificate, error) {
+	if i.locked != nil {
+		return nil, i.locked
+	}
 	now := time.Now()
 	notAfter := roundUp(now.Add(ttl))
 	if ttl <= 0 || notAfter.After(i.intermediate.NotAfter) {

@@ -26,6 +26,9 @@ const joiningSuffix = ".joining"
 // Joining is a machine that is about to be a member: it has a key and a token,
 // and no CA. It is used by one goroutine.
 type Joining struct {
+	// Credential is that of the [Config] with which the member will be opened.
+	Credential string
+
 	dir   string
 	token Token
 	key   crypto.Signer
@@ -157,7 +160,7 @@ func (j *Joining) check(m Admission) ([]*x509.Certificate, error) {
 	if !matches(chain[0], j.key) {
 		return nil, errors.New("the certificate is for another key")
 	}
-	key, err := decodeClusterKey(m.ClusterKey)
+	ring, err := decodeKeyring(m.ClusterKey, nil)
 	if err != nil {
 		return nil, err
 	}
@@ -165,7 +168,7 @@ func (j *Joining) check(m Admission) ([]*x509.Certificate, error) {
 	if err != nil {
 		return nil, err
 	}
-	i, err := record.unlock(nowhere{}, key)
+	i, err := record.unlock(nowhere{}, ring)
 	if err != nil {
 		return nil, err
 	}
@@ -187,7 +190,7 @@ func (j *Joining) check(m Admission) ([]*x509.Certificate, error) {
 }
 
 func (j *Joining) write(m Admission, chain []*x509.Certificate) error {
-	if err := writeFile(j.staging(clusterKeyFile), m.ClusterKey); err != nil {
+	if err := j.writeKeys(m.ClusterKey); err != nil {
 		return err
 	}
 	if err := writeFile(j.staging(caFile), m.CA); err != nil {
@@ -204,6 +207,29 @@ func (j *Joining) write(m Admission, chain []*x509.Certificate) error {
 		return err
 	}
 	return syncDir(filepath.Dir(j.dir))
+}
+
+// writeKeys keeps the cluster keys, but those that systemd hands over.
+func (j *Joining) writeKeys(text []byte) error {
+	ring, err := decodeKeyring(text, nil)
+	if err != nil {
+		return err
+	}
+	var credential keyring
+	if j.Credential != "" {
+		text, err := os.ReadFile(j.Credential)
+		if err == nil {
+			credential, err = decodeKeyring(text, nil)
+		}
+		clear(text)
+		if err != nil {
+			return fmt.Errorf("%s: %w", j.Credential, err)
+		}
+		if _, has := ring.byID(credential[0].ID()); !has {
+			credential = nil // of another cluster; the member says so when it starts
+		}
+	}
+	return Config{Dir: j.staging("")}.writeKeys(ring, credential)
 }
 
 // Abandon forgets the key, when the machine is not to join after all.

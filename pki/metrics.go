@@ -13,6 +13,7 @@ type metrics struct {
 	expiry   *prometheus.GaugeVec
 	renewals *prometheus.CounterVec
 	issued   *prometheus.CounterVec
+	locked   prometheus.Gauge
 }
 
 // newMetrics registers with r, or nowhere if r is nil.
@@ -31,6 +32,10 @@ func newMetrics(r prometheus.Registerer) metrics {
 			Name: "cleat_pki_certificates_issued_total",
 			Help: "Certificates that this member issued, by profile: peer, client, server.",
 		}, []string{"profile"}),
+		locked: f.NewGauge(prometheus.GaugeOpts{
+			Name: "cleat_pki_locked",
+			Help: "1 if this member cannot open the CA's key, and so issues nothing.",
+		}),
 	}
 	for _, result := range []string{"ok", "failed"} {
 		m.renewals.WithLabelValues(result)

@@ -250,6 +250,9 @@ func (i *issuer) tokenKey(p Profile) (*jose.JSONWebKey, error) {
 // derive returns a secret that all members that can issue agree on, until the
 // issuer is replaced.
 func (i *issuer) derive(what string, size int) ([]byte, error) {
+	if i.locked != nil {
+		return nil, i.locked
+	}
 	der, err := x509.MarshalPKCS8PrivateKey(i.signer)
 	if err != nil {
 		return nil, fmt.Errorf("%w: nothing can be derived from the issuer's key: %w", ErrClusterKey, err)

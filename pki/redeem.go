@@ -58,6 +58,9 @@ func (a *Authority) Redeem(ctx context.Context, r Redemption) (info TokenInfo, m
 
 // checkRedemption checks what needs no ledger.
 func (a *Authority) checkRedemption(r Redemption, now time.Time) error {
+	if err := a.Locked(); err != nil {
+		return err // it must not cost a use
+	}
 	if !a.ca().hasRoot(r.Token) {
 		return fmt.Errorf("%w: it was made for another cluster, or before the root was replaced", ErrTokenDigest)
 	}

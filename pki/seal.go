@@ -11,11 +11,7 @@ import (
 	"crypto/rand"
 	"crypto/sha256"
 	"crypto/x509"
-	"encoding/pem"
-	"errors"
 	"fmt"
-	"io/fs"
-	"os"
 	"slices"
 )
 
@@ -39,8 +35,9 @@ const (
 // clusterKey seals the CA's private keys. Every member that may issue holds it;
 // it is never replicated and never in a backup.
 type clusterKey struct {
-	id   [clusterIDSize]byte
-	aead cipher.AEAD
+	id     [clusterIDSize]byte
+	secret []byte // what the id and the cipher are derived from
+	aead   cipher.AEAD
 }
 
 // newClusterKey derives what is used from the secret: the id tells a wrong key
@@ -64,7 +61,16 @@ func newClusterKey(secret []byte) (clusterKey, error) {
 	}
 	k.aead, err = cipher.NewGCMWithRandomNonce(block)
 	copy(k.id[:], id)
+	k.secret = slices.Clone(secret)
 	return k, err
+}
+
+// randomClusterKey makes a key.
+func randomClusterKey() (clusterKey, error) {
+	secret := make([]byte, clusterKeySize)
+	defer clear(secret)
+	_, _ = rand.Read(secret) // never fails: crypto/rand ends the program instead
+	return newClusterKey(secret)
 }
 
 // seal returns the private key in sealed form.
@@ -74,24 +80,22 @@ func (k clusterKey) seal(role string, private crypto.PrivateKey) ([]byte, error)
 		return nil, fmt.Errorf("seal the %s key: %w", role, err)
 	}
 	defer clear(der)
+	return k.sealBytes(role, der), nil
+}
+
+// sealBytes returns what is secret in sealed form.
+func (k clusterKey) sealBytes(role string, secret []byte) []byte {
 	header := append([]byte{sealVersion}, k.id[:]...)
-	return k.aead.Seal(header, nil, der, additional(header, role)), nil
+	return encrypt(k.aead, header, secret, additional(header, role))
 }
 
 // open returns the private key that was sealed for the role. It fails with
 // ErrClusterKey if another cluster key sealed it, and with ErrSealed if it is
 // damaged or stands in for another role.
 func (k clusterKey) open(role string, sealed []byte) (crypto.Signer, error) {
-	if len(sealed) < sealHeaderSize || sealed[0] != sealVersion {
-		return nil, fmt.Errorf("%w: the %s key has an unknown form (%d bytes)", ErrSealed, role, len(sealed))
-	}
-	header := sealed[:sealHeaderSize]
-	if !bytes.Equal(header[1:], k.id[:]) {
-		return nil, fmt.Errorf("%w: the %s key was sealed with another one", ErrClusterKey, role)
-	}
-	der, err := k.aead.Open(nil, nil, sealed[sealHeaderSize:], additional(header, role))
+	der, err := k.openBytes(role, sealed)
 	if err != nil {
-		return nil, fmt.Errorf("%w: the %s key", ErrSealed, role)
+		return nil, err
 	}
 	defer clear(der)
 	private, err := x509.ParsePKCS8PrivateKey(der)
@@ -105,47 +109,22 @@ func (k clusterKey) open(role string, sealed []byte) (crypto.Signer, error) {
 	return signer, nil
 }
 
+// openBytes undoes sealBytes; its errors are those of open.
+func (k clusterKey) openBytes(role string, sealed []byte) ([]byte, error) {
+	if len(sealed) < sealHeaderSize || sealed[0] != sealVersion {
+		return nil, fmt.Errorf("%w: the %s key has an unknown form (%d bytes)", ErrSealed, role, len(sealed))
+	}
+	header := sealed[:sealHeaderSize]
+	if !bytes.Equal(header[1:], k.id[:]) {
+		return nil, fmt.Errorf("%w: the %s key was sealed with another one", ErrClusterKey, role)
+	}
+	secret, err := decrypt(k.aead, sealed[sealHeaderSize:], additional(header, role))
+	if err != nil {
+		return nil, fmt.Errorf("%w: the %s key", ErrSealed, role)
+	}
+	return secret, nil
+}
+
 func additional(header []byte, role string) []byte {
 	return slices.Concat(header, []byte(role))
-}
-
-// readClusterKey returns fs.ErrNotExist if there is no file.
-func readClusterKey(path string) (clusterKey, error) {
-	text, err := os.ReadFile(path)
-	if err != nil {
-		return clusterKey{}, err
-	}
-	defer clear(text)
-	k, err := decodeClusterKey(text)
-	if err != nil {
-		return k, fmt.Errorf("%s: %w", path, err)
-	}
-	return k, nil
-}
-
-func decodeClusterKey(text []byte) (clusterKey, error) {
-	block, _ := pem.Decode(text)
-	if block == nil || block.Type != clusterKeyType {
-		return clusterKey{}, fmt.Errorf("%w: it has no %q block", ErrClusterKey, clusterKeyType)
-	}
-	defer clear(block.Bytes)
-	return newClusterKey(block.Bytes)
-}
-
-// ensureClusterKey returns the key in the file, which it makes if there is
-// none. A key that is there is never replaced: it may already be in use.
-func ensureClusterKey(path string) (clusterKey, error) {
-	k, err := readClusterKey(path)
-	if !errors.Is(err, fs.ErrNotExist) {
-		return k, err
-	}
-	secret := make([]byte, clusterKeySize)
-	defer clear(secret)
-	_, _ = rand.Read(secret) // never fails: crypto/rand ends the program instead
-	text := pem.EncodeToMemory(&pem.Block{Type: clusterKeyType, Bytes: secret})
-	defer clear(text)
-	if err := writeFile(path, text); err != nil {
-		return clusterKey{}, fmt.Errorf("write the cluster key: %w", err)
-	}
-	return newClusterKey(secret)
 }

@@ -26,6 +26,15 @@ func testClusterKey(t testing.TB, fill byte) clusterKey {
 	return k
 }
 
+// readClusterKey returns the first key in a member's file.
+func readClusterKey(path string) (clusterKey, error) {
+	h, err := Config{Dir: filepath.Dir(path)}.readKeys()
+	if err != nil {
+		return clusterKey{}, err
+	}
+	return h.ring[0], nil
+}
+
 func clusterSecret(t *testing.T, text []byte) []byte {
 	t.Helper()
 	block, _ := pem.Decode(text)

@@ -17,6 +17,9 @@ import (
 // errNoAddress refuses to invite to where nobody can come.
 var errNoAddress = errors.New("this member has no peer door that others can reach: start it with --listen-peer and --advertise, then invite")
 
+// errNoCADoor refuses to make a token that step could take nowhere.
+var errNoCADoor = errors.New("this member has no ca door: start it with --listen-ca, or --advertise, then make the token")
+
 // faults says with which code a caller is told. Unavailable is only for what
 // did not happen, so that trying again is safe.
 var faults = []struct {
@@ -32,8 +35,12 @@ var faults = []struct {
 	{pki.ErrImport, codes.InvalidArgument},
 	{pki.ErrStep, codes.InvalidArgument},
 	{pki.ErrRotating, codes.FailedPrecondition},
-	{pki.ErrRotation, codes.FailedPrecondition},
+	{pki.ErrCARotation, codes.FailedPrecondition},
 	{errRotateAct, codes.InvalidArgument},
+	{pki.ErrLocked, codes.FailedPrecondition},
+	{pki.ErrOnlyKey, codes.FailedPrecondition},
+	{pki.ErrRotation, codes.FailedPrecondition},
+	{pki.ErrSealed, codes.FailedPrecondition},
 	{pki.ErrInvitation, codes.InvalidArgument},
 	{pki.ErrCertificateUnknown, codes.NotFound},
 	{pki.ErrCertificateEnded, codes.FailedPrecondition},
@@ -49,6 +56,7 @@ var faults = []struct {
 	{pki.ErrTokenDigest, codes.FailedPrecondition},
 	{pki.ErrClock, codes.FailedPrecondition},
 	{errNoAddress, codes.FailedPrecondition},
+	{errNoCADoor, codes.FailedPrecondition},
 	{raft.ErrNoLeader, codes.Unavailable},
 	{raft.ErrStopped, codes.Unavailable},
 	{raft.ErrUnknown, codes.Unknown},

@@ -238,7 +238,10 @@ func TestStatusTellsWhatTheMemberIs(t *testing.T) {
 	if len(got.Members) != 2 || strings.Join(*s.asked, " ") != "wanted none" {
 		t.Errorf("%d members, who were asked for %q", len(got.Members), *s.asked)
 	}
-	got.Certificates, got.Started, got.Time, got.Metrics, got.Members = nil, nil, nil, nil, nil
+	if k := got.ClusterKey; len(k.GetId()) != 16 || k.Locked != "" || k.Exported {
+		t.Errorf("the cluster key: %v", k)
+	}
+	got.Certificates, got.Started, got.Time, got.Metrics, got.Members, got.ClusterKey = nil, nil, nil, nil, nil, nil
 	want := &admin.StatusResponse{
 		Version: "1.2.3", ClusterId: 7, MemberId: 8, Name: "green",
 		Doors:    &admin.Doors{Client: "127.0.0.1:2379"},

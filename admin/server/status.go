@@ -56,6 +56,8 @@ func (s *Server) Own(metrics []string) (*admin.StatusResponse, error) {
 		Space:   c.Space(),
 		Started: timestamppb.New(s.started),
 		Process: &admin.Process{Pid: int64(os.Getpid()), DataDir: c.DataDir},
+
+		ClusterKey: clusterKey(c.Authority),
 	}
 	if step := c.Authority.Rotating(); step != "" {
 		own.Rotation = string(step)

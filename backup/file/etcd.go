@@ -21,6 +21,10 @@ const (
 	AuthRoles      = "authRoles" // name -> authpb.Role
 )
 
+// Ledger is the one bucket that etcd does not have and takes no notice of: the
+// ledger's items as the state keeps them.
+const Ledger = "cleat_ledger"
+
 // Keys of the bucket Meta.
 const (
 	ConsistentIndex     = "consistent_index" // of the log, 8 bytes

@@ -25,6 +25,9 @@ const (
 	compactFlag  = "mark-compacted"
 	skipHashFlag = "skip-hash-check"
 	progressFlag = "progress-fd"
+
+	clusterKeyFlag = "cluster-key"
+	passphraseFlag = "passphrase-file"
 )
 
 func (b Build) restoreCommand() *cli.Command {
@@ -33,7 +36,7 @@ func (b Build) restoreCommand() *cli.Command {
 		Usage:     "make an empty data directory a new cluster with the data of a snapshot",
 		ArgsUsage: "FILE",
 		Description: `The snapshot is one that cleatctl or etcdctl saved, of cleat or of etcd 3.4 to
-3.7. The new cluster has an id, a member and a CA of its own; further members
+3.7. The new cluster has an id and a member of its own; further members
 join it as usual. Nothing is written before all of the file was checked. Run it
 as the user that cleatd runs as. Clients that hold on to revisions, such as
 Kubernetes, must not see one again: raise it by more than was written since the
@@ -43,6 +46,8 @@ Example:
   cleatd restore backup.db --bump-revision 1000000000 --mark-compacted`,
 		Flags: append(flags(),
 			&cli.Int64Flag{Name: bumpFlag, Usage: "begin `N` revisions behind the snapshot's"},
+			&cli.StringFlag{Name: clusterKeyFlag, Usage: "go on with the CA, which the key in `FILE` opens"},
+			&cli.StringFlag{Name: passphraseFlag, Usage: "read the passphrase of that from the first line of `FILE`"},
 			&cli.BoolFlag{Name: compactFlag, DisableDefaultText: true, Usage: "mark what came before as compacted (goes with --" + bumpFlag + ")"},
 			&cli.BoolFlag{Name: jsonFlag, DisableDefaultText: true, Usage: "print what was restored as JSON"},
 			&cli.IntFlag{Name: progressFlag, Hidden: true}, // for cleatctl, which shows it
@@ -66,10 +71,14 @@ func (b Build) restore(c *cli.Context) error {
 	if err != nil {
 		return err
 	}
+	key, err := clusterKeyOf(c)
+	if err != nil {
+		return err
+	}
 	signal.Reset(syscall.SIGTERM, syscall.SIGINT) // it may end anywhere
 	level := new(slog.LevelVar)
 	level.Set(max(config.LogLevel, slog.LevelError))
-	what := daemon.Restoring{File: c.Args().First(), SkipHash: c.Bool(skipHashFlag), Bump: bump, Read: new(atomic.Int64)}
+	what := daemon.Restoring{File: c.Args().First(), SkipHash: c.Bool(skipHashFlag), Bump: bump, Read: new(atomic.Int64), ClusterKey: key}
 	end := tellProgress(c.Int(progressFlag), what)
 	r, err := daemon.Restore(
 		daemon.Options{Config: config, Level: level, Logger: daemon.NewLogger(os.Stderr, level), Version: b.Version}, what)
@@ -81,10 +90,12 @@ func (b Build) restore(c *cli.Context) error {
 		return json.NewEncoder(c.App.Writer).Encode(map[string]any{
 			"data_dir": config.DataDir, "member_id": fmt.Sprintf("%x", r.Member), "cluster_id": fmt.Sprintf("%x", r.Cluster),
 			"revision": r.Revision, "changes": r.Changes, "leases": r.Leases, "users": r.Users, "roles": r.Roles,
+			"ca_kept": r.CA, "certificate_holders": append([]string{}, r.Holders...),
 		})
 	}
 	fmt.Fprintf(c.App.Writer, "Restored %d changes, %d leases, %d users and %d roles in %s: member %016x of the new cluster %016x, at revision %d: start it.\n",
 		r.Changes, r.Leases, r.Users, r.Roles, config.DataDir, r.Member, r.Cluster, r.Revision)
+	fmt.Fprintln(c.App.Writer, aboutCA(r))
 	return nil
 }
 

@@ -53,6 +53,9 @@ func (b Build) run(c *cli.Context) error {
 	level := new(slog.LevelVar)
 	level.Set(config.LogLevel)
 	log := daemon.NewLogger(os.Stderr, level)
+	if err := daemon.HideMemory(); err != nil {
+		log.Warn("a core file of this process may have keys in it", "cause", err)
+	}
 	d, err := daemon.Open(c.Context, daemon.Options{
 		Config: config, Reload: func() (daemon.Config, error) { return load(c) },
 		Level: level, Logger: log, Version: b.Version,

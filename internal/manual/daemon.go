@@ -43,7 +43,15 @@ again. What fails five times in two minutes stays down until systemctl reset-fai
 A token to join a cluster with, unattended, goes into
 /etc/credstore/cleatd.join-token (mode 0600), beside join = "HOST:2380" in the
 configuration file; a key for JSON Web Tokens into /etc/credstore/cleatd.jwt-key,
-which the service reads as /run/credentials/cleatd.service/jwt-key.`
+which the service reads as /run/credentials/cleatd.service/jwt-key.
+
+The cluster key, which opens the CA's keys, lies in pki/cluster.key unless the
+service is handed it, sealed for this machine; then it is never on the disk:
+
+  # cleatctl ca key export cluster-key.age
+  # cleatctl ca key decrypt cluster-key.age |
+      systemd-creds encrypt --name=cluster.key - /etc/credstore.encrypted/cleatd.cluster.key
+  # rm /var/lib/cleat/pki/cluster.key; systemctl restart cleatd`
 
 	daemonExit = `0: stopped in order. 1: failed, and the log says why. 2: only a person can mend
 it: bad configuration, a data directory that does not fit or is damaged, a

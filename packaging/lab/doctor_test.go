@@ -45,8 +45,12 @@ func TestTheDoctorFindsWhatIsWrongAndItsMendsHelp(t *testing.T) {
 	onBoth(t, func(t *testing.T, m *machine) {
 		m.dpkg(newest)
 		m.run("cleatctl", "put", "foo", "bar")
+		if found := m.sick(); len(found) != 1 || found[0].Check != "cluster key" {
+			t.Fatalf("a machine that was just installed: %v, want that its key be exported", found)
+		}
+		m.sh("echo six words that nobody else knows > pass; cleatctl ca key export key.age --passphrase-file pass")
 		if found := m.sick(); len(found) > 0 {
-			t.Fatalf("a machine that was just installed: %v", found)
+			t.Fatalf("a machine whose key was exported: %v", found)
 		}
 		const dropIn = "/run/systemd/system/cleatd.service.d/lab.conf"
 		for _, c := range []struct {

@@ -101,6 +101,7 @@ func (c *trio) step(t *testing.T) {
 	c.stepHolder(u, "alice", c.token(t, pki.Client, "alice"), x509.ExtKeyUsageClientAuth)
 	bob := c.stepHolder(u, "bob", c.stepToken(u, pki.Client, "bob"), x509.ExtKeyUsageClientAuth)
 	c.stepHolder(u, "web.example.org", c.token(t, pki.Server, "web.example.org"), x509.ExtKeyUsageServerAuth)
+	c.typed(t)
 	used := c.token(t, pki.Client, "alice")
 	c.stepHolder(u, "alice", used, x509.ExtKeyUsageClientAuth)
 	if text, err := u.try("ca", "certificate", "--token="+used, "alice", u.file("x"), u.file("x.key")); err == nil || !strings.Contains(text, "used up") {
@@ -136,6 +137,18 @@ func (c *trio) stepHolder(u *user, name, token string, usage x509.ExtKeyUsage) *
 		u.t.Errorf("%s: got %s %v", name, leaf.Subject, leaf.ExtKeyUsage)
 	}
 	return leaf
+}
+
+// typed has somebody without anything type the line that an administrator gave.
+func (c *trio) typed(t *testing.T) {
+	t.Helper()
+	u := &user{t, built(t, ".build/step/step", "step"), t.TempDir()}
+	line := strings.Fields(ctl(t, c.first, "token", "step", "--server=api.example.org,10.0.0.7"))
+	line[len(line)-2], line[len(line)-1] = u.file("crt"), u.file("key")
+	u.step(line[1:]...)
+	if leaf := certificate(t, u.file("crt")); leaf.VerifyHostname("api.example.org") != nil || leaf.VerifyHostname("10.0.0.7") != nil {
+		t.Errorf("got %v %v", leaf.DNSNames, leaf.IPAddresses)
+	}
 }
 
 // stepToken has step make a token, with the provisioner's key.

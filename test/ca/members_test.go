@@ -45,6 +45,7 @@ func (o *output) String() string {
 
 // trio is three members as real processes.
 type trio struct {
+	first     string         // the directory of the first member
 	authority *pki.Authority // as the first member has it, without the others
 	root      string         // the file with the root
 	doors     [3]string      // where their ca doors are
@@ -61,7 +62,7 @@ func startTrio(t *testing.T) *trio {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = os.RemoveAll(dir) })
-	c := &trio{root: filepath.Join(dir, "root.pem")}
+	c := &trio{first: filepath.Join(dir, "0"), root: filepath.Join(dir, "root.pem")}
 	invited := ""
 	for i := range c.doors {
 		home := filepath.Join(dir, fmt.Sprint(i))

@@ -87,6 +87,7 @@ var walk = []struct{ line, stdin, name, pattern string }{
 	{line: "cert list"},
 	{line: "cert show {dir}/alice.crt"},
 	{line: "status", name: "ca", pattern: `"ca":"([^"]+)"`},
+	{line: "token step --client alice"},
 	{line: "token create --client alice", name: "login", pattern: `"token":"([^"]+)"`},
 	{line: "login {ca} --token={login}"},
 	{line: "context list"},
