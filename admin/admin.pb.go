@@ -2433,11 +2433,11 @@ type StatusResponse struct {
 	// io.prometheus.client.MetricFamily.
 	Metrics [][]byte `protobuf:"bytes,14,rep,name=metrics,proto3" json:"metrics,omitempty"`
 	// process is this member's on its machine.
-	Process *Process `protobuf:"bytes,15,opt,name=process,proto3" json:"process,omitempty"`
+	Process    *Process    `protobuf:"bytes,15,opt,name=process,proto3" json:"process,omitempty"`
+	ClusterKey *ClusterKey `protobuf:"bytes,30,opt,name=cluster_key,json=clusterKey,proto3" json:"cluster_key,omitempty"`
 	// rotation is the step of the CA's rotation that is under way, as far as this
 	// member knows; empty: none is.
-	Rotation      string      `protobuf:"bytes,31,opt,name=rotation,proto3" json:"rotation,omitempty"`
-	ClusterKey    *ClusterKey `protobuf:"bytes,30,opt,name=cluster_key,json=clusterKey,proto3" json:"cluster_key,omitempty"`
+	Rotation      string `protobuf:"bytes,31,opt,name=rotation,proto3" json:"rotation,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2577,18 +2577,18 @@ func (x *StatusResponse) GetProcess() *Process {
 	return nil
 }
 
-func (x *StatusResponse) GetRotation() string {
-	if x != nil {
-		return x.Rotation
-	}
-	return ""
-}
-
 func (x *StatusResponse) GetClusterKey() *ClusterKey {
 	if x != nil {
 		return x.ClusterKey
 	}
 	return nil
+}
+
+func (x *StatusResponse) GetRotation() string {
+	if x != nil {
+		return x.Rotation
+	}
+	return ""
 }
 
 type Process struct {
@@ -4750,10 +4750,10 @@ const file_admin_proto_rawDesc = "" +
 	"\x06alarms\x18\f \x03(\v2\x15.cleat.admin.v1.AlarmR\x06alarms\x126\n" +
 	"\amembers\x18\r \x03(\v2\x1c.cleat.admin.v1.MemberStatusR\amembers\x12\x18\n" +
 	"\ametrics\x18\x0e \x03(\fR\ametrics\x121\n" +
-	"\aprocess\x18\x0f \x01(\v2\x17.cleat.admin.v1.ProcessR\aprocess\x12\x1a\n" +
-	"\brotation\x18\x1f \x01(\tR\brotation\x12;\n" +
+	"\aprocess\x18\x0f \x01(\v2\x17.cleat.admin.v1.ProcessR\aprocess\x12;\n" +
 	"\vcluster_key\x18\x1e \x01(\v2\x1a.cleat.admin.v1.ClusterKeyR\n" +
-	"clusterKey\"6\n" +
+	"clusterKey\x12\x1a\n" +
+	"\brotation\x18\x1f \x01(\tR\brotation\"6\n" +
 	"\aProcess\x12\x10\n" +
 	"\x03pid\x18\x01 \x01(\x03R\x03pid\x12\x19\n" +
 	"\bdata_dir\x18\x02 \x01(\tR\adataDir\"\xd5\x02\n" +

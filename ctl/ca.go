@@ -17,9 +17,7 @@ func caCommand() *cli.Command {
 		Name:  "ca",
 		Usage: "the cluster's certificate authority",
 		Description: `Example:
-  cleatctl ca status
-  cleatctl ca rotate --root
-  cleatctl ca key export cluster-key.age`,
+  cleatctl ca status`,
 		Subcommands: []*cli.Command{caStatusCommand(), caRotateCommand(), caImportCommand(), caLockCommand(), caUnlockCommand(), caKeyCommand()},
 	}
 }

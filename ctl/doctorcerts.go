@@ -84,6 +84,20 @@ func chainOf(dir string, now time.Time) (*x509.Certificate, error) {
 	return pair.Leaf, err
 }
 
+// exportedKey is what the doctor says of the one file without which a restored
+// cluster has another CA.
+func (p *patient) exportedKey() {
+	key := p.status.GetClusterKey()
+	switch {
+	case key == nil: // the member does not answer, or is older than this program
+	case key.GetExported():
+		p.add(good, "cluster key", "", "key %s was exported", key.GetId())
+	default:
+		p.add(warning, "cluster key", "cleatctl ca key export FILE, and keep FILE and its passphrase apart from the backups",
+			"key %s was never exported: if all members are lost, their backup comes back with another CA, and every client needs a new certificate", key.GetId())
+	}
+}
+
 // authorities are the CA's certificates; while it is rotated there are two of
 // each.
 func authorities(raw []byte) (roots, middle *x509.CertPool, err error) {
@@ -117,18 +131,4 @@ func authorities(raw []byte) (roots, middle *x509.CertPool, err error) {
 		}
 	}
 	return roots, middle, nil
-}
-
-// exportedKey is what the doctor says of the one file without which a restored
-// cluster has another CA.
-func (p *patient) exportedKey() {
-	key := p.status.GetClusterKey()
-	switch {
-	case key == nil: // the member does not answer, or is older than this program
-	case key.GetExported():
-		p.add(good, "cluster key", "", "key %s was exported", key.GetId())
-	default:
-		p.add(warning, "cluster key", "cleatctl ca key export FILE, and keep FILE and its passphrase apart from the backups",
-			"key %s was never exported: if all members are lost, their backup comes back with another CA, and every client needs a new certificate", key.GetId())
-	}
 }

@@ -34,7 +34,7 @@ const (
 	// is another: so long may a cluster have no leader and its lists stay good.
 	crlLife = 48 * time.Hour
 	crlAge  = 24 * time.Hour
-	// crlRetry is the pause after a list that could not be made.
+	// crlRetry is the pause after a list that could not be made; it grows.
 	crlRetry = 5 * time.Second
 )
 
@@ -103,6 +103,7 @@ func (a *Authority) LeadCRL(ctx context.Context) error {
 	if a.config.Replica == nil {
 		return nil
 	}
+	delay, told := crlRetry, ""
 	for removals := true; ; {
 		revoked, issuer := a.config.Replica.Changed(revokedBucket), a.config.Replica.Changed(caBucket)
 		due, err := a.makeCRLs(ctx)
@@ -110,9 +111,14 @@ func (a *Authority) LeadCRL(ctx context.Context) error {
 			err = a.revokeRemoved(ctx)
 			removals = err != nil
 		}
-		if err != nil && ctx.Err() == nil {
-			a.log.Warn("revocation list not made", "err", err, "retry_in", crlRetry)
-			due = time.Now().Add(crlRetry)
+		if err == nil {
+			delay, told = crlRetry, ""
+		} else if ctx.Err() == nil {
+			if told != err.Error() { // a CA that is locked stays so for long
+				a.log.Warn("revocation list not made; it is tried again", "err", err)
+			}
+			due, told = time.Now().Add(delay), err.Error()
+			delay = min(2*delay, lastRecord)
 		}
 		if !awaitList(ctx, due, revoked, issuer) {
 			return nil
@@ -221,6 +227,9 @@ func (a *Authority) makeCRL(ctx context.Context, i *issuer, entries []x509.Revoc
 			return old, nil
 		}
 		number.Add(last.Number, number)
+	}
+	if i.locked != nil {
+		return time.Time{}, fmt.Errorf("sign list %d: %w", number, i.locked)
 	}
 	der, err := x509.CreateRevocationList(rand.Reader, &x509.RevocationList{
 		Number: number, ThisUpdate: now, NextUpdate: now.Add(crlLife), RevokedCertificateEntries: entries,

@@ -219,3 +219,25 @@ func TestOpenSSLTakesTheListAndRefusesWhoIsOnIt(t *testing.T) {
 		}
 	}
 }
+
+func TestALockedLeaderMakesNoListAndOneWhenItIsUnlocked(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		a := open(t, heedfulConfig(t))
+		pass(time.Second)
+		if err := a.Lock(t.Context(), false); err != nil {
+			t.Fatal(err)
+		}
+		leadCRL(t, a)
+		if pass(time.Minute); len(a.CRLs()) != 0 {
+			t.Error("a list is there though nobody can sign it")
+		}
+		if err := a.Unlock(t.Context(), nil); err != nil {
+			t.Fatal(err)
+		}
+		pass(2 * lastRecord)
+		wantList(t, a, 1)
+		if got := acts(t, a); len(got) != 3 || got[1] != "keys: the CA is locked here" || got[2] != "keys: the CA is unlocked here" {
+			t.Errorf("the audit tells %q", got)
+		}
+	})
+}

@@ -13,8 +13,8 @@ var (
 	ErrLocked = errors.New("pki: the CA is locked at this member, which issues nothing")
 	// ErrOnlyKey refuses to remove a key that may be the last one.
 	ErrOnlyKey = errors.New("pki: the cluster key is not removed")
-	// ErrRotation means that the cluster key cannot be replaced now.
-	ErrRotation = errors.New("pki: the cluster key is not rotated")
+	// ErrKeyRotation means that the cluster key cannot be replaced now.
+	ErrKeyRotation = errors.New("pki: the cluster key is not rotated")
 	// ErrSealed means that a sealed key of the CA is damaged.
 	ErrSealed = errors.New("pki: a sealed key cannot be opened")
 	// ErrFormat means that a newer version of cleat wrote the CA's record, or that
@@ -36,9 +36,9 @@ var (
 
 	// ErrRotating means that another rotation of the CA is under way.
 	ErrRotating = errors.New("pki: a rotation of the CA is under way")
-	// ErrCARotation means that a rotation of the CA cannot be begun, or carried on,
+	// ErrRotation means that a rotation of the CA cannot be begun, or carried on,
 	// as was asked.
-	ErrCARotation = errors.New("pki: rotation of the CA")
+	ErrRotation = errors.New("pki: rotation of the CA")
 	// ErrStep means that a rotation has no such step.
 	ErrStep = errors.New("pki: no step of a rotation")
 	// ErrImport refuses a CA's certificate or key from elsewhere.

@@ -74,7 +74,7 @@ func (c company) keyPEM() []byte {
 
 func TestACompanysIntermediateIssuesWithoutRefusingAnybody(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		f := newRotating(t, 3)
+		f := newFleet(t, 3)
 		f.run()
 		ctx, first := t.Context(), f.members[0]
 		old := first.ca().root
@@ -126,7 +126,7 @@ func TestACompanysIntermediateIssuesWithoutRefusingAnybody(t *testing.T) {
 
 // refusesTheRest fails the test if any other certificate of the company opens a
 // door here.
-func (f *rotating) refusesTheRest(root, between company) {
+func (f *fleet) refusesTheRest(root, between company) {
 	f.t.Helper()
 	stranger := between.below(caOf("ACME other", time.Hour*24*365))
 	leaf := root.sign(&x509.Certificate{
@@ -142,10 +142,10 @@ func (f *rotating) refusesTheRest(root, between company) {
 
 // comesBack rotates to a root of the cluster's own again. Nobody can sign it with
 // the company's key, so it waits for the clients to be given it.
-func (f *rotating) comesBack(root company) {
+func (f *fleet) comesBack(root company) {
 	f.t.Helper()
 	ctx, first := f.t.Context(), f.members[0]
-	if err := first.Rotate(ctx, RotateIntermediate, ""); !errors.Is(err, ErrCARotation) || !strings.Contains(err.Error(), "ca import --csr") {
+	if err := first.Rotate(ctx, RotateIntermediate, ""); !errors.Is(err, ErrRotation) || !strings.Contains(err.Error(), "ca import --csr") {
 		f.t.Errorf("an intermediate under a root whose key is not here: %v", err)
 	}
 	if err := first.Rotate(ctx, RotateRoot, ""); err != nil {

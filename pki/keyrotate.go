@@ -23,7 +23,7 @@ type KeyRotation struct {
 // everybody has the new. It waits for all for as long as patience; then most of
 // the members are enough, and the others get the key when they are back. One that
 // broke off is taken up by the next call, at any member that has the new key.
-// It fails with ErrRotation if the one before is not over or too few have the
+// It fails with ErrKeyRotation if the one before is not over or too few have the
 // key, and with ErrLocked where there is no key.
 func (a *Authority) RotateKey(ctx context.Context, patience time.Duration) (KeyRotation, error) {
 	a.rotating.Lock()
@@ -46,7 +46,7 @@ func (a *Authority) RotateKey(ctx context.Context, patience time.Duration) (KeyR
 	}
 	if all := len(a.members()); 2*len(r.Missing) >= all {
 		return r, fmt.Errorf("%w: %d of %d members have cluster key %s, %s not; nothing is sealed with it yet: bring them back and give the command again",
-			ErrRotation, all-len(r.Missing), all, r.New, hexIDs(r.Missing))
+			ErrKeyRotation, all-len(r.Missing), all, r.New, hexIDs(r.Missing))
 	}
 	if err := a.sealAnew(ctx, r); err != nil {
 		return r, err
@@ -70,7 +70,7 @@ func (a *Authority) beginRotation(ctx context.Context) (KeyRotation, error) {
 		}
 		if lack := without(r.Old, a.members(), holders); len(lack) > 0 {
 			return r, fmt.Errorf("%w: %s has not got cluster key %s yet, which took the place of %s: unlock or start that member, or remove it",
-				ErrRotation, hexIDs(lack), r.Old, s.Previous)
+				ErrKeyRotation, hexIDs(lack), r.Old, s.Previous)
 		}
 	}
 	if s.Next != "" {
@@ -80,7 +80,7 @@ func (a *Authority) beginRotation(ctx context.Context) (KeyRotation, error) {
 		}
 		if lost, err := a.nobodyHas(ctx, s.Next); err != nil || !lost {
 			return r, errors.Join(fmt.Errorf("%w: cluster key %s was begun at another member, which has it: start that one, or give the command there",
-				ErrRotation, s.Next), err)
+				ErrKeyRotation, s.Next), err)
 		}
 	}
 	next, err := randomClusterKey()
@@ -94,7 +94,7 @@ func (a *Authority) beginRotation(ctx context.Context) (KeyRotation, error) {
 	begun := s.Next
 	err = a.changeKeyState(ctx, func(s *keyState) error {
 		if s.Next != begun {
-			return fmt.Errorf("%w: another member has begun one at the same time", ErrRotation)
+			return fmt.Errorf("%w: another member has begun one at the same time", ErrKeyRotation)
 		}
 		s.Next, s.Previous = r.New, ""
 		return nil
@@ -152,7 +152,7 @@ func (a *Authority) sealAnew(ctx context.Context, r KeyRotation) error {
 		}
 		err = a.changeKeyState(ctx, func(s *keyState) error {
 			if s.Next != r.New {
-				return fmt.Errorf("%w: another one has begun meanwhile", ErrRotation)
+				return fmt.Errorf("%w: another one has begun meanwhile", ErrKeyRotation)
 			}
 			s.Next, s.Previous = "", r.Old
 			return nil
@@ -174,7 +174,7 @@ func (a *Authority) resealed(ctx context.Context, id string) ([]Op, error) {
 	ring := a.vault.ring()
 	to, has := ring.byID(id)
 	if !has {
-		return nil, fmt.Errorf("%w: cluster key %s is gone from this member", ErrRotation, id)
+		return nil, fmt.Errorf("%w: cluster key %s is gone from this member", ErrKeyRotation, id)
 	}
 	items, err := a.config.Ledger.List(ctx, caBucket, nil)
 	if err != nil {

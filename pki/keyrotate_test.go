@@ -18,46 +18,46 @@ import (
 	"time"
 )
 
-// fleet is members that share a ledger and ask one another for keys.
-type fleet struct {
+// keepers is members that share a ledger and ask one another for keys.
+type keepers struct {
 	t       *testing.T
 	ledger  *memoryLedger
-	members map[uint64]*fleetMember // not changed once all have started
+	members map[uint64]*keeper // not changed once all have started
 
 	mu     sync.Mutex
 	listed []uint64              // under mu
 	here   map[uint64]*Authority // under mu: those that answer
 }
 
-func (f *fleet) list() []uint64 {
+func (f *keepers) list() []uint64 {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	return slices.Clone(f.listed)
 }
 
-func (f *fleet) forget(id uint64) {
+func (f *keepers) forget(id uint64) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.listed = slices.DeleteFunc(slices.Clone(f.listed), func(m uint64) bool { return m == id })
 }
 
-func (f *fleet) answers(id uint64, a *Authority) {
+func (f *keepers) answers(id uint64, a *Authority) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.here[id] = a
 }
 
-type fleetMember struct {
+type keeper struct {
 	config Config
 	*Authority
 	stop context.CancelFunc // nil: it is away
 	done chan struct{}
 }
 
-// newFleet starts n members, of which the first has made the CA.
-func newFleet(t *testing.T, n int) *fleet {
+// newKeepers starts n members, of which the first has made the CA.
+func newKeepers(t *testing.T, n int) *keepers {
 	t.Helper()
-	f := &fleet{t: t, ledger: newLedger(), members: make(map[uint64]*fleetMember), here: make(map[uint64]*Authority)}
+	f := &keepers{t: t, ledger: newLedger(), members: make(map[uint64]*keeper), here: make(map[uint64]*Authority)}
 	for id := range uint64(n) {
 		f.listed = append(f.listed, id+1)
 	}
@@ -69,14 +69,14 @@ func newFleet(t *testing.T, n int) *fleet {
 		if id > 1 {
 			copyFile(t, keyFile(f.members[1].config), keyFile(c))
 		}
-		f.members[id] = &fleetMember{config: c}
+		f.members[id] = &keeper{config: c}
 		f.start(id)
 	}
 	synctest.Wait()
 	return f
 }
 
-func (f *fleet) start(id uint64) *Authority {
+func (f *keepers) start(id uint64) *Authority {
 	f.t.Helper()
 	m := f.members[id]
 	m.Authority = open(f.t, m.config)
@@ -91,7 +91,7 @@ func (f *fleet) start(id uint64) *Authority {
 	return m.Authority
 }
 
-func (f *fleet) end(id uint64) {
+func (f *keepers) end(id uint64) {
 	if m := f.members[id]; m.stop != nil {
 		f.answers(id, nil)
 		m.stop()
@@ -100,7 +100,7 @@ func (f *fleet) end(id uint64) {
 	}
 }
 
-func (f *fleet) fetch(ctx context.Context, by uint64, r KeyRequest) ([]byte, error) {
+func (f *keepers) fetch(ctx context.Context, by uint64, r KeyRequest) ([]byte, error) {
 	var all []error
 	for _, id := range f.list() {
 		f.mu.Lock()
@@ -119,7 +119,7 @@ func (f *fleet) fetch(ctx context.Context, by uint64, r KeyRequest) ([]byte, err
 
 // settled checks that a member, which may be one that starts anew, has that one
 // key and can issue.
-func (f *fleet) settled(a *Authority, key string) {
+func (f *keepers) settled(a *Authority, key string) {
 	f.t.Helper()
 	if ids := a.vault.ring().ids(); !slices.Equal(ids, []string{key}) {
 		f.t.Errorf("member %d holds %v, want %s alone", a.config.MemberID, ids, key)
@@ -139,7 +139,7 @@ func (f *fleet) settled(a *Authority, key string) {
 
 func TestAllMembersGetANewClusterKeyAndForgetTheOld(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		f := newFleet(t, 3)
+		f := newKeepers(t, 3)
 		first := f.members[1].KeyStatus().Key
 		root := f.members[1].Bundle()
 		for _, by := range []uint64{2, 3, 2} {
@@ -164,7 +164,7 @@ func TestAllMembersGetANewClusterKeyAndForgetTheOld(t *testing.T) {
 
 func TestAMemberThatWasAwayGetsTheKeyWhenItIsBack(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		f := newFleet(t, 3)
+		f := newKeepers(t, 3)
 		f.end(3)
 		r, err := f.members[1].RotateKey(t.Context(), time.Minute)
 		if err != nil || !r.Sealed || !slices.Equal(r.Missing, []uint64{3}) {
@@ -174,8 +174,8 @@ func TestAMemberThatWasAwayGetsTheKeyWhenItIsBack(t *testing.T) {
 		if s := f.members[2].KeyStatus(); s.Previous != r.Old || !slices.Equal(s.Waiting, []uint64{3}) {
 			t.Errorf("%+v", s)
 		}
-		if _, err := f.members[2].RotateKey(t.Context(), time.Minute); !errors.Is(err, ErrRotation) {
-			t.Errorf("another rotation: %v, want ErrRotation", err)
+		if _, err := f.members[2].RotateKey(t.Context(), time.Minute); !errors.Is(err, ErrKeyRotation) {
+			t.Errorf("another rotation: %v, want ErrKeyRotation", err)
 		}
 		f.start(3)
 		pass(time.Minute)
@@ -187,7 +187,7 @@ func TestAMemberThatWasAwayGetsTheKeyWhenItIsBack(t *testing.T) {
 
 func TestAMemberThatIsRemovedKeepsNobodyWaiting(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		f := newFleet(t, 3)
+		f := newKeepers(t, 3)
 		f.end(3)
 		r, err := f.members[1].RotateKey(t.Context(), time.Second)
 		if err != nil {
@@ -203,12 +203,12 @@ func TestAMemberThatIsRemovedKeepsNobodyWaiting(t *testing.T) {
 
 func TestTooFewMembersChangeNothing(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		f := newFleet(t, 3)
+		f := newKeepers(t, 3)
 		f.end(2)
 		f.end(3)
 		before := f.members[1].KeyStatus().Key
 		r, err := f.members[1].RotateKey(t.Context(), time.Minute)
-		if !errors.Is(err, ErrRotation) || r.Sealed {
+		if !errors.Is(err, ErrKeyRotation) || r.Sealed {
 			t.Fatalf("%+v, %v", r, err)
 		}
 		if now := f.members[1].KeyStatus(); now.Key != before || now.Next != r.New {
@@ -248,7 +248,7 @@ func TestARotationThatIsCutOffAnywhereIsTakenUpAgain(t *testing.T) {
 // again, and rotates once more. It returns how many calls were made.
 func cutOff(t *testing.T, n int, after bool) (calls int) {
 	synctest.Test(t, func(t *testing.T) {
-		f := newFleet(t, 3)
+		f := newKeepers(t, 3)
 		pass(time.Second)
 		f.ledger.mu.Lock()
 		before := f.ledger.calls
@@ -289,11 +289,11 @@ func cutOff(t *testing.T, n int, after bool) (calls int) {
 
 func TestAKeyIsGivenOnlySealedWithOneThatTheAskerHas(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		f := newFleet(t, 2)
+		f := newKeepers(t, 2)
 		f.end(2)
 		a := f.members[1].Authority
 		old := a.KeyStatus().Key
-		if _, err := a.RotateKey(t.Context(), time.Second); !errors.Is(err, ErrRotation) {
+		if _, err := a.RotateKey(t.Context(), time.Second); !errors.Is(err, ErrKeyRotation) {
 			t.Fatal(err)
 		}
 		next := a.KeyStatus().Next

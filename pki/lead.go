@@ -102,7 +102,7 @@ func (a *Authority) stepOn(ctx context.Context, old caRecord) (bool, error) {
 }
 
 // Finish drops the old generation now. Certificates that hang on it must be
-// forced off; members cannot be. The error is ErrCARotation, and says what stands
+// forced off; members cannot be. The error is ErrRotation, and says what stands
 // against it.
 func (a *Authority) Finish(ctx context.Context, members []uint64, force bool) error {
 	for {
@@ -117,14 +117,14 @@ func (a *Authority) Finish(ctx context.Context, members []uint64, force bool) er
 			return errNoRotation
 		}
 		if s.Rotation.Step != StepIssuing {
-			return fmt.Errorf("%w: it is at %q, and the new one has issued nothing yet: let it go on, or give it up (cleatctl ca rotate --abort)", ErrCARotation, s.Rotation.Step)
+			return fmt.Errorf("%w: it is at %q, and the new one has issued nothing yet: let it go on, or give it up (cleatctl ca rotate --abort)", ErrRotation, s.Rotation.Step)
 		}
 		s.Rotation.Until = ""
 		if force {
 			s.Rotation.Hanging = nil
 		}
 		if why := s.Rotation.Against(); len(why) > 0 {
-			return fmt.Errorf("%w: the old one is not dropped: %s", ErrCARotation, strings.Join(why, "; "))
+			return fmt.Errorf("%w: the old one is not dropped: %s", ErrRotation, strings.Join(why, "; "))
 		}
 		if done, err := a.stepOn(ctx, old); done || err != nil {
 			return err

@@ -37,8 +37,8 @@ func (a *Authority) Run(ctx context.Context) error {
 		})
 	})
 	wg.Go(func() { a.follow(ctx) })
-	wg.Go(func() { a.confirm(ctx) })
 	wg.Go(func() { a.keepKeys(ctx) })
+	wg.Go(func() { a.confirm(ctx) })
 	for a.await(ctx, a.replaced, func() time.Time { return a.current.Load().renew }) && a.renewUntilDone(ctx) {
 	}
 	return nil

@@ -60,7 +60,7 @@ type rotation struct {
 	Other generationRecord `json:"other"` // the one that does not issue: the new one, from issuing on the old one
 }
 
-var errNoRotation = fmt.Errorf("%w: none is under way; cleatctl ca rotate --root or --intermediate begins one", ErrCARotation)
+var errNoRotation = fmt.Errorf("%w: none is under way; cleatctl ca rotate --root or --intermediate begins one", ErrRotation)
 
 // ParseStep returns the step of that name. The error is ErrStep.
 func ParseStep(name string) (Step, error) {
@@ -154,7 +154,7 @@ func (a *Authority) changeCA(ctx context.Context, change func(old caRecord) (caR
 
 // Rotate begins a rotation of the kind, which must be RotateRoot or
 // RotateIntermediate; the leader carries it on, and waits at until, if that is
-// not "". The error is ErrRotating if one is under way, and ErrCARotation if there
+// not "". The error is ErrRotating if one is under way, and ErrRotation if there
 // can be none of this kind.
 func (a *Authority) Rotate(ctx context.Context, kind Kind, until Step) error {
 	return a.begin(ctx, kind, until, func(old caRecord, key clusterKey) (generationRecord, error) {
@@ -164,7 +164,7 @@ func (a *Authority) Rotate(ctx context.Context, kind Kind, until Step) error {
 		case RotateIntermediate:
 			return makeIntermediate(ctx, a.config.ClusterID, old.generationRecord, key)
 		}
-		return generationRecord{}, fmt.Errorf("%w: %q is none of %s, %s", ErrCARotation, kind, RotateRoot, RotateIntermediate)
+		return generationRecord{}, fmt.Errorf("%w: %q is none of %s, %s", ErrRotation, kind, RotateRoot, RotateIntermediate)
 	})
 }
 
@@ -200,7 +200,7 @@ func (a *Authority) begin(ctx context.Context, kind Kind, until Step, successor 
 }
 
 // Resume lets a rotation go on that waits for an administrator, up to until, or
-// to its end. The error is ErrCARotation if there is none.
+// to its end. The error is ErrRotation if there is none.
 func (a *Authority) Resume(ctx context.Context, until Step) error {
 	_, err := a.changeCA(ctx, func(old caRecord) (caRecord, []Op, error) {
 		if old.Rotation == nil {
@@ -214,7 +214,7 @@ func (a *Authority) Resume(ctx context.Context, until Step) error {
 
 // Abort gives a rotation up. What was never issued from is gone at once; else the
 // two generations change places, and what the new one issued is replaced in turn.
-// The error is ErrCARotation if there is none, or if it was aborted before.
+// The error is ErrRotation if there is none, or if it was aborted before.
 func (a *Authority) Abort(ctx context.Context) error {
 	var id string
 	_, err := a.changeCA(ctx, func(old caRecord) (caRecord, []Op, error) {
@@ -222,7 +222,7 @@ func (a *Authority) Abort(ctx context.Context) error {
 		case old.Rotation == nil:
 			return old, nil, errNoRotation
 		case old.Rotation.Back:
-			return old, nil, fmt.Errorf("%w: it is going back already; begin another one when it is back", ErrCARotation)
+			return old, nil, fmt.Errorf("%w: it is going back already; begin another one when it is back", ErrRotation)
 		}
 		id = old.Rotation.ID
 		next, err := old.replaced(func(next *caRecord) error {

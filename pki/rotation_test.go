@@ -20,16 +20,16 @@ import (
 	"golang.org/x/sync/errgroup"
 )
 
-// rotating are members over one ledger, of which the first leads.
-type rotating struct {
+// fleet are members over one ledger, of which the first leads.
+type fleet struct {
 	t       *testing.T
 	members []*Authority
 	configs []Config
 }
 
-func newRotating(t *testing.T, size int) *rotating {
+func newFleet(t *testing.T, size int) *fleet {
 	t.Helper()
-	f := &rotating{t: t}
+	f := &fleet{t: t}
 	ledger := newLedger()
 	for n := range size {
 		c := testConfig(t)
@@ -52,8 +52,8 @@ func newRotating(t *testing.T, size int) *rotating {
 	return f
 }
 
-// IDs and Changed make a rotating the members that its leader knows.
-func (f *rotating) IDs() []uint64 {
+// IDs and Changed make a fleet the members that its leader knows.
+func (f *fleet) IDs() []uint64 {
 	var ids []uint64
 	for _, c := range f.configs {
 		ids = append(ids, c.MemberID)
@@ -61,10 +61,10 @@ func (f *rotating) IDs() []uint64 {
 	return ids
 }
 
-func (f *rotating) Changed() <-chan struct{} { return nil }
+func (f *fleet) Changed() <-chan struct{} { return nil }
 
 // run starts all, and has the first lead. It must be called in a bubble.
-func (f *rotating) run() {
+func (f *fleet) run() {
 	for _, a := range f.members {
 		run(f.t, a)
 	}
@@ -93,7 +93,7 @@ func issueFor(t *testing.T, a *Authority, name string, ttl time.Duration) tls.Ce
 	return newIdentity(key, chain).certificate
 }
 
-func (f *rotating) standing() Standing {
+func (f *fleet) standing() Standing {
 	f.t.Helper()
 	s, err := f.members[0].Standing(f.t.Context(), f.IDs())
 	if err != nil {
@@ -104,7 +104,7 @@ func (f *rotating) standing() Standing {
 
 // verified fails the test unless each member's chain, as it is shown, is good for
 // who holds only that root, to crypto/x509 and to openssl.
-func (f *rotating) verified(when, which string, root *x509.Certificate) {
+func (f *fleet) verified(when, which string, root *x509.Certificate) {
 	f.t.Helper()
 	roots := x509.NewCertPool()
 	roots.AddCert(root)
@@ -153,7 +153,7 @@ func opensslVerify(t *testing.T, what string, root, leaf *x509.Certificate, betw
 
 // accepted fails the test unless each member lets in each other one and the
 // clients.
-func (f *rotating) accepted(when string, clients map[string]tls.Certificate) {
+func (f *fleet) accepted(when string, clients map[string]tls.Certificate) {
 	f.t.Helper()
 	for _, a := range f.members {
 		for _, b := range f.members {
@@ -171,7 +171,7 @@ func (f *rotating) accepted(when string, clients map[string]tls.Certificate) {
 
 func TestARotationOfTheRootRefusesNobodyAtAnyStep(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		f := newRotating(t, 3)
+		f := newFleet(t, 3)
 		f.run()
 		ctx, first := t.Context(), f.members[0]
 		old := first.ca().root
@@ -211,7 +211,7 @@ func TestARotationOfTheRootRefusesNobodyAtAnyStep(t *testing.T) {
 			t.Fatal(err)
 		}
 		pass(time.Minute)
-		if err := first.Finish(ctx, f.IDs(), false); !errors.Is(err, ErrCARotation) || !strings.Contains(err.Error(), "3 unexpired certificates hang") {
+		if err := first.Finish(ctx, f.IDs(), false); !errors.Is(err, ErrRotation) || !strings.Contains(err.Error(), "3 unexpired certificates hang") {
 			t.Errorf("finish while certificates hang: %v", err)
 		}
 		f.verified("while some hang", "old", old)
@@ -225,7 +225,7 @@ func TestARotationOfTheRootRefusesNobodyAtAnyStep(t *testing.T) {
 
 // waitsAt fails the test unless the rotation stands at the step because it was
 // told to, and clients are given both roots.
-func (f *rotating) waitsAt(step Step) {
+func (f *fleet) waitsAt(step Step) {
 	f.t.Helper()
 	s := f.standing()
 	if s.Rotation == nil || s.Rotation.Step != step || s.Rotation.Left() != 0 || len(s.Roots) != 2 || len(s.Rotation.Against()) == 0 {
@@ -240,7 +240,7 @@ func (f *rotating) waitsAt(step Step) {
 
 // endsWith fails the test unless that root alone is left, also for members that
 // begin anew without the others.
-func (f *rotating) endsWith(root *x509.Certificate) {
+func (f *fleet) endsWith(root *x509.Certificate) {
 	f.t.Helper()
 	if s := f.standing(); s.Rotation != nil || len(s.Roots) != 1 || !s.Roots[0].Equal(root) {
 		f.t.Fatalf("it has not ended: %+v", s)
@@ -257,18 +257,18 @@ func (f *rotating) endsWith(root *x509.Certificate) {
 
 func TestTheOldGenerationIsDroppedByForce(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		f := newRotating(t, 3)
+		f := newFleet(t, 3)
 		f.run()
 		ctx, first := t.Context(), f.members[0]
 		alice := issueFor(t, first, "alice", 2*time.Hour)
-		if err := first.Finish(ctx, f.IDs(), true); !errors.Is(err, ErrCARotation) {
+		if err := first.Finish(ctx, f.IDs(), true); !errors.Is(err, ErrRotation) {
 			t.Errorf("finish where there is no rotation: %v", err)
 		}
 		if err := first.Rotate(ctx, RotateIntermediate, StepTrusted); err != nil {
 			t.Fatal(err)
 		}
 		pass(time.Second)
-		if err := first.Finish(ctx, f.IDs(), true); !errors.Is(err, ErrCARotation) {
+		if err := first.Finish(ctx, f.IDs(), true); !errors.Is(err, ErrRotation) {
 			t.Errorf("finish before the new one issues: %v", err)
 		}
 		if err := first.Resume(ctx, ""); err != nil {
@@ -279,7 +279,7 @@ func TestTheOldGenerationIsDroppedByForce(t *testing.T) {
 			t.Errorf("%d revocation lists, want one of each issuer", len(lists))
 		}
 		stranger := append(f.IDs(), 99)
-		if err := first.Finish(ctx, stranger, true); !errors.Is(err, ErrCARotation) || !strings.Contains(err.Error(), "member 0000000000000063") {
+		if err := first.Finish(ctx, stranger, true); !errors.Is(err, ErrRotation) || !strings.Contains(err.Error(), "member 0000000000000063") {
 			t.Errorf("a member that has not moved is forced off: %v", err)
 		}
 		if err := first.Finish(ctx, f.IDs(), true); err != nil {
@@ -319,7 +319,7 @@ func TestARotationIsAbortedAtEachStep(t *testing.T) {
 	for _, step := range []Step{StepPrepared, StepTrusted, StepIssuing} {
 		t.Run(string(step), func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				f := newRotating(t, 3)
+				f := newFleet(t, 3)
 				f.run()
 				ctx, first := t.Context(), f.members[0]
 				old := first.ca().root
@@ -339,7 +339,7 @@ func TestARotationIsAbortedAtEachStep(t *testing.T) {
 					t.Fatal(err)
 				}
 				if step == StepIssuing { // bob's hangs on what is to go
-					if err := f.members[2].Abort(ctx); !errors.Is(err, ErrCARotation) {
+					if err := f.members[2].Abort(ctx); !errors.Is(err, ErrRotation) {
 						t.Errorf("aborted twice: %v", err)
 					}
 					pass(time.Second)
@@ -369,7 +369,7 @@ func TestARotationIsAbortedAtEachStep(t *testing.T) {
 // generation must not issue before it is in there.
 func TestARotationWaitsForEveryMember(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		f := newRotating(t, 3)
+		f := newFleet(t, 3)
 		away := f.members[2]
 		f.members = f.members[:2]
 		f.run()
@@ -395,7 +395,7 @@ func TestARotationWaitsForEveryMember(t *testing.T) {
 // A machine that was let in before the rotation knows the old generation only.
 func TestARotationWaitsForAMachineThatWasLetIn(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		f := newRotating(t, 1)
+		f := newFleet(t, 1)
 		f.run()
 		ctx, first := t.Context(), f.members[0]
 		token, info, err := first.Invite(ctx, Invitation{})

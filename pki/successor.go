@@ -66,7 +66,7 @@ func makeGeneration(ctx context.Context, cluster uint64, number int, key cluster
 // makeIntermediate makes another one under the root of old.
 func makeIntermediate(ctx context.Context, cluster uint64, old generationRecord, key clusterKey) (generationRecord, error) {
 	if old.RootKey == nil {
-		return generationRecord{}, fmt.Errorf("%w: the root's key is not the cluster's but that of whoever signed the intermediate: have another one signed (cleatctl ca import --csr)", ErrCARotation)
+		return generationRecord{}, fmt.Errorf("%w: the root's key is not the cluster's but that of whoever signed the intermediate: have another one signed (cleatctl ca import --csr)", ErrRotation)
 	}
 	root, signer, err := old.openRoot(key)
 	if err != nil {
@@ -74,7 +74,7 @@ func makeIntermediate(ctx context.Context, cluster uint64, old generationRecord,
 	}
 	now := time.Now()
 	if left := root.NotAfter.Sub(now); left < leastRootLife {
-		return generationRecord{}, fmt.Errorf("%w: the root itself ends at %s: rotate that (cleatctl ca rotate --root)", ErrCARotation, stamp(root.NotAfter))
+		return generationRecord{}, fmt.Errorf("%w: the root itself ends at %s: rotate that (cleatctl ca rotate --root)", ErrRotation, stamp(root.NotAfter))
 	}
 	creator, err := cas.NewCreator(ctx, casapi.Options{Type: casapi.SoftCAS})
 	if err != nil {

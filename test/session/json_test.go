@@ -7,7 +7,9 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
+	"os"
 	"os/exec"
+	"path/filepath"
 	"regexp"
 	"slices"
 	"strings"
@@ -22,6 +24,7 @@ var notJSON = map[string]string{
 	"check perf":      "a report for a person, as etcdctl's",
 	"check datascale": "likewise",
 	"cert crl":        "a file, in PEM or DER",
+	"ca key decrypt":  "a key, for the next program in a pipe",
 
 	"downgrade validate": "a cleat member refuses every version",
 	"downgrade enable":   "likewise",
@@ -96,7 +99,11 @@ var walk = []struct{ line, stdin, name, pattern string }{
 	{line: "renew --force"},
 	{line: "logout"},
 	{line: "cert revoke alice"},
-	{line: "audit --since=1h --act=revoke"},
+	{line: "ca key export {dir}/key.age --passphrase-file={dir}/pass"},
+	{line: "ca lock"},
+	{line: "ca unlock {dir}/key.age --passphrase-file={dir}/pass"},
+	{line: "ca key rotate"},
+	{line: "audit --since=1h --act=keys"},
 	{line: "status"},
 	{line: "doctor"},
 	{line: "top --once --interval=100ms"},
@@ -115,6 +122,9 @@ func TestEveryCommandAnswersInJSON(t *testing.T) {
 	t.Setenv("XDG_CONFIG_HOME", t.TempDir()) // of the contexts
 	one, two := startCleatd(t, calm("one")...), startCleatd(t, calm("two")...)
 	known := map[string]string{"dir": t.TempDir()}
+	if err := os.WriteFile(filepath.Join(known["dir"], "pass"), []byte("six words that nobody else knows\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
 	line := strings.Fields(one.must(t, "invite"))
 	answer := two.inJSON(t, strings.Join(line[1:], " "), "")
 	known["two"] = hexadecimal(t, answer["memberId"])
@@ -275,6 +285,11 @@ func hexadecimal(t *testing.T, id any) string {
 func commandOf(line string) string {
 	words := strings.Fields(line)
 	switch words[0] {
+	case "ca":
+		if words[1] == "key" {
+			return strings.Join(words[:3], " ")
+		}
+		return words[0] + " " + words[1]
 	case "lease", "endpoint", "member", "snapshot", "role", "user", "auth", "token", "cert", "context", "alarm", "check", "downgrade":
 		return words[0] + " " + words[1]
 	}
