@@ -171,14 +171,14 @@ func (a *Authority) Rotate(ctx context.Context, kind Kind, until Step) error {
 // begin puts a generation beside the one that issues. Ops are part of the same
 // commit.
 func (a *Authority) begin(ctx context.Context, kind Kind, until Step, successor func(caRecord, clusterKey) (generationRecord, error), ops ...Op) error {
-	key, err := a.clusterKey()
-	if err != nil {
-		return err
-	}
 	next, err := a.changeCA(ctx, func(old caRecord) (caRecord, []Op, error) {
 		if old.Rotation != nil {
 			return old, nil, fmt.Errorf("%w: one of the %s, begun at %s, is %s; let it end (cleatctl ca status), or give it up first (cleatctl ca rotate --abort)",
 				ErrRotating, old.Rotation.Kind, stamp(old.Rotation.Begun), old.Rotation.Step)
+		}
+		key, err := a.clusterKey()
+		if err != nil {
+			return old, nil, err
 		}
 		made, err := successor(old, key)
 		if err != nil {

@@ -174,7 +174,7 @@ func (r *Rotation) Against() []string {
 		case !m.Trusts:
 			add("member %s has not said that it accepts both: start it, upgrade it if it is older than the others, or remove it (cleatctl member remove)", hexID(m.ID))
 		case r.Step == StepIssuing && !m.Moved:
-			add("member %s has no certificate of the new one yet: start it, or remove it (cleatctl member remove)", hexID(m.ID))
+			add("member %s has no certificate of the one that issues yet: start it, unlock its CA (cleatctl ca unlock there), or remove it (cleatctl member remove)", hexID(m.ID))
 		}
 	}
 	for _, id := range r.Arriving {

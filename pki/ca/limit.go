@@ -22,12 +22,13 @@ const (
 	maxGuests     = 1024 // connections at once
 	maxGuestsEach = 64   // of one address
 
-	arrivalsPerCore = 150 // handshakes a second of all, for each core
-	arrivalsEach    = 20  // of one address
+	arrivalsPerCore = 50 // handshakes a second of all, for each core: some 4 % of it
+	arrivalsEach    = 20 // of one address
 	requestsEach    = 20
 	writesEach      = 5 // requests that may write
 
-	burst     = 10              // seconds' worth that may come at once
+	burst     = 10              // seconds' worth of one address that may come at once
+	burstAll  = 2               // seconds' worth of all
 	forgotten = 2 * time.Minute // after which an address begins anew
 	maxKnown  = 1 << 16         // addresses that are remembered
 )
@@ -38,7 +39,7 @@ type bucket struct {
 	seen time.Time
 }
 
-func (b *bucket) take(now time.Time, rate float64) bool {
+func (b *bucket) take(now time.Time, rate, burst float64) bool {
 	if b.seen.IsZero() {
 		b.left = rate * burst
 	}
@@ -99,8 +100,8 @@ func (g *guests) enter(from netip.Addr, now time.Time) bool {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	one := g.ofLocked(from, now)
-	if g.here >= maxGuests || one == nil || one.here >= maxGuestsEach || !one.arrivals.take(now, arrivalsEach) ||
-		!g.arrivals.take(now, arrivalsPerCore*float64(runtime.GOMAXPROCS(0))) {
+	if g.here >= maxGuests || one == nil || one.here >= maxGuestsEach || !one.arrivals.take(now, arrivalsEach, burst) ||
+		!g.arrivals.take(now, arrivalsPerCore*float64(runtime.GOMAXPROCS(0)), burstAll) {
 		g.refused.WithLabelValues("connection").Inc()
 		return false
 	}
@@ -123,7 +124,7 @@ func (g *guests) request(from netip.Addr, writes bool, now time.Time) bool {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	one := g.ofLocked(from, now)
-	if one == nil || !one.requests.take(now, requestsEach) || writes && !one.writes.take(now, writesEach) {
+	if one == nil || !one.requests.take(now, requestsEach, burst) || writes && !one.writes.take(now, writesEach, burst) {
 		g.refused.WithLabelValues("request").Inc()
 		return false
 	}

@@ -21,7 +21,7 @@ func TestABucketGivesWhatItsRateSaysAndNoMore(t *testing.T) {
 	now := time.Now()
 	given := 0
 	for range 1000 {
-		if b.take(now, 5) {
+		if b.take(now, 5, burst) {
 			given++
 		}
 	}
@@ -30,7 +30,7 @@ func TestABucketGivesWhatItsRateSaysAndNoMore(t *testing.T) {
 	}
 	given = 0
 	for range 1000 {
-		if b.take(now.Add(2*time.Second), 5) {
+		if b.take(now.Add(2*time.Second), 5, burst) {
 			given++
 		}
 	}

@@ -26,6 +26,13 @@ const inside = "CLEAT_TEST_CA_INSIDE"
 var names = map[string]string{"lego.example.internal": "127.0.0.21", "certbot.example.internal": "127.0.0.22"}
 
 func TestMain(m *testing.M) {
+	if door := os.Getenv(knocking); door != "" {
+		if err := knock(door); err != nil {
+			fmt.Fprintln(os.Stderr, "ca: strangers:", err)
+			os.Exit(1)
+		}
+		os.Exit(0)
+	}
 	if os.Getuid() != 0 {
 		os.Exit(m.Run())
 	}
