@@ -104,7 +104,9 @@ var walk = []struct{ line, stdin, name, pattern string }{
 	{line: "ca unlock {dir}/key.age --passphrase-file={dir}/pass"},
 	{line: "ca key rotate"},
 	{line: "ca import --csr"},
-	{line: "ca rotate --intermediate --until=prepared"},
+	{line: "ca rotate --root --until=trusted"},
+	{line: "ca key rotate"}, // which seals the keys of both roots anew
+	{line: "ca rotate --continue --until=issuing"},
 	{line: "ca rotate --abort"},
 	{line: "ca status"},
 	{line: "audit --since=1h --act=keys"},
