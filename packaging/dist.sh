@@ -21,7 +21,8 @@ for target in "$@"; do
 	mkdir -p "$work/$name"
 	export GOOS="$os" GOARCH="$arch"
 	# shellcheck disable=SC2016 # it is a template's variable
-	go list -deps -f '{{if and .Module .Module.Main}}{{$in := .Dir}}{{range .GoFiles}}{{$in}}/{{.}} {{end}}{{end}}' ./cmd/cleatctl |
+	go list -deps -f '{{if and .Module .Module.Main}}{{$in := .ImportPath}}{{range .GoFiles}}{{$in}}/{{.}} {{end}}{{end}}' ./cmd/cleatctl |
+		sed 's|github.com/cleatd/cleat/|./|g' | # wherever the checkout lies
 		while read -r files; do
 			# shellcheck disable=SC2086 # a list of words; tests are of the systems that they run on
 			[ -z "$files" ] || go vet $files || exit 1
