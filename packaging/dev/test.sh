@@ -11,7 +11,7 @@ skipped=.build/skipped
 # hraft's.
 unraced='AnExportedKeyUnlocks|AChangedFileIsRefused|AgreesWithASimpleModel|FlagsMeanTheSame|StalledCursor|StopsReading|GivesRoomBack|GiveWhatHappened$|GivesTheSameState|WithoutAChecksum|OlderEtcds|GivenAnotherAddress'
 failed=0
-# Packages at once: tests that wait leave room for those that work.
+# Packages at once: in the first run many wait and leave room for those that work.
 beside=$(($(nproc) * 3 / 2))
 
 run() {
@@ -35,6 +35,7 @@ go build -o .build/verdict ./internal/verdict || exit 1
 	# them, and what was left out above is run.
 	nice -n 19 make --no-print-directory check >.build/check 2>&1 &
 	check=$!
+	beside=$(nproc)
 	if [ -n "$race" ]; then
 		(failed=0 beside=1; run -run "$unraced" ./watch ./api ./daemon ./backup ./kv ./ctl ./pki/export; exit $failed) >.build/unraced 2>&1 &
 		alone=$!
