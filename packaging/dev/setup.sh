@@ -33,6 +33,7 @@ needs() {
 		zip zip
 		lego lego
 		certbot certbot
+		age age
 	END
 }
 
