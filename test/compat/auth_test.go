@@ -4,7 +4,9 @@ package compat
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 	"strings"
@@ -255,7 +257,7 @@ func (s *side) renew(id int64) {
 		s.Fatal(err)
 	}
 	r := &pb.LeaseKeepAliveRequest{ID: id}
-	if err := stream.Send(r); err != nil {
+	if err := stream.Send(r); err != nil && !errors.Is(err, io.EOF) { // it may be refused already, which Recv tells
 		s.Fatal(err)
 	}
 	reply, err := stream.Recv()
@@ -289,7 +291,7 @@ func (s *side) create(r *pb.WatchCreateRequest) {
 		s.Fatal(err)
 	}
 	request := &pb.WatchRequest{RequestUnion: &pb.WatchRequest_CreateRequest{CreateRequest: r}}
-	if err := stream.Send(request); err != nil {
+	if err := stream.Send(request); err != nil && !errors.Is(err, io.EOF) { // as in renew
 		s.Fatal(err)
 	}
 	reply, err := stream.Recv()
