@@ -190,7 +190,7 @@ func TestARenewalKeepsNameAndLifeForAnyKey(t *testing.T) {
 		first := login(t, a, Invitation{Client: "alice", CertTTL: 10 * time.Second})
 		leaf := first
 		for range 100 {
-			time.Sleep(lifeOf(leaf)*6/10 + 7*time.Millisecond)
+			time.Sleep(lifeOf(leaf)*6/10 + 7*time.Millisecond) // of a bubble, like all here: no time passes outside
 			next, err := renew(t, a, leaf)
 			if err != nil {
 				t.Fatal(err)

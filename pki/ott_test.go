@@ -165,7 +165,7 @@ func TestAOneTimeTokenEndsWithItsTime(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		a := open(t, c)
 		token := mint(t, a, OneTime{Profile: Client, Name: "alice", TTL: time.Minute})
-		time.Sleep(time.Minute + time.Second)
+		time.Sleep(time.Minute + time.Second) // of a bubble: no time passes outside
 		if out, err := a.CheckSign(token); !errors.Is(err, ErrTokenExpired) {
 			t.Errorf("got %+v, %v", out, err)
 		}

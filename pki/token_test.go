@@ -212,7 +212,7 @@ func TestEachBadRedemptionHasItsOwnError(t *testing.T) {
 		if _, err := a.RevokeToken(t.Context(), revoked.ID()[:12]); err != nil {
 			t.Fatal(err)
 		}
-		time.Sleep(time.Minute)
+		time.Sleep(time.Minute) // of a bubble: no time passes outside
 		good := invite(t, a, Invitation{})
 		late, early := redemption(good, "k"), redemption(good, "k")
 		late.Time, early.Time = late.Time.Add(24*time.Hour), early.Time.Add(-5*time.Minute-time.Second)
