@@ -76,10 +76,6 @@ func newApp(stdin io.Reader, stdout, stderr io.Writer) *cli.App {
 	return app
 }
 
-// asMisuse stands in for the library's own answer to a flag's bad value: all of
-// the help on stdout, and code 1.
-func asMisuse(_ *cli.Context, err error, _ bool) error { return misuse("%v", err) }
-
 // finish gives a command what all commands share. The help subcommand, which
 // the library would add to each, would swallow the key of "get help".
 func finish(command *cli.Command) {
