@@ -4,6 +4,7 @@ package pki
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strings"
 	"time"
@@ -72,6 +73,9 @@ func (a *Authority) Advance(ctx context.Context, members []uint64) (bool, error)
 // stepOn puts the record of the next step. That nothing stands against it was
 // known of this very record.
 func (a *Authority) stepOn(ctx context.Context, old caRecord) (bool, error) {
+	if old.Rotation.Step == StepIssuing {
+		a.lastLists(ctx)
+	}
 	next, err := old.replaced(func(next *caRecord) error {
 		switch next.Rotation.Step {
 		case StepPrepared:
@@ -99,6 +103,22 @@ func (a *Authority) stepOn(ctx context.Context, old caRecord) (bool, error) {
 	}
 	a.Audit(ctx, Event{Act: ActRotate, What: what, Detail: fmt.Sprintf("rotation %s of kind %s", old.Rotation.ID, old.Rotation.Kind)})
 	return true, nil
+}
+
+// lastLists has the list of a generation say all that is revoked before it is
+// dropped: whoever goes by that list has no later one. Its last certificate may be
+// revoked just now, which is why it is dropped. Where no list can be signed, as
+// with an intermediate from elsewhere, the drop is not held up.
+func (a *Authority) lastLists(ctx context.Context) {
+	var err error
+	for range storeAttempts {
+		if _, err = a.makeCRLs(ctx); !errors.Is(err, errChanged) {
+			break
+		}
+	}
+	if err != nil {
+		a.log.Warn("the last revocation list of what is dropped may lack the newest", "err", err)
+	}
 }
 
 // Finish drops the old generation now. Certificates that hang on it must be
